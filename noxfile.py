@@ -1,0 +1,118 @@
+"""Sessions of the whole repository: ``python3 -m nox -s NAME``; without a name, lint and tests.
+
+What follows ``--`` goes to the program that the session runs. Every install is held to
+``constraints.txt``.
+"""
+
+import sys
+
+import nox
+
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_venv = "yes"
+
+CORE = "./packages/core[cli,plot,testing]"
+BACKENDS = {
+    "numpy": [],
+    "numba": ["./packages/backend_numba"],
+    "torch": ["./packages/backend_torch"],
+    # NVRTC, so that the CUDA source is compiled in the tests without a GPU or a CUDA toolkit.
+    "cupy": ["./packages/backend_cupy[cuda12]", "nvidia-cuda-nvrtc-cu12"],
+}
+PLUGINS = [requirement for requirements in BACKENDS.values() for requirement in requirements]
+TEST_TOOLS = ["array-api-strict", "mpmath", "scipy"]
+EXAMPLE_TOOLS = ["pandas", "scikit-learn"]
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install requirements at the versions of constraints.txt."""
+    session.install("--constraint", "constraints.txt", *requirements)
+
+
+def test(session: nox.Session, backends: list[str], *paths: str) -> None:
+    """Run the tests under paths, or all; one of these backends that cannot be imported fails."""
+    session.run(
+        "pytest", *paths, *session.posargs, env={"ISOTHERM_TEST_BACKENDS": ",".join(backends)}
+    )
+
+
+def test_backend(session: nox.Session, backend: str) -> None:
+    """Test one backend beside the reference, in an environment that has no other."""
+    install(session, CORE, *BACKENDS[backend], *TEST_TOOLS)
+    backends = list(dict.fromkeys(["numpy", backend]))
+    test(session, backends, "tests/agreement", f"tests/{backend}")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Sample two energies and draw the pictures."""
+    install(session, "./packages/core[cli,plot]", *BACKENDS["numba"])
+    session.run("python", "examples/demo.py", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything; ``-- --thorough`` runs for about an hour."""
+    install(session, CORE, *PLUGINS, *TEST_TOOLS, *EXAMPLE_TOOLS)
+    test(session, list(BACKENDS))
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """Core alone, where no other array library can be imported."""
+    install(session, CORE, *TEST_TOOLS)
+    session.run(
+        "python",
+        "-c",
+        "from importlib.util import find_spec; "
+        "found = [name for name in ('numba', 'torch', 'cupy') if find_spec(name)]; "
+        "assert not found, f'core is to be tested without {found}'",
+    )
+    test(session, ["numpy"], "tests/core", "tests/noise", "tests/numpy")
+
+
+@nox.session
+def numpy(session: nox.Session) -> None:
+    """The reference: agreement with itself, and its own tests."""
+    test_backend(session, "numpy")
+
+
+@nox.session
+def numba(session: nox.Session) -> None:
+    """The Numba backend: agreement with the reference, and its own tests."""
+    test_backend(session, "numba")
+
+
+@nox.session
+def torch(session: nox.Session) -> None:
+    """The PyTorch backend: agreement with the reference, and its own tests."""
+    test_backend(session, "torch")
+
+
+@nox.session
+def cupy(session: nox.Session) -> None:
+    """The CuPy backend: agreement with the reference, and its own tests."""
+    test_backend(session, "cupy")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and types."""
+    install(session, CORE, "mypy", "ruff")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy", "--strict", "packages/core/src")
+    session.run("mypy", *(f"packages/backend_{name}/src" for name in ("numba", "torch", "cupy")))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Every backend beside its peers."""
+    install(session, CORE, *PLUGINS, "--requirement", "benchmarks/requirements.txt")
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """Agreement and benchmarks on a GPU, with what this interpreter has: nothing is installed."""
+    session.run(sys.executable, "benchmarks/gpu.py", *session.posargs)

@@ -1,0 +1,47 @@
+"""What all tests share: the backends that they run on, and how hard hypothesis searches.
+
+A test with an argument ``backend`` runs once for every backend that can be used here. The folder
+that has a backend's name is left out where that backend is not installed.
+"""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests import backends
+
+# The suite takes under ten minutes on two cores. The first example of a kernel compiles it, so
+# there is no deadline. A failure in CI must be the same failure at the desk, hence derandomize.
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+# About an hour: the examples are most of the suite's time.
+settings.register_profile("thorough", max_examples=1000, deadline=None, print_blob=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="search with ten times the examples, other ones in every run; takes about an hour",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    backends.names()
+    settings.load_profile("thorough" if config.getoption("--thorough") else "ci")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    reasons = [f"  {name} cannot be used here: {why}" for name, why in backends.unusable().items()]
+    return [f"backends: {', '.join(backends.names())}", *reasons]
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    folders = {Path(__file__).parent / name for name in ("numba", "torch", "cupy")}
+    missing = collection_path in folders and collection_path.name not in backends.names()
+    return True if missing else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", backends.usable(), scope="session")

@@ -1,0 +1,107 @@
+"""The rules on who may import whom, and what the repository may not contain."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {path.name: path for path in ROOT.glob("packages/*/src/isotherm*") if path.is_dir()}
+BACKENDS = sorted(PACKAGES.keys() - {"isotherm"})
+
+
+def modules(package: str) -> dict[str, ast.Module]:
+    """The modules of a package by their full names, parsed."""
+    folder = PACKAGES[package]
+    parsed = {}
+    for path in folder.rglob("*.py"):
+        parts = path.relative_to(folder.parent).with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
+        parsed[name] = ast.parse(path.read_text(encoding="utf-8"), path)
+    assert parsed, f"{folder} has no modules"
+    return parsed
+
+
+def imports(nodes: Iterable[ast.AST]) -> set[str]:
+    """The full names of what these statements import: ``a.b`` for ``from a import b``."""
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def test_core_imports_only_what_it_depends_on():
+    # A module with the name of an extra may import what the extra brings.
+    project = tomllib.loads((ROOT / "packages/core/pyproject.toml").read_text())["project"]
+
+    def import_names(requirements):
+        return {re.match(r"[\w-]+", item)[0].replace("-", "_") for item in requirements}
+
+    everywhere = sys.stdlib_module_names | {"isotherm"} | import_names(project["dependencies"])
+    extras = {
+        f"isotherm.{extra}": import_names(requirements)
+        for extra, requirements in project["optional-dependencies"].items()
+    }
+    for name, tree in modules("isotherm").items():
+        extra = extras.get(".".join(name.split(".")[:2]), set())
+        strangers = {top(module) for module in imports(ast.walk(tree))} - everywhere - extra
+        assert not strangers, f"{name} imports {strangers}"
+
+
+def test_core_has_no_cycle_of_imports():
+    trees = modules("isotherm")
+    graph = {
+        name: {
+            module if module in trees else module.rpartition(".")[0]
+            for module in imports(tree.body)
+            if top(module) == "isotherm"
+        }
+        for name, tree in trees.items()
+    }
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("package", BACKENDS)
+def test_a_backend_knows_neither_the_registry_nor_another_backend(package):
+    forbidden = {*BACKENDS} - {package}
+    for name, tree in modules(package).items():
+        for module in imports(ast.walk(tree)):
+            assert top(module) not in forbidden, f"{name} imports {module}"
+            assert not f"{module}.".startswith("isotherm.registry."), f"{name} imports {module}"
+
+
+def test_importing_isotherm_loads_no_plugin_and_nothing_optional():
+    program = "import isotherm, sys; print(*sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = {top(name) for name in process.stdout.split()}
+    assert "isotherm" in loaded
+    optional = {"numba", "torch", "cupy", "matplotlib", "typer", "rich", "pytest", "hypothesis"}
+    assert not loaded & {*BACKENDS, *optional}
+
+
+def test_no_file_names_a_path_of_a_machine():
+    machine_path = re.compile(rb"(?<![\w.~])/(?:home|root|tmp|work|Users)/\w|\b[A-Z]:\\\w")
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    names = listing.stdout.decode().rstrip("\0").split("\0")
+    found = [
+        f"{name}: {match[0].decode()}"
+        for name in names
+        if (ROOT / name).is_file() and b"\0" not in (text := (ROOT / name).read_bytes())
+        for match in machine_path.finditer(text)
+    ]
+    assert not found
