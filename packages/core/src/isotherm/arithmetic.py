@@ -11,12 +11,13 @@ def exact_sqrt(x: Any) -> Any:
 
     IEEE 754 asks for it, and NumPy, CuPy and torch on CUDA give it. On the CPU torch may call a
     vector library that is one unit in the last place off for about 1 % of the values, in float32
-    and in float64 alike, so NumPy computes there, on the same memory.
+    and in float64 alike, so NumPy computes there, on the same memory; unless autograd is watching,
+    which must see torch's own.
 
     Parameters
     ----------
     x : array, any shape, float16, bfloat16, float32 or float64
-        Not negative. A torch tensor on the CPU must not require a gradient.
+        Not negative.
 
     Returns
     -------
@@ -24,7 +25,12 @@ def exact_sqrt(x: Any) -> Any:
         Of the shape, dtype and library of `x`.
     """
     xp = array_namespace(x)
-    # That library knows no half precision; torch's own root of it is right (the tests try them all).
-    if is_torch_array(x) and x.device.type == "cpu" and x.dtype in (xp.float32, xp.float64):
-        return xp.asarray(np.sqrt(x.numpy()))
+    # A half's root is safe in torch too: computed in float32, then rounded, it hides that unit.
+    if (
+        is_torch_array(x)
+        and x.device.type == "cpu"
+        and not x.requires_grad
+        and x.dtype in (xp.float32, xp.float64)
+    ):
+        return xp.asarray(np.sqrt(x.numpy()), device=x.device)
     return xp.sqrt(x)

@@ -1,0 +1,61 @@
+"""Isotherm: Langevin sampling from energy functions, the same chain on every array library."""
+
+from isotherm import math
+from isotherm.check import GradientReport, check_gradient
+from isotherm.diagnostics import Diagnostics
+from isotherm.energies import (
+    AckleyEnergy,
+    DoubleWellEnergy,
+    GaussianEnergy,
+    GaussianMixtureEnergy,
+    HarmonicEnergy,
+    RastriginEnergy,
+    RosenbrockEnergy,
+)
+from isotherm.errors import (
+    BackendError,
+    BackendNotFoundError,
+    DivergenceError,
+    DivergenceWarning,
+    FormulaError,
+    InputError,
+    IsothermError,
+)
+from isotherm.formulas import formula
+from isotherm.plan import Plan
+from isotherm.planning import make_plan
+from isotherm.result import Divergence, Info, Result
+from isotherm.running import run
+from isotherm.sampler import LangevinDynamics, sample_chain
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AckleyEnergy",
+    "BackendError",
+    "BackendNotFoundError",
+    "Diagnostics",
+    "Divergence",
+    "DivergenceError",
+    "DivergenceWarning",
+    "DoubleWellEnergy",
+    "FormulaError",
+    "GaussianEnergy",
+    "GaussianMixtureEnergy",
+    "GradientReport",
+    "HarmonicEnergy",
+    "Info",
+    "InputError",
+    "IsothermError",
+    "LangevinDynamics",
+    "Plan",
+    "RastriginEnergy",
+    "Result",
+    "RosenbrockEnergy",
+    "check_gradient",
+    "formula",
+    "make_plan",
+    "math",
+    "run",
+    "sample_chain",
+]

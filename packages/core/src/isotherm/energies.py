@@ -1,0 +1,216 @@
+"""The built-in energies: formulas, and the Gaussian's quadratic form."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+import isotherm.math as im
+from isotherm.arrays import Array, array_origin, device_name, dtype_name, library_of, move
+from isotherm.errors import InputError
+from isotherm.formulas import FormulaEnergy, Symbol, Symbols, finite_numbers, formula
+
+
+@formula
+def HarmonicEnergy(x: Symbol, *, k: float = 1.0) -> Symbol:
+    """½ k Σ x²: independent Gaussians of variance 1/k at unit noise scale."""
+    return 0.5 * k * (x * x)
+
+
+@formula
+def DoubleWellEnergy(x: Symbol, *, barrier_height: float = 2.0, b: float = 1.0) -> Symbol:
+    """barrier_height Σ (x² - b²)²: two wells a coordinate, at ±b."""
+    d = x * x - b * b
+    return barrier_height * (d * d)
+
+
+@formula(dim=None)
+def RosenbrockEnergy(x: Symbols, *, a: float = 1.0, b: float = 100.0) -> Any:
+    """Σ_i b (x_{i+1} - x_i²)² + (a - x_i)²: a curved valley (Rosenbrock, Comput. J. 3, 1960)."""
+    if len(x) < 2:
+        raise ValueError("RosenbrockEnergy needs at least 2 dimensions")
+    total: Any = 0.0
+    for left, right in pairwise(x):
+        bend = right - left * left
+        total = total + (b * (bend * bend) + (a - left) * (a - left))
+    return total
+
+
+@formula
+def RastriginEnergy(x: Symbol, *, a: float = 10.0) -> Symbol:
+    """Σ a + x² - a cos(2πx): a grid of wells (Rastrigin, Systems of Extremal Control, 1974)."""
+    return a + (x * x - a * im.cos(2.0 * math.pi * x))
+
+
+@formula(dim=None)
+def AckleyEnergy(x: Symbols, *, a: float = 20.0, b: float = 0.2, c: float = 2.0 * math.pi) -> Any:
+    """-a exp(-b √(mean x²)) - exp(mean cos(c x)) + a + e (Ackley, 1987, section 2).
+
+    At the origin, where the root has a kink, the gradient is taken to be 0.
+    """
+    square = sum(x * x) / len(x)
+    # The root of 1 stands in for the root of 0, whose slope is infinite and would meet a factor 0.
+    distance = im.where(square > 0.0, im.sqrt(im.where(square > 0.0, square, 1.0)), 0.0)
+    return a + math.e - a * im.exp(-(b * distance)) - im.exp(sum(im.cos(c * x)) / len(x))
+
+
+@formula(dim=None)
+def _gaussian_mixture(
+    x: Symbols, *, means: Symbols, precisions: Symbols, log_weights: Symbols
+) -> Any:
+    logits = [
+        log_weight - 0.5 * precision * sum((x - mean) * (x - mean))
+        for mean, precision, log_weight in zip(means, precisions, log_weights, strict=True)
+    ]
+    return -im.logsumexp(logits)
+
+
+class GaussianMixtureEnergy(FormulaEnergy):
+    """-log Σ_k weights_k N(x; means_k, scales_k² I), up to a constant.
+
+    Parameters
+    ----------
+    means : array, shape (n_components, dim)
+    scales : number or array, shape (n_components,)
+        Standard deviations, the same in every direction.
+    weights : array, shape (n_components,), optional
+        Positive, of any sum; equal by default.
+    device : str or device, optional
+        Where to sample by default.
+
+    Raises
+    ------
+    InputError
+        Shapes do not fit, or scales or weights are not positive.
+    """
+
+    def __init__(
+        self, means: Any, scales: Any = 1.0, weights: Any = None, device: object = None
+    ) -> None:
+        mu = finite_numbers("GaussianMixtureEnergy", "means", means)
+        if mu.ndim != 2 or mu.size == 0:
+            raise InputError(
+                f"GaussianMixtureEnergy: means must have shape (n_components, dim), not {mu.shape}"
+            )
+        sigma = _positive("scales", scales, mu.shape[0])
+        w = _positive("weights", 1.0 if weights is None else weights, mu.shape[0])
+        super().__init__(
+            _gaussian_mixture,
+            {
+                "means": mu,
+                "precisions": 1.0 / sigma**2,
+                "log_weights": np.log(w / w.sum()) - mu.shape[1] * np.log(sigma),
+            },
+            dim=mu.shape[1],
+        )
+        self.name = "GaussianMixtureEnergy"
+        given = (means, scales, weights)
+        self.library, self.dtype, self.device = array_origin(given, device)
+
+
+def _positive(parameter: str, value: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    numbers = finite_numbers("GaussianMixtureEnergy", parameter, value)
+    if numbers.shape not in ((), (count,)) or (numbers <= 0).any():
+        raise InputError(
+            f"GaussianMixtureEnergy: {parameter} must be positive, one number or {count} "
+            f"(one a component); got {value!r}"
+        )
+    return np.broadcast_to(numbers, (count,))
+
+
+class GaussianEnergy:
+    """½ (x - mean)ᵀ Σ⁻¹ (x - mean), for any covariance Σ.
+
+    Parameters
+    ----------
+    mean : array, shape (dim,)
+    cov : array, shape (dim, dim)
+        Symmetric and positive definite.
+    device : str or device, optional
+        Where to sample by default; by default where `mean` and `cov` are.
+
+    Attributes
+    ----------
+    dim : int
+    mean, precision : float64 array, shapes (dim,) and (dim, dim)
+        μ and Σ⁻¹, in host memory.
+    library, dtype, device : str or None
+        Of `mean` and `cov`, where they were given as arrays.
+
+    Raises
+    ------
+    InputError
+        Shapes do not fit, or `cov` is not symmetric positive definite.
+    """
+
+    def __init__(self, mean: Any, cov: Any, device: object = None) -> None:
+        self.name = "GaussianEnergy"
+        self.library, self.dtype, self.device = array_origin((mean, cov), device)
+        self.mean = finite_numbers(self.name, "mean", mean)
+        self.cov = finite_numbers(self.name, "cov", cov)
+        if self.mean.ndim != 1 or self.mean.size == 0:
+            raise InputError(f"GaussianEnergy: mean must have shape (dim,), not {self.mean.shape}")
+        self.dim = self.mean.shape[0]
+        if self.cov.shape != (self.dim, self.dim):
+            raise InputError(
+                f"GaussianEnergy: mean has {self.dim} elements, so cov must have shape "
+                f"{(self.dim, self.dim)}, not {self.cov.shape}"
+            )
+        self.precision = _inverse_of_covariance(self.cov)
+        self._moved: dict[tuple[str, str, str], tuple[Array, Array]] = {}
+
+    def __call__(self, x: Array) -> Array:
+        """The energy of each chain: x has shape (n_samples, dim), the result (n_samples,)."""
+        xp = compat.array_namespace(x)
+        mean, precision = self._parameters(x)
+        centred = x - mean
+        return 0.5 * xp.sum(centred * (centred @ precision), axis=1)
+
+    def gradient(self, x: Array) -> Array:
+        """Σ⁻¹ (x - mean) for each chain, of the shape of `x`."""
+        mean, precision = self._parameters(x)
+        return (x - mean) @ precision
+
+    def _parameters(self, x: Array) -> tuple[Array, Array]:
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise InputError(
+                f"x has shape {tuple(x.shape)} but the energy has dimension {self.dim}"
+            )
+        key = (library_of(x), dtype_name(x.dtype), device_name(x))
+        if key not in self._moved:
+            self._moved[key] = (move(self.mean, *key), move(self.precision, *key))
+        return self._moved[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_moved": {}}  # bound to a device: moved again where needed
+
+    def __repr__(self) -> str:
+        return f"GaussianEnergy(mean={self.mean.tolist()}, cov={self.cov.tolist()})"
+
+
+def _inverse_of_covariance(
+    cov: np.ndarray[Any, np.dtype[np.float64]],
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Σ⁻¹, symmetric to the bit; Σ is refused where it is not a covariance."""
+    # A covariance that came through float32 is symmetric only to its rounding.
+    asymmetry = np.abs(cov - cov.T).max()
+    if asymmetry > np.finfo(np.float32).eps * np.abs(cov).max():
+        raise InputError(
+            "GaussianEnergy: cov must be symmetric; it differs from its transpose by "
+            f"{asymmetry:.3g} (pass (cov + cov.T) / 2 if that is what you mean)"
+        )
+    symmetric = (cov + cov.T) / 2
+    lowest = np.linalg.eigvalsh(symmetric)[0]
+    if lowest <= 0:
+        raise InputError(
+            "GaussianEnergy: cov must be positive definite; its smallest eigenvalue is "
+            f"{lowest:.3g} (add a small multiple of the identity if it should be)"
+        )
+    inverse = np.linalg.inv(symmetric)
+    inverse = (inverse + inverse.T) / 2
+    inverse.flags.writeable = False
+    return inverse

@@ -1,0 +1,29 @@
+"""What Isotherm raises and warns: one base class, each also an ordinary Python error."""
+
+
+class IsothermError(Exception):
+    """Base of every error that Isotherm raises on purpose."""
+
+
+class InputError(IsothermError, ValueError):
+    """An argument is not usable; the message says what was given and what to do."""
+
+
+class FormulaError(IsothermError, ValueError):
+    """A formula cannot be traced; the message shows the user's line."""
+
+
+class BackendError(IsothermError, RuntimeError):
+    """A backend was asked for by name and cannot run this."""
+
+
+class BackendNotFoundError(IsothermError, ImportError):
+    """A backend, or the library that it needs, is not installed."""
+
+
+class DivergenceError(IsothermError, RuntimeError):
+    """Chains left the finite numbers and ``on_divergence="raise"`` was asked for."""
+
+
+class DivergenceWarning(RuntimeWarning):
+    """Chains left the finite numbers; the result holds their non-finite states."""

@@ -1,0 +1,75 @@
+"""The NumPy backend: the array loop on NumPy arrays, and the oracle for all others."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from isotherm.backend import Status
+from isotherm.errors import InputError
+from isotherm.host_noise import fill_normals
+from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm.plan import PLAN_VERSION, Plan
+
+
+class NumpyBackend:
+    """See `isotherm.backend.Backend`."""
+
+    name = "numpy"
+    library = "numpy"
+    plan_version = PLAN_VERSION
+    delegates: Mapping[str, str] = {"cpu": "numba"}
+
+    def status(self) -> Status:
+        return Status(None, ("cpu",), {"numpy": np.__version__})
+
+    def resolve_device(self, device: str | None) -> str:
+        if device not in (None, "cpu"):
+            raise InputError(f"device {device!r} does not exist for NumPy; it has only 'cpu'")
+        return "cpu"
+
+    def available_memory(self, device: str) -> int | None:
+        return host_memory()
+
+    def fresh_seed(self, source: object) -> int | None:
+        return None
+
+    def supports(self, plan: Plan, energy: Any) -> str | None:
+        return array_loop_reason(plan, energy)
+
+    def has_kernel(self, plan: Plan, energy: Any) -> bool:
+        return False
+
+    def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
+        return ArrayLoop(plan, energy, energy.gradient, LangevinTransition(plan, fill_normals()))
+
+
+def array_loop_reason(plan: Plan, energy: Any) -> str | None:
+    """Why the array loop on NumPy arrays cannot run this; None if it can."""
+    if plan.dtype == "bfloat16":
+        return "NumPy has no bfloat16; use dtype='float32' or backend='torch'"
+    if not hasattr(energy, "gradient"):
+        return (
+            f"{plan.energy} has no method gradient(x) and NumPy does not differentiate; add one, "
+            "write the energy with @isotherm.formula, or use backend='torch'"
+        )
+    return None
+
+
+def host_memory() -> int | None:
+    """Bytes of main memory that can still be allocated; None where the system does not tell."""
+    if platform.system() == "Linux":
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+BACKEND = NumpyBackend()

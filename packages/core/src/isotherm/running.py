@@ -1,0 +1,232 @@
+"""Running a plan: the initial state, the pieces in which chains advance, and what comes out."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+from isotherm import noise, registry
+from isotherm.arrays import Array, empty, is_array, move
+from isotherm.backend import Backend, Outputs, Runner
+from isotherm.diagnostics import Diagnostics
+from isotherm.energies import GaussianEnergy
+from isotherm.errors import DivergenceError, DivergenceWarning, InputError
+from isotherm.formulas import FormulaEnergy
+from isotherm.host_noise import fill_normals
+from isotherm.plan import Plan
+from isotherm.planning import as_energy, as_state
+from isotherm.result import Divergence, Info, Result
+
+# Chains advance in pieces, so that Ctrl-C is answered, progress shown and divergence noticed. The
+# first is small enough not to be felt whatever the energy costs; the next ones last this long.
+_FIRST_PIECE = 2**21  # coordinates times steps
+_PIECE_SECONDS = 0.25
+
+
+def run(
+    plan: Plan,
+    energy: Any,
+    x: Array | None = None,
+    *,
+    progress: Callable[[int, int], object] | None = None,
+) -> Result:
+    """Run a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of `isotherm.make_plan`.
+    energy : callable
+        The energy for which it was made.
+    x : array, optional
+        Where the chains start, as given to `make_plan`.
+    progress : callable, optional
+        Called now and then with the number of steps taken and of steps in all.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    DivergenceError
+        Chains left the finite numbers, and the plan says ``on_divergence="raise"``.
+    InputError
+        `x` or what the energy returns does not have the plan's shape.
+    """
+    started = time.perf_counter()
+    energy = as_energy(energy)
+    backend = registry.usable(plan.backend)
+    x = _initial_state(plan, backend, as_state(x))
+    _check_energy(plan, energy, x)
+    runner = backend.prepare(plan, energy)
+    outputs = _allocate(plan, backend)
+    with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
+        x, divergence = _advance(plan, runner, x, outputs, progress)
+    if divergence is not None and plan.on_divergence == "warn":
+        warnings.warn(_describe(plan, divergence), DivergenceWarning, stacklevel=2)
+    back = _mover(plan)
+    return Result(
+        samples=back(x),
+        trajectory=back(outputs.trajectory),
+        diagnostics=None
+        if outputs.mean is None
+        else Diagnostics(
+            back(outputs.mean),
+            back(outputs.variance),
+            back(outputs.energy),
+            steps=plan.burn_in + plan.thinning * np.arange(1, plan.n_kept + 1),
+        ),
+        info=Info(
+            seed=plan.seed,
+            backend=plan.backend,
+            device=plan.device,
+            path=runner.path,
+            n_steps=plan.n_total,
+            seconds=time.perf_counter() - started,
+            divergence=divergence,
+        ),
+    )
+
+
+def _initial_state(plan: Plan, backend: Backend, x: Array | None) -> Array:
+    """The state before the first step: `x` moved to the backend, or drawn from N(0, I)."""
+    if x is None:
+        shape = (plan.steps_per_block, plan.n_samples, plan.n_coordinates)
+        normals = empty(backend.library, shape, plan.dtype, plan.device)
+        fill = fill_normals() if backend.library == "numpy" else noise.fill_normals
+        fill(
+            normals,
+            seed=plan.seed,
+            stream=noise.Stream.INITIAL,
+            block=0,
+            chain_offset=plan.chain_offset,
+        )
+        return compat.array_namespace(normals).reshape(normals[0], plan.shape)
+    rows = x if x.ndim > 1 else x[None]
+    if tuple(rows.shape) not in (plan.shape, (1, *plan.event_shape)):
+        raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
+    state = move(rows, backend.library, plan.dtype, plan.device)
+    return compat.array_namespace(state).broadcast_to(state, plan.shape)
+
+
+def _check_energy(plan: Plan, energy: Any, x: Array) -> None:
+    """Refuse a user's energy whose outputs have the wrong shapes, before the first step."""
+    if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+        return  # checked when the plan was made
+    checks: list[tuple[str, Any, tuple[tuple[int, ...], ...], str]] = []
+    if plan.return_diagnostics or not hasattr(energy, "gradient"):
+        per_chain = ((plan.n_samples,), (plan.n_samples, 1), plan.shape)
+        checks.append(("energy(x)", energy, per_chain, f"({plan.n_samples},) or that of x"))
+    if hasattr(energy, "gradient"):
+        checks.append(("energy.gradient(x)", energy.gradient, (plan.shape,), "that of x"))
+    for name, function, shapes, expected in checks:
+        value = function(x)
+        if not is_array(value) or tuple(value.shape) not in shapes:
+            shape = f"shape {tuple(value.shape)}" if is_array(value) else type(value).__name__
+            raise InputError(
+                f"{name} returned {shape} for x of shape {plan.shape}; its shape must be {expected}"
+            )
+
+
+def _allocate(plan: Plan, backend: Backend) -> Outputs:
+    def array(*shape: int) -> Array:
+        return empty(backend.library, shape, plan.dtype, plan.device)
+
+    outputs = Outputs()
+    if plan.return_trajectory:
+        outputs.trajectory = array(plan.n_samples, plan.n_kept, *plan.event_shape)
+    if plan.return_diagnostics:
+        outputs.mean = array(plan.n_kept, *plan.event_shape)
+        outputs.variance = array(plan.n_kept, *plan.event_shape)
+        outputs.energy = array(plan.n_kept, plan.n_samples)
+    return outputs
+
+
+def _advance(
+    plan: Plan,
+    runner: Runner,
+    x: Array,
+    outputs: Outputs,
+    progress: Callable[[int, int], object] | None,
+) -> tuple[Array, Divergence | None]:
+    first_bad: int | None = None
+    watches = plan.on_divergence != "ignore"
+    for start, stop in _pieces(plan, in_one=not watches and progress is None):
+        kept = plan.kept_before(start), plan.kept_before(stop)
+        before, x = x, runner.advance(x, start, stop, outputs.between(*kept))
+        if watches and first_bad is None and not _is_finite(x):
+            first_bad = _first_bad_step(runner, before, start, stop)
+            if plan.on_divergence == "raise":
+                found = Divergence(first_bad, _count_diverged(x))
+                raise DivergenceError(_describe(plan, found))
+        if progress is not None:
+            progress(stop, plan.n_total)
+    return x, None if first_bad is None else Divergence(first_bad, _count_diverged(x))
+
+
+def _pieces(plan: Plan, *, in_one: bool) -> Iterator[tuple[int, int]]:
+    """(start, stop) of pieces that last about `_PIECE_SECONDS`, by the time of those before."""
+    whole_block = plan.steps_per_block
+    length = plan.n_total if in_one else _FIRST_PIECE // (plan.n_samples * plan.n_coordinates)
+    start = 0
+    while start < plan.n_total:
+        length = max(whole_block, length // whole_block * whole_block)
+        stop = min(start + length, plan.n_total)
+        began = time.perf_counter()
+        yield start, stop
+        seconds = max(time.perf_counter() - began, 1e-6)
+        # At most fourfold at a time: the first piece may have been quick for lack of divergence.
+        length = int(length * min(4.0, _PIECE_SECONDS / seconds))
+        start = stop
+
+
+def _is_finite(x: Array) -> bool:
+    xp = compat.array_namespace(x)
+    return bool(xp.all(xp.isfinite(x)))
+
+
+def _count_diverged(x: Array) -> int:
+    xp = compat.array_namespace(x)
+    finite = xp.all(xp.isfinite(xp.reshape(x, (x.shape[0], -1))), axis=1)
+    return int(x.shape[0] - xp.count_nonzero(finite))
+
+
+def _first_bad_step(runner: Runner, x: Array, start: int, stop: int) -> int:
+    """The step, counted from 1, after which the state is first not finite.
+
+    Chains are pure functions, so the piece is run again, in halves: that costs as much as the piece
+    did, and nothing where no chain diverges.
+    """
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        state = runner.advance(x, start, middle, Outputs())
+        if _is_finite(state):
+            x, start = state, middle
+        else:
+            stop = middle
+    return stop
+
+
+def _describe(plan: Plan, divergence: Divergence) -> str:
+    return (
+        f"{divergence.n_chains} of {plan.n_samples} chains left the finite numbers, the first at "
+        f"step {divergence.first_step} of {plan.n_total}; take a smaller step_size (it is "
+        f"{plan.step_size}), set clamp=(low, high), or check the energy with "
+        "isotherm.check_gradient"
+    )
+
+
+def _mover(plan: Plan) -> Callable[[Array | None], Any]:
+    device = "cpu" if plan.library == "numpy" else plan.device
+    dtype = plan.dtype
+
+    def back(x: Array | None) -> Array | None:
+        return None if x is None else move(x, plan.library, dtype, device)
+
+    return back
