@@ -5,6 +5,7 @@ from functools import cache
 from importlib import import_module
 
 import pytest
+
 from isotherm import registry
 from isotherm.errors import IsothermError
 
