@@ -524,7 +524,10 @@ def formula(function: Callable[..., Any] | None = None, /, *, dim: int | None = 
       v2 = x * x
       v3 = v2 * v2
       v4 = strength * v3
-      v7 = v2 + v2
+      v6 = strength * 2.0
+      v7 = v6 * 2.0
+      v8 = v2 * x
+      v9 = v7 * v8
       energy = v4
       gradient = v9
     """

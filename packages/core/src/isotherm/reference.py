@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +11,7 @@ from isotherm.backend import Status
 from isotherm.errors import InputError
 from isotherm.host_noise import fill_normals
 from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm.memory import host_memory
 from isotherm.plan import PLAN_VERSION, Plan
 
 
@@ -57,18 +56,6 @@ def array_loop_reason(plan: Plan, energy: Any) -> str | None:
             f"{plan.energy} has no method gradient(x) and NumPy does not differentiate; add one, "
             "write the energy with @isotherm.formula, or use backend='torch'"
         )
-    return None
-
-
-def host_memory() -> int | None:
-    """Bytes of main memory that can still be allocated; None where the system does not tell."""
-    if platform.system() == "Linux":
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 

@@ -1,0 +1,101 @@
+"""What core asks of the backend. torch itself is imported on first use."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from isotherm.backend import Status
+from isotherm.errors import InputError
+from isotherm.loop import ArrayLoop
+from isotherm.memory import host_memory
+from isotherm.plan import PLAN_VERSION, Plan
+
+_SEED_BITS = 63  # what torch's generators draw at once: an int64 from 0
+
+
+class TorchBackend:
+    """Chains on torch tensors, on the CPU or a CUDA device; see `isotherm.backend.Backend`."""
+
+    name = "torch"
+    library = "torch"
+    plan_version = PLAN_VERSION
+    delegates: Mapping[str, str] = {"cpu": "numba", "cuda": "cupy"}
+
+    def status(self) -> Status:
+        if importlib.util.find_spec("torch") is None:
+            return Status("torch is not installed; pip install torch", (), {})
+        import torch
+
+        return Status(None, self._devices(), {"torch": torch.__version__})
+
+    def resolve_device(self, device: str | None) -> str:
+        import torch
+
+        try:
+            wanted = torch.device(device or "cpu")
+        except RuntimeError:
+            wanted = None
+        name = None if wanted is None else wanted.type
+        if name == "cuda" and torch.cuda.is_available():
+            index = torch.cuda.current_device() if wanted.index is None else wanted.index
+            name = f"cuda:{index}"
+        if name not in self._devices():
+            raise InputError(
+                f"device {device!r} does not exist; torch has {', '.join(self._devices())} here"
+            )
+        return name
+
+    def available_memory(self, device: str) -> int | None:
+        if device == "cpu":
+            return host_memory()
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        # What torch's allocator holds but does not use can be had as well.
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+    def fresh_seed(self, source: object) -> int | None:
+        import torch
+
+        if source is not None and not isinstance(source, torch.Generator):
+            return None
+        device = "cpu" if source is None else source.device
+        drawn = torch.randint(2**_SEED_BITS - 1, (), generator=source, device=device)
+        return int(drawn.item())
+
+    def supports(self, plan: Plan, energy: Any) -> str | None:
+        return None
+
+    def has_kernel(self, plan: Plan, energy: Any) -> bool:
+        return False
+
+    def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
+        if hasattr(energy, "gradient"):
+            return ArrayLoop(plan, _without_graph(energy), _without_graph(energy.gradient))
+        from isotherm_torch.autograd import gradient_of
+
+        return ArrayLoop(
+            plan, _without_graph(energy), gradient_of(energy), path="array loop, autograd"
+        )
+
+    def _devices(self) -> tuple[str, ...]:
+        import torch
+
+        return ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())))
+
+
+def _without_graph(function: Any) -> Any:
+    """`function` with autograd switched off, and its result cut from any graph."""
+    import torch
+
+    def call(x: Any) -> Any:
+        with torch.no_grad():
+            value = function(x)
+        return value.detach()
+
+    return call
+
+
+BACKEND = TorchBackend()
