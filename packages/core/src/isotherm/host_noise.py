@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import entry_points
 from typing import cast
 
 from isotherm import noise
@@ -19,6 +18,8 @@ def fill_normals() -> FillNormals:
     The one that an installed package offers through the entry-point group ``isotherm.noise``, under
     the name ``numpy``; else `isotherm.noise.fill_normals`.
     """
+    from importlib.metadata import entry_points  # as late as the registry does
+
     for point in entry_points(group=GROUP, name="numpy"):
         return cast(FillNormals, point.load())
     return noise.fill_normals

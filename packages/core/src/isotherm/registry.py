@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isotherm.backend import Backend
 from isotherm.errors import BackendError, BackendNotFoundError
 from isotherm.plan import PLAN_VERSION, Plan
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "isotherm.backends"
 
@@ -110,4 +112,7 @@ def with_kernel(backend: Backend, plan: Plan, energy: Any) -> Backend:
 
 @cache
 def _entry_points() -> dict[str, EntryPoint]:
+    # Imported here because it takes a third of the time of importing isotherm.
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group=GROUP)}
