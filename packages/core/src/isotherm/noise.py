@@ -342,7 +342,7 @@ def fill_normals(out: Any, *, seed: int, stream: int, block: int, chain_offset: 
     def integers(start: int, stop: int) -> Any:
         return xp.arange(start, stop, dtype=xp.int64, device=where)
 
-    piece = _CPU_PIECE if str(where).lower().startswith("cpu") else _DEVICE_PIECE
+    piece = _CPU_PIECE if "cpu" in str(where).lower() else _DEVICE_PIECE
     for rows, columns in _pieces(n_chains, n_coordinates, piece):
         chain = integers(chain_offset + rows.start, chain_offset + rows.stop)[:, None]
         counter = (

@@ -167,24 +167,21 @@ class Plan:
         return elements * ITEMSIZE[self.dtype]
 
     def __str__(self) -> str:
-        kept = f"{self.n_kept} kept" + (f", every {self.thinning}th" if self.thinning > 1 else "")
-        keeps = [
-            name
-            for name, wanted in (
-                (f"trajectory {(self.n_samples, self.n_kept, *self.event_shape)}", True),
-                (f"diagnostics {(self.n_kept, 3, *self.shape)}", False),
-            )
-            if (self.return_trajectory if wanted else self.return_diagnostics)
-        ]
+        every = f", every {self.thinning}th" if self.thinning > 1 else ""
+        results = [f"final state {self.shape}"]
+        if self.return_trajectory:
+            results.append(f"trajectory {(self.n_samples, self.n_kept, *self.event_shape)}")
+        if self.return_diagnostics:
+            results.append(f"diagnostics {(self.n_kept, 3, *self.shape)}")
         rows = {
             "energy": self.energy,
             "chains": f"{self.n_samples} of shape {self.event_shape}, {self.dtype}",
-            "steps": f"{self.burn_in} burn-in + {self.n_steps} ({kept})",
+            "steps": f"{self.burn_in} burn-in + {self.n_steps} ({self.n_kept} kept{every})",
             "step size": str(self.step_size),
             "noise scale": str(self.noise_scale),
             "clamp": "none" if self.clamp is None else str(self.clamp),
             "seed": f"{self.seed} (first chain {self.chain_offset}, first step {self.step_offset})",
-            "result": " and ".join([f"final state {self.shape}", *keeps]),
+            "result": " and ".join(results),
             "memory": format_bytes(self.result_bytes),
             "backend": f"{self.backend} on {self.device}, arrays of {self.library}",
             "on divergence": self.on_divergence,
