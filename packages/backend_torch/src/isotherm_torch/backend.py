@@ -6,9 +6,10 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
+from isotherm import host_noise, noise
 from isotherm.backend import Status
 from isotherm.errors import InputError
-from isotherm.loop import ArrayLoop
+from isotherm.loop import ArrayLoop, FillNormals, LangevinTransition
 from isotherm.memory import host_memory
 from isotherm.plan import PLAN_VERSION, Plan
 
@@ -72,18 +73,30 @@ class TorchBackend:
         return False
 
     def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
+        transition = LangevinTransition(plan, _fill_normals(plan))
+        value = _without_graph(energy)
         if hasattr(energy, "gradient"):
-            return ArrayLoop(plan, _without_graph(energy), _without_graph(energy.gradient))
+            return ArrayLoop(plan, value, _without_graph(energy.gradient), transition)
         from isotherm_torch.autograd import gradient_of
 
-        return ArrayLoop(
-            plan, _without_graph(energy), gradient_of(energy), path="array loop, autograd"
-        )
+        return ArrayLoop(plan, value, gradient_of(energy), transition, "array loop, autograd")
 
     def _devices(self) -> tuple[str, ...]:
         import torch
 
         return ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())))
+
+
+def _fill_normals(plan: Plan) -> FillNormals:
+    """The source of noise: on the CPU the fastest one for NumPy, on the tensor's own memory."""
+    if plan.device != "cpu" or plan.dtype == "bfloat16":  # which NumPy has not
+        return noise.fill_normals
+    fill = host_noise.fill_normals()
+
+    def through_numpy(out: Any, **counter: Any) -> None:
+        fill(out.numpy(), **counter)
+
+    return through_numpy
 
 
 def _without_graph(function: Any) -> Any:

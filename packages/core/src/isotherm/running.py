@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ from isotherm.result import Divergence, Info, Result
 
 # Chains advance in pieces, so that Ctrl-C is answered, progress shown and divergence noticed. The
 # first is small enough not to be felt whatever the energy costs; the next ones last this long.
-_FIRST_PIECE = 2**21  # coordinates times steps
+_FIRST_PIECE = 2**21  # coordinates times steps, at most
+_FIRST_STEPS = 1024  # at most
 _PIECE_SECONDS = 0.25
 
 
@@ -69,7 +71,7 @@ def run(
     with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
         x, divergence = _advance(plan, runner, x, outputs, progress)
     if divergence is not None and plan.on_divergence == "warn":
-        warnings.warn(_describe(plan, divergence), DivergenceWarning, stacklevel=2)
+        warnings.warn(_describe(plan, divergence), DivergenceWarning, stacklevel=_users_level())
     back = _mover(plan)
     return Result(
         samples=back(x),
@@ -173,7 +175,9 @@ def _advance(
 def _pieces(plan: Plan, *, in_one: bool) -> Iterator[tuple[int, int]]:
     """(start, stop) of pieces that last about `_PIECE_SECONDS`, by the time of those before."""
     whole_block = plan.steps_per_block
-    length = plan.n_total if in_one else _FIRST_PIECE // (plan.n_samples * plan.n_coordinates)
+    length = min(_FIRST_STEPS, _FIRST_PIECE // (plan.n_samples * plan.n_coordinates))
+    if in_one:
+        length = plan.n_total
     start = 0
     while start < plan.n_total:
         length = max(whole_block, length // whole_block * whole_block)
@@ -220,6 +224,14 @@ def _describe(plan: Plan, divergence: Divergence) -> str:
         f"{plan.step_size}), set clamp=(low, high), or check the energy with "
         "isotherm.check_gradient"
     )
+
+
+def _users_level() -> int:
+    """The stack level of the caller outside this package: a warning shows the user's line."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    return level - 1
 
 
 def _mover(plan: Plan) -> Callable[[Array | None], Any]:
