@@ -45,7 +45,7 @@ def dtype_name(dtype: object) -> str:
         return name
     try:
         return np.dtype(dtype).name  # type: ignore[call-overload, no-any-return]
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses strings
         return name.rsplit(".", 1)[-1].rstrip("'>")
 
 

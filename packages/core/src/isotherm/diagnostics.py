@@ -55,12 +55,13 @@ class Diagnostics:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Array:
-        rows, *rest = key if isinstance(key, tuple) else (key,)
+        keys = key if isinstance(key, tuple) else (key,)
+        if not keys or not all(map(_is_basic, keys)):
+            return self._stack(slice(None))[key]
+        rows, *rest = keys
         if isinstance(rows, (int, np.integer)):
             row = range(len(self))[rows]
             return self[(slice(row, row + 1), *rest)][0]
-        if not isinstance(rows, slice):
-            return self._stack(slice(None))[(rows, *rest)]
         if rest and isinstance(rest[0], (int, np.integer)):
             return self._parts(rows)[rest[0]][(slice(None), *rest[1:])]
         return self._stack(rows)[(slice(None), *rest)]
@@ -68,11 +69,16 @@ class Diagnostics:
     def _parts(self, rows: slice) -> list[Array]:
         """The three, as views of one shape (n_rows, n_samples, *event_shape)."""
         xp = compat.array_namespace(self.mean)
-        mean, variance, energy = self.mean[rows], self.variance[rows], self.energy[rows]
+        mean, variance, energy = (
+            part[rows, ...] for part in (self.mean, self.variance, self.energy)
+        )
         event = mean.shape[1:]
         shape = (*energy.shape, *event)
         energy = xp.reshape(energy, (*energy.shape, *(1 for _ in event)))
-        return [xp.broadcast_to(part, shape) for part in (mean[:, None], variance[:, None], energy)]
+        return [
+            xp.broadcast_to(part, shape)
+            for part in (mean[:, None, ...], variance[:, None, ...], energy)
+        ]
 
     def _stack(self, rows: slice) -> Array:
         return compat.array_namespace(self.mean).stack(self._parts(rows), axis=1)
@@ -84,3 +90,8 @@ class Diagnostics:
 
     def __repr__(self) -> str:
         return f"<Diagnostics: mean, variance, energy; shape {self.shape}, {self.dtype}>"
+
+
+def _is_basic(key: object) -> bool:
+    """Whether an index picks along its own axis, whatever the other indices are."""
+    return isinstance(key, (int, np.integer, slice)) and not isinstance(key, bool)

@@ -10,9 +10,16 @@ import array_api_compat as compat
 import numpy as np
 
 import isotherm.math as im
-from isotherm.arrays import Array, array_origin, device_name, dtype_name, library_of, move
-from isotherm.errors import InputError
-from isotherm.formulas import FormulaEnergy, Symbol, Symbols, finite_numbers, formula
+from isotherm.arrays import Array, array_origin, move
+from isotherm.errors import InputError, shown
+from isotherm.formulas import (
+    FormulaEnergy,
+    Symbol,
+    Symbols,
+    finite_numbers,
+    formula,
+    place_of,
+)
 
 
 @formula
@@ -98,15 +105,13 @@ class GaussianMixtureEnergy(FormulaEnergy):
             )
         sigma = _positive("scales", scales, mu.shape[0])
         w = _positive("weights", 1.0 if weights is None else weights, mu.shape[0])
-        super().__init__(
-            _gaussian_mixture,
-            {
+        with np.errstate(all="ignore"):  # what is too large or too small is refused below
+            parameters = {
                 "means": mu,
                 "precisions": 1.0 / sigma**2,
                 "log_weights": np.log(w / w.sum()) - mu.shape[1] * np.log(sigma),
-            },
-            dim=mu.shape[1],
-        )
+            }
+        super().__init__(_gaussian_mixture, parameters, dim=mu.shape[1])
         self.name = "GaussianMixtureEnergy"
         given = (means, scales, weights)
         self.library, self.dtype, self.device = array_origin(given, device)
@@ -117,7 +122,7 @@ def _positive(parameter: str, value: Any, count: int) -> np.ndarray[Any, np.dtyp
     if numbers.shape not in ((), (count,)) or (numbers <= 0).any():
         raise InputError(
             f"GaussianMixtureEnergy: {parameter} must be positive, one number or {count} "
-            f"(one a component); got {value!r}"
+            f"(one a component); got {shown(value)}"
         )
     return np.broadcast_to(numbers, (count,))
 
@@ -176,11 +181,11 @@ class GaussianEnergy:
         return (x - mean) @ precision
 
     def _parameters(self, x: Array) -> tuple[Array, Array]:
+        key = place_of(self.name, x)
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise InputError(
                 f"x has shape {tuple(x.shape)} but the energy has dimension {self.dim}"
             )
-        key = (library_of(x), dtype_name(x.dtype), device_name(x))
         if key not in self._moved:
             self._moved[key] = (move(self.mean, *key), move(self.precision, *key))
         return self._moved[key]
@@ -203,7 +208,7 @@ def _inverse_of_covariance(
             "GaussianEnergy: cov must be symmetric; it differs from its transpose by "
             f"{asymmetry:.3g} (pass (cov + cov.T) / 2 if that is what you mean)"
         )
-    symmetric = (cov + cov.T) / 2
+    symmetric = cov / 2 + cov.T / 2
     lowest = np.linalg.eigvalsh(symmetric)[0]
     if lowest <= 0:
         raise InputError(
@@ -211,6 +216,11 @@ def _inverse_of_covariance(
             f"{lowest:.3g} (add a small multiple of the identity if it should be)"
         )
     inverse = np.linalg.inv(symmetric)
-    inverse = (inverse + inverse.T) / 2
+    inverse = inverse / 2 + inverse.T / 2
+    if not np.isfinite(inverse).all():
+        raise InputError(
+            f"GaussianEnergy: cov has the eigenvalue {lowest:.3g}, too small to be inverted in "
+            "float64; scale the coordinates"
+        )
     inverse.flags.writeable = False
     return inverse

@@ -1,5 +1,7 @@
 """What Isotherm raises and warns: one base class, each also an ordinary Python error."""
 
+import reprlib
+
 
 class IsothermError(Exception):
     """Base of every error that Isotherm raises on purpose."""
@@ -27,3 +29,8 @@ class DivergenceError(IsothermError, RuntimeError):
 
 class DivergenceWarning(RuntimeWarning):
     """Chains left the finite numbers; the result holds their non-finite states."""
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: on one line, and shortened."""
+    return " ".join(reprlib.repr(value).split())

@@ -13,16 +13,18 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm.arrays import (
+    FLOATING,
     Array,
     array_origin,
     device_name,
     dtype_name,
+    is_array,
     library_of,
     move,
     to_numpy,
 )
 from isotherm.differentiate import gradient
-from isotherm.errors import FormulaError, InputError
+from isotherm.errors import FormulaError, InputError, shown
 from isotherm.program import COMPARISONS, Builder, Evaluator, Program
 
 #: NumPy's ufuncs that a formula may call, and the operations that they become.
@@ -99,7 +101,9 @@ class Symbol:
         if isinstance(operand, (bool, np.bool_)) or not isinstance(
             operand, (int, float, np.integer, np.floating)
         ):
-            raise FormulaError(f"cannot calculate with {operand!r}: use numbers, parameters and x")
+            raise FormulaError(
+                f"cannot calculate with {shown(operand)}: use numbers, parameters and x"
+            )
         return Symbol(self.builder, self.builder.const(float(operand)))
 
     def _power(self, exponent: Symbol) -> Symbol:
@@ -226,8 +230,8 @@ class Symbol:
 
     def __bool__(self) -> NoReturn:
         raise FormulaError(
-            "a formula cannot branch on a value; use isotherm.math.where(condition, a, b), or "
-            "isotherm.math.minimum and maximum"
+            "a formula cannot branch on a value, nor compare arrays; use "
+            "isotherm.math.where(condition, a, b), minimum or maximum, one coordinate at a time"
         )
 
     def __float__(self) -> NoReturn:
@@ -298,7 +302,8 @@ def _trace(
             energy = energy[()]
         if not isinstance(energy, Symbol) or energy.is_condition:
             raise FormulaError(
-                f"a formula must return its energy, one number made from x; it returned {energy!r}"
+                f"a formula must return its energy, one number made from x; it returned "
+                f"{shown(energy)}"
             )
     except Exception as error:
         raise _with_users_line(error, function) from error
@@ -396,8 +401,8 @@ class FormulaEnergy:
 
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
-        xp = compat.array_namespace(x)
         (energy,) = self._evaluate(x, wants_gradient=False)
+        xp = compat.array_namespace(x)
         if self.is_elementwise:
             return xp.sum(xp.reshape(energy, (x.shape[0], -1)), axis=1)
         return energy
@@ -410,12 +415,11 @@ class FormulaEnergy:
         return compat.array_namespace(x).stack(gradient, axis=-1)
 
     def _evaluate(self, x: Array, *, wants_gradient: bool) -> list[Array]:
-        if not self.is_elementwise and x.ndim != 2:
-            raise InputError(
-                f"{self.name} takes states of one axis: x of shape (n_samples, dim), not {x.shape}"
-            )
+        key = place_of(self.name, x)
+        if x.ndim == 0 or (x.ndim != 2 and not self.is_elementwise):
+            expected = "(n_samples, *event_shape)" if self.is_elementwise else "(n_samples, dim)"
+            raise InputError(f"{self.name} takes x of shape {expected}, not {tuple(x.shape)}")
         dim = None if self.is_elementwise else x.shape[1]
-        key = (library_of(x), dtype_name(x.dtype), device_name(x))
         evaluator = self._evaluators.get((*key, dim, wants_gradient))
         if evaluator is None:
             program = self.program(dim)
@@ -434,22 +438,51 @@ class FormulaEnergy:
 
 def finite_numbers(name: str, parameter: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A parameter's value in float64, in host memory, checked."""
-    try:
-        numbers = np.array(to_numpy(value), dtype=np.float64)
-    except (TypeError, ValueError):
+    numbers = real_numbers(value)
+    if numbers is None:
         raise InputError(
-            f"{name}: {parameter} must be a number or an array of numbers, not {value!r}"
-        ) from None
+            f"{name}: {parameter} must be a number or an array of numbers, not {shown(value)}"
+        )
     if not np.isfinite(numbers).all():
-        raise InputError(f"{name}: {parameter} must be finite, not {value!r}")
+        raise InputError(f"{name}: {parameter} must be finite, not {shown(value)}")
     numbers.flags.writeable = False
     return numbers
+
+
+def real_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """A number or an array in float64, in host memory; None if it does not hold real numbers."""
+    try:
+        numbers = to_numpy(value)
+    except (TypeError, ValueError):
+        return None
+    return np.array(numbers, dtype=np.float64) if numbers.dtype.kind in "iuf" else None
+
+
+def place_of(name: str, x: Any) -> tuple[str, str, str]:
+    """The library, dtype and device of states that an energy is asked for; checked.
+
+    Integers are refused, because the parameters, moved to the dtype of `x`, would lose their fractions.
+    """
+    if not is_array(x):
+        raise InputError(f"{name}: x must be an array, not {type(x).__name__}")
+    dtype = dtype_name(x.dtype)
+    if dtype not in FLOATING:
+        raise InputError(
+            f"{name}: x has dtype {x.dtype}; convert it to one of {', '.join(FLOATING)}"
+        )
+    return library_of(x), dtype, device_name(x)
 
 
 class Formula:
     """A traced function: call it with values for its parameters to get an energy."""
 
     def __init__(self, function: Callable[..., Any], dim: int | None, is_elementwise: bool) -> None:
+        if not inspect.isfunction(function) or not function.__code__.co_argcount:
+            raise InputError(
+                f"a formula is made of a plain function f(x, *, parameters); got {shown(function)}"
+            )
+        if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int) or dim < 1):
+            raise InputError(f"dim must be a positive integer or None, not {shown(dim)}")
         self.function = function
         self.dim = dim
         self.is_elementwise = is_elementwise
@@ -473,7 +506,7 @@ class Formula:
         static = {name: bound.arguments[name] for name in self._static}
         for name, value in static.items():
             if not isinstance(value, int):
-                raise InputError(f"{self.__name__}: {name} must be an int, not {value!r}")
+                raise InputError(f"{self.__name__}: {name} must be an int, not {shown(value)}")
         values = {name: v for name, v in bound.arguments.items() if name not in static}
         return FormulaEnergy(self, values, static=static, device=device)
 

@@ -21,11 +21,10 @@ from isotherm.arrays import (
     dtype_name,
     is_array,
     library_of,
-    to_numpy,
 )
 from isotherm.backend import Backend
-from isotherm.errors import BackendError, InputError
-from isotherm.formulas import Formula, FormulaEnergy
+from isotherm.errors import BackendError, InputError, shown
+from isotherm.formulas import Formula, FormulaEnergy, real_numbers
 from isotherm.plan import Plan, Schedule, format_bytes
 
 ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
@@ -134,9 +133,9 @@ def make_plan(
         )
     n_samples, event_shape = _state_shape(energy, x, dim, n_samples)
     _check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
-    if on_divergence not in ("warn", "raise", "ignore"):
+    if not isinstance(on_divergence, str) or on_divergence not in ("warn", "raise", "ignore"):
         raise InputError(
-            f"on_divergence must be 'warn', 'raise' or 'ignore', not {on_divergence!r}"
+            f"on_divergence must be 'warn', 'raise' or 'ignore', not {shown(on_divergence)}"
         )
     steps = range(step_offset, step_offset + burn_in + n_steps)
     step_sizes = _decayed(_schedule("step_size", step_size, steps, positive=True), decay, steps)
@@ -172,8 +171,8 @@ def make_plan(
         chain_offset=chain_offset,
         step_offset=step_offset,
         dtype=_dtype(dtype, x, own_dtype),
-        return_trajectory=bool(return_trajectory),
-        return_diagnostics=bool(return_diagnostics),
+        return_trajectory=_flag("return_trajectory", return_trajectory),
+        return_diagnostics=_flag("return_diagnostics", return_diagnostics),
         on_divergence=on_divergence,
     )
     chosen = named or registry.with_kernel(asked, plan, energy)
@@ -181,7 +180,7 @@ def make_plan(
     reason = chosen.supports(plan, energy)
     if reason is not None:
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
-    _check_start(x)
+    _check_start(x, plan.dtype)
     _check_memory(plan, chosen)
     return plan
 
@@ -190,6 +189,8 @@ def as_energy(energy: Any) -> Any:
     """The energy itself; of a formula whose parameters all have defaults, the energy with those."""
     if isinstance(energy, Formula):
         return energy()
+    if isinstance(energy, type):
+        raise InputError(f"the energy must be an object; got the class {energy.__name__} itself")
     if not callable(energy):
         raise InputError(
             f"the energy must be callable, U(x) of shape (n_samples,); got {type(energy).__name__}"
@@ -201,12 +202,13 @@ def as_state(x: Any) -> Array | None:
     """`x` as an array: lists and numbers as NumPy arrays, arrays as they are."""
     if x is None or is_array(x):
         return x
-    try:
-        return np.asarray(x, dtype=np.float32)
-    except (TypeError, ValueError):
+    numbers = real_numbers(x)
+    if numbers is None:
         raise InputError(
             f"x must be an array of shape (n_samples, *event_shape), not {type(x).__name__}"
-        ) from None
+        )
+    with np.errstate(over="ignore"):  # infinity is refused with the other starts
+        return numbers.astype(np.float32)
 
 
 def origin(energy: Any) -> tuple[str | None, str | None, str | None]:
@@ -221,10 +223,16 @@ def _count(name: str, value: Any, least: int) -> int:
     try:
         count = operator.index(value)
     except TypeError:
-        raise InputError(f"{name} must be an integer, not {value!r}") from None
+        raise InputError(f"{name} must be an integer, not {shown(value)}") from None
     if isinstance(value, bool) or count < least:
-        raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
+        raise InputError(f"{name} must be an integer of at least {least}, not {shown(value)}")
     return count
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name} must be True or False, not {shown(value)}")
+    return bool(value)
 
 
 def _state_shape(
@@ -260,8 +268,8 @@ def _state_shape(
     if own is not None and shape != (own,):
         given = f"dim is {dim}" if x is None else f"x has shape {tuple(x.shape)}"
         raise InputError(f"{given} but the energy has dimension {own}")
-    if isinstance(energy, FormulaEnergy) and not energy.is_elementwise:
-        if len(shape) != 1:
+    if isinstance(energy, FormulaEnergy):
+        if len(shape) != 1 and not energy.is_elementwise:
             raise InputError(
                 f"{energy.name} takes states of one axis, not of shape {shape}; reshape x to "
                 "(n_samples, dim)"
@@ -295,13 +303,12 @@ def _schedule(
     """A number, or one number a step, in float64; checked."""
     if callable(given) and not is_array(given):
         given = [given(step) for step in steps]
-    try:
-        values = np.array(to_numpy(given), dtype=np.float64)
-    except (TypeError, ValueError):
+    values = real_numbers(given)
+    if values is None:
         raise InputError(
             f"{name} must be a number, one number a step, or a function step -> number; "
-            f"got {given!r}"
-        ) from None
+            f"got {shown(given)}"
+        )
     if values.shape not in ((), (len(steps),)):
         raise InputError(
             f"{name} has shape {values.shape}; it must be a number or have one value for each of "
@@ -319,9 +326,9 @@ def _decayed(
     step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps: range
 ) -> Schedule:
     if isinstance(decay, bool) or not isinstance(decay, (int, float, np.number)):
-        raise InputError(f"decay must be a number in [0, 1), not {decay!r}")
+        raise InputError(f"decay must be a number in [0, 1), not {shown(decay)}")
     if not 0.0 <= decay < 1.0:
-        raise InputError(f"decay must be in [0, 1), not {decay!r}")
+        raise InputError(f"decay must be in [0, 1), not {shown(decay)}")
     if decay == 0.0:
         return Schedule(step_size)
     return Schedule(step_size * (1.0 - float(decay)) ** np.arange(steps.start, steps.stop))
@@ -331,19 +338,26 @@ def _bounds(clamp: Any) -> tuple[float | None, float | None] | None:
     if clamp is None:
         return None
     try:
-        low, high = (None if bound is None else float(bound) for bound in clamp)
+        low, high = (None if bound is None else _number(bound) for bound in clamp)
     except (TypeError, ValueError):
-        raise InputError(f"clamp must be a pair (low, high), not {clamp!r}") from None
+        raise InputError(f"clamp must be a pair (low, high), not {shown(clamp)}") from None
     if math.isnan(low or 0.0) or math.isnan(high or 0.0):
-        raise InputError(f"clamp must not be NaN: {clamp!r}")
+        raise InputError(f"clamp must not be NaN: {shown(clamp)}")
     if low is not None and high is not None and low >= high:
-        raise InputError(f"clamp must be (low, high) with low < high, not {clamp!r}")
+        raise InputError(f"clamp must be (low, high) with low < high, not {shown(clamp)}")
     return None if low is None and high is None else (low, high)
+
+
+def _number(value: Any) -> float:
+    numbers = real_numbers(value)
+    if numbers is None or numbers.ndim:
+        raise TypeError
+    return float(numbers)
 
 
 def _backend_name(backend: Any) -> str:
     if not isinstance(backend, str):
-        raise InputError(f"backend must be a name, for example 'numba', not {backend!r}")
+        raise InputError(f"backend must be a name, for example 'numba', not {shown(backend)}")
     return backend
 
 
@@ -366,7 +380,7 @@ def _dtype(dtype: Any, x: Array | None, own: str | None) -> str:
     if dtype is not None:
         name = dtype_name(dtype)
         if name not in FLOATING:
-            raise InputError(f"dtype must be one of {', '.join(FLOATING)}, not {dtype!r}")
+            raise InputError(f"dtype must be one of {', '.join(FLOATING)}, not {shown(dtype)}")
         return name
     name = own or "float32"
     if x is None:
@@ -388,19 +402,26 @@ def _seed(seed: Any, backend: Backend) -> int:
             return drawn
         if seed is None:
             return secrets.randbits(64)
-        raise InputError(f"seed must be an integer in [0, 2**64), not {seed!r}")
-    number = operator.index(seed)
-    if isinstance(seed, bool) or not 0 <= number < 2**64:
-        raise InputError(f"seed must be an integer in [0, 2**64), not {seed!r}")
+        raise InputError(f"seed must be an integer in [0, 2**64), not {shown(seed)}")
+    number = _count("seed", seed, 0)
+    if number >= 2**64:
+        raise InputError(f"seed must be an integer in [0, 2**64), not {shown(seed)}")
     return number
 
 
-def _check_start(x: Array | None) -> None:
+def _check_start(x: Array | None, dtype: str) -> None:
     if x is None:
         return
     xp = compat.array_namespace(x)
-    if not xp.isdtype(x.dtype, "integral") and not bool(xp.all(xp.isfinite(x))):
-        raise InputError("x holds NaN or infinity; chains must start from finite states")
+    # NumPy has no bfloat16, whose range is that of float32.
+    wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
+    with np.errstate(over="ignore"):
+        state = xp.astype(x, wanted, copy=False)
+    if not bool(xp.all(xp.isfinite(state))):
+        raise InputError(
+            f"x holds NaN, infinity or what {dtype} cannot hold; chains must start from finite "
+            "states"
+        )
 
 
 def _check_memory(plan: Plan, backend: Backend) -> None:
