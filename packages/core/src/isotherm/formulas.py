@@ -461,7 +461,7 @@ def real_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
 def place_of(name: str, x: Any) -> tuple[str, str, str]:
     """The library, dtype and device of states that an energy is asked for; checked.
 
-    Integers are refused, because the parameters, moved to the dtype of `x`, would lose their fractions.
+    Integers are refused: parameters that were moved to their dtype would lose their fractions.
     """
     if not is_array(x):
         raise InputError(f"{name}: x must be an array, not {type(x).__name__}")
