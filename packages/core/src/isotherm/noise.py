@@ -72,8 +72,8 @@ class Precision(NamedTuple):
     minus_two_log: tuple[float, ...]
     minus_two_log_of_2: float
     radians: float  # 2 pi / 2**uniform_bits
-    sine: tuple[float, ...]  # sin(a) = a + a * (z * p(z)), z = a * a
-    cosine: tuple[float, ...]  # cos(a) = 1 + z * p(z)
+    sine: tuple[float, ...]  # sin(a) = p(z) * z * a + a, z = a * a
+    cosine: tuple[float, ...]  # cos(a) = p(z) * z + 1
 
 
 FLOAT32 = Precision(
@@ -81,7 +81,7 @@ FLOAT32 = Precision(
     significand_bits=24,
     smallest_mantissa=float.fromhex("0x1.6a09e6p-1"),  # bits 0x3F3504F3
     to_unit=float.fromhex("0x1.6a09e8p+0"),
-    # ln(1 + t) = t * p(t)
+    # -2 ln(1 + t) = p(t) * t
     minus_two_log=(
         -2.0,
         1.0000064373016357,
@@ -103,7 +103,7 @@ FLOAT64 = Precision(
     significand_bits=53,
     smallest_mantissa=float.fromhex("0x1.6a09e667f3bcdp-1"),  # bits 0x3FE6A09E667F3BCD
     to_unit=float.fromhex("0x1.6a09e667f3bccp+0"),
-    # ln(1 + t) = s * p(s * s), s = t / (2 + t)
+    # -2 ln(1 + t) = p(s * s) * s, s = t / (t + 2)
     minus_two_log=(
         -4.0,
         -1.3333333333333468,
