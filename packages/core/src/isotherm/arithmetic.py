@@ -25,7 +25,7 @@ def exact_sqrt(x: Any) -> Any:
         Of the shape, dtype and library of `x`.
     """
     xp = array_namespace(x)
-    # A half's root is safe in torch too: computed in float32, then rounded, it hides that unit.
+    # Torch's root of half precision is right: the tests try every number.
     if (
         is_torch_array(x)
         and x.device.type == "cpu"
