@@ -1,0 +1,70 @@
+"""The backend as core sees it; Numba itself is imported on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from isotherm.backend import Status
+from isotherm.errors import InputError
+from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm.memory import host_memory
+from isotherm.plan import PLAN_VERSION, Plan
+
+
+def fill_normals(
+    out: np.ndarray[Any, Any], *, seed: int, stream: int, block: int, chain_offset: int = 0
+) -> None:
+    """See `isotherm.noise.fill_normals`; the same bits, for NumPy arrays."""
+    from isotherm_numba.noise import fill
+
+    fill(out, seed=seed, stream=stream, block=block, chain_offset=chain_offset)
+
+
+class NumbaBackend:
+    """See `isotherm.backend.Backend`."""
+
+    name = "numba"
+    library = "numpy"
+    plan_version = PLAN_VERSION
+    delegates: Mapping[str, str] = {}
+
+    def status(self) -> Status:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            versions = {"numba": version("numba"), "numpy": np.__version__}
+        except PackageNotFoundError:
+            return Status("Numba is not installed; pip install numba", (), {})
+        return Status(None, ("cpu",), versions)
+
+    def resolve_device(self, device: str | None) -> str:
+        if device not in (None, "cpu"):
+            raise InputError(f"device {device!r} does not exist for Numba; it has only 'cpu'")
+        return "cpu"
+
+    def available_memory(self, device: str) -> int | None:
+        return host_memory()
+
+    def fresh_seed(self, source: object) -> int | None:
+        return None
+
+    def supports(self, plan: Plan, energy: Any) -> str | None:
+        if plan.dtype not in ("float32", "float64"):
+            return f"Numba has no {plan.dtype}; use dtype='float32' or 'float64'"
+        if not hasattr(energy, "gradient"):
+            return (
+                f"{plan.energy} has no method gradient(x) and Numba does not differentiate; add "
+                "one, or write the energy with @isotherm.formula"
+            )
+        return None
+
+    def has_kernel(self, plan: Plan, energy: Any) -> bool:
+        return False
+
+    def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
+        return ArrayLoop(plan, energy, energy.gradient, LangevinTransition(plan, fill_normals))
+
+
+BACKEND = NumbaBackend()
