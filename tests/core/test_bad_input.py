@@ -1,0 +1,232 @@
+"""Whatever is wrong with the arguments, one sentence of ours says so."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import isotherm
+from isotherm import IsothermError
+
+GOOD = {
+    "dim": 2,
+    "n_samples": 3,
+    "n_steps": 4,
+    "burn_in": 1,
+    "thinning": 2,
+    "seed": 0,
+    "step_size": 0.01,
+    "backend": "numpy",
+    "return_diagnostics": True,
+}
+
+LARGE = np.arange(5000.0)  # its repr has several lines
+NUMBERS = [0, -1, 1, 3, 2.5, -0.5, math.nan, math.inf, -math.inf, 1e300, 1e-300, 10**400, 2**70]
+KINDS = [
+    None,
+    True,
+    "",
+    "a",
+    "0.1",
+    ",",
+    "f4,(",
+    "two\nlines",
+    b"a",
+    1j,
+    (),
+    [],
+    {},
+    set(),
+    object(),
+    int,
+]
+ARRAYS = [
+    LARGE,
+    -LARGE,
+    np.array(1.0),
+    np.array([1, 2]),
+    np.array([]),
+    np.zeros((2, 0)),
+    np.ones((2, 2, 2)),
+    np.array([math.nan, 1.0]),
+    np.array([1j, 2.0]),
+    np.array(["a", "b"]),
+    np.array([object(), None]),
+    np.array([True, False]),
+    np.zeros(2, dtype="f4,f4"),
+    np.zeros(2, dtype="M8[s]"),
+    np.ma.masked_array([1.0, 2.0], mask=[True, False]),
+]
+LISTS = [[1, 2], [[1], [1, 2]], ["a", 1], [None, 1], [10**400, 1], (1, 0), (None, None), [1e300, 1]]
+FUNCTIONS = [lambda *_: None, lambda *_: "a", lambda *_: math.nan, lambda *_: [1, 2], lambda *_: -1]
+
+
+class Energy:
+    def __init__(self, value, gradient):
+        self.value, self.slope = value, gradient
+
+    def __call__(self, x):
+        return self.value(x)
+
+    def gradient(self, x):
+        return self.slope(x)
+
+
+OUTPUTS = [
+    lambda x: x,
+    lambda x: x[:, 0],
+    lambda x: x[0],
+    lambda x: x.sum(),
+    lambda x: x[:, :1],
+    lambda x: None,
+    lambda x: 1.0,
+    lambda x: x.tolist(),
+    lambda x: x * math.nan,
+    lambda x: x[None],
+]
+ENERGIES = st.one_of(
+    st.builds(Energy, st.sampled_from(OUTPUTS), st.sampled_from(OUTPUTS)),
+    st.sampled_from(
+        [
+            isotherm.GaussianEnergy([0.0], [[1.0]]),
+            isotherm.GaussianEnergy([0.0, 0.0], np.eye(2)),
+            isotherm.GaussianEnergy,
+            isotherm.HarmonicEnergy,
+            isotherm.HarmonicEnergy(k=[1.0, 2.0]),
+            isotherm.RosenbrockEnergy,
+            isotherm.formula(lambda x: x if x > 0 else -x),
+            isotherm.formula(dim=5)(lambda x: x[7]),
+        ]
+    ),
+)
+ANYTHING = st.one_of(
+    st.sampled_from(NUMBERS),
+    st.sampled_from(STRINGS),
+    st.sampled_from(KINDS),
+    st.sampled_from(ARRAYS),
+    st.sampled_from(LISTS),
+    st.sampled_from(FUNCTIONS),
+    st.text(max_size=6),
+    st.floats(),
+    st.integers(-(2**65), 5),
+)
+OPTIONS = [
+    *("x", "dim", "n_steps", "n_samples", "burn_in", "thinning", "seed"),
+    *("return_trajectory", "return_diagnostics", "step_size", "noise_scale", "temperature"),
+    *("decay", "clamp", "dtype", "device", "backend", "chain_offset", "step_offset"),
+    "on_divergence",
+]
+
+
+@given(
+    energy=st.one_of(st.just(isotherm.DoubleWellEnergy()), ENERGIES, ANYTHING),
+    options=st.dictionaries(st.sampled_from(OPTIONS), ANYTHING, min_size=1, max_size=3),
+)
+def test_whatever_is_given_the_error_is_ours_and_of_one_line(energy, options):
+    arguments = GOOD | options
+    if options.get("x") is not None:
+        arguments.pop("dim")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.DivergenceWarning)
+        try:
+            isotherm.sample_chain(energy, **arguments)
+        except IsothermError as error:
+            check_sentence(error)
+
+
+def check_sentence(error):
+    message = str(error)
+    assert message
+    assert "\n" not in message
+    assert len(message) < 600
+    assert isinstance(error, (ValueError, RuntimeError, ImportError))
+
+
+REFUSED = {
+    "n_steps": [0, -1, 2.0, math.nan, "4", True, None, 2**70, LARGE],
+    "n_samples": [0, -1, 3.0, "3", True, 2**70],
+    "burn_in": [-1, 1.0, None, 2**40],
+    "thinning": [0, 5, 1.0, None],
+    "dim": [0, -1, 2.0, "2", True, (), (2, 0), None, 2**40],
+    "seed": [-1, 2**64, 1.0, "0", True, np.array([1, 2]), object()],
+    "chain_offset": [-1, 2**56, 0.0],
+    "step_offset": [-1, 2**33, 0.0],
+    "step_size": [0, -0.1, math.nan, math.inf, "a", "0.1", None, 1j, 10**400, [0.1], LARGE],
+    "noise_scale": [-1, math.nan, math.inf, "a", 1j, [1.0] * 4, [1.0] * 4 + [math.nan]],
+    "temperature": [-1, math.nan, "a", [1.0] * 6],
+    "decay": [-0.1, 1.0, math.nan, "0", None, True],
+    "clamp": [(1, 0), (1, 1), (math.nan, 1), (1,), (1, 2, 3), 1, "12", (10**400, None), LARGE],
+    "dtype": ["int32", int, "complex64", complex, "bogus", ",", "longdouble", object(), ""],
+    "device": ["moon", "cuda:99", "", 3],
+    "backend": ["nonexistent", "", 3, None.__class__, LARGE],
+    "on_divergence": ["explode", None, True, LARGE],
+    "return_trajectory": ["no", 1, None, LARGE],
+    "return_diagnostics": ["no", 0, None],
+    "x": [
+        *(1.0, "a", [], {}, object(), [1.0, math.nan], [[1, 2], [3]], [1j, 2.0], ["a", "b"]),
+        *(np.zeros((0, 2)), np.zeros((3, 0)), np.zeros((4, 2)), np.zeros(2, dtype=complex)),
+        *(np.zeros(2, dtype=bool), np.array(["a", "b"]), np.array([math.inf, 0.0])),
+    ],
+}
+
+
+@pytest.mark.parametrize("option", REFUSED)
+def test_refused(option):
+    for value in REFUSED[option]:
+        arguments = GOOD | {option: value}
+        if option == "x":
+            arguments.pop("dim")
+        with pytest.raises(IsothermError) as caught:  # when planned, before anything runs
+            isotherm.make_plan(isotherm.DoubleWellEnergy(), **arguments)
+        check_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": None}, "give x, where the chains start, or dim"),
+        ({"thinning": 9}, "thinning=9 is more than n_steps=4"),
+        ({"x": np.zeros((5, 2))}, r"5 chains, but n_samples is 3"),
+        ({"x": np.zeros((3, 4))}, r"x has shape \(3, 4\) but dim is 2"),
+        ({"noise_scale": 1.0, "temperature": 1.0}, "not both"),
+        ({"step_size": [0.1] * 4}, r"each of the 5 steps \(burn_in \+ n_steps\)"),
+        ({"step_size": lambda t: 1.0 - t}, "positive and finite at every step, not 0.0"),
+        ({"n_samples": 2**45}, r"the result needs .* TiB and cpu has .* run fewer chains"),
+        ({"n_steps": 2**30, "n_samples": 2**20, "return_trajectory": True}, "a larger thinning"),
+        ({"backend": "nonexistent"}, "there is no backend 'nonexistent'; installed are .*numpy"),
+        ({"device": "moon"}, "device 'moon' does not exist"),
+    ],
+)
+def test_messages_say_what_was_given_and_what_to_do(options, message):
+    with pytest.raises(IsothermError, match=message):
+        isotherm.make_plan(isotherm.DoubleWellEnergy(), **GOOD | options)
+
+
+@pytest.mark.parametrize(
+    ("energy", "message"),
+    [
+        (None, "the energy must be callable"),
+        (3.0, "the energy must be callable"),
+        (isotherm.GaussianEnergy, "the class GaussianEnergy itself"),
+        (lambda x: x.sum(axis=1), r"no method gradient\(x\)"),
+        (isotherm.GaussianEnergy([0.0], [[1.0]]), "dim is 2 but the energy has dimension 1"),
+        (isotherm.HarmonicEnergy(k=[1.0, 2.0]), "must return its energy"),
+    ],
+)
+def test_energies_that_cannot_be_sampled(energy, message):
+    with pytest.raises(IsothermError, match=message) as caught:
+        isotherm.make_plan(energy, **GOOD)
+    check_sentence(caught.value)
+
+
+def test_a_missing_plugin_is_named_with_its_package(monkeypatch):
+    monkeypatch.setattr(isotherm.registry, "_entry_points", dict)
+    isotherm.registry.load.cache_clear()
+    try:
+        with pytest.raises(isotherm.BackendNotFoundError, match="pip install isotherm-torch"):
+            isotherm.make_plan(isotherm.DoubleWellEnergy(), **GOOD | {"backend": "torch"})
+    finally:
+        isotherm.registry.load.cache_clear()

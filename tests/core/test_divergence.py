@@ -1,0 +1,129 @@
+"""Chains that leave the finite numbers are found, told, and change nothing else."""
+
+import math
+
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm import DivergenceError, DivergenceWarning, InputError, running
+
+# Without noise x is multiplied by 1 - 1025 = -2**10 in each step: from 1, float32's largest
+# number, just under 2**128, is passed in step 13.
+EXPLODING = isotherm.HarmonicEnergy(k=1025.0)
+FIRST_BAD = 13
+START = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 2.0**-30]], dtype=np.float32)
+RUN = {"n_steps": 20, "step_size": 1.0, "noise_scale": 0.0, "backend": "numpy", "seed": 0}
+
+
+def run(x=START, energy=EXPLODING, **options):
+    plan = isotherm.make_plan(energy, x, **RUN | options)
+    return isotherm.run(plan, energy, x)
+
+
+@pytest.fixture(params=[1, 40, running._FIRST_PIECE])
+def first_piece(request, monkeypatch):
+    """How finely a run is cut, in coordinates times steps."""
+    monkeypatch.setattr(running, "_FIRST_PIECE", request.param)
+
+
+@pytest.mark.usefixtures("first_piece")
+@pytest.mark.parametrize("burn_in", [0, 15])
+def test_a_warning_tells_the_first_step_and_the_number_of_chains(burn_in):
+    with pytest.warns(DivergenceWarning) as caught:
+        result = run(burn_in=burn_in)
+    assert result.info.divergence == isotherm.Divergence(first_step=FIRST_BAD, n_chains=2)
+    (warning,) = caught
+    message = str(warning.message)
+    assert message.startswith(
+        f"2 of 4 chains left the finite numbers, the first at step {FIRST_BAD}"
+    )
+    assert "smaller step_size" in message
+    assert "\n" not in message
+    assert warning.filename == __file__
+    assert np.isfinite(result.samples).all(axis=1).tolist() == [True, False, True, False]
+
+
+@pytest.mark.usefixtures("first_piece")
+def test_chains_count_that_diverge_after_the_first():
+    with pytest.warns(DivergenceWarning, match="1 of 4 chains"):
+        assert run(n_steps=14).info.divergence.n_chains == 1
+
+
+def test_nothing_is_said_of_chains_that_stay_finite():
+    assert run(n_steps=FIRST_BAD - 1).info.divergence is None
+
+
+@pytest.mark.usefixtures("first_piece")
+def test_raise():
+    with pytest.raises(DivergenceError, match=f"the first at step {FIRST_BAD} of 20") as caught:
+        run(on_divergence="raise")
+    assert "\n" not in str(caught.value)
+
+
+def test_ignore():
+    result = run(on_divergence="ignore")
+    assert not np.isfinite(result.samples).all()
+
+
+def test_a_gradient_that_is_not_a_number_is_found():
+    root = isotherm.formula(lambda x: 2.0 * isotherm.math.sqrt(x))()
+    with pytest.warns(DivergenceWarning, match="3 of 3 chains .* step 1 of"):
+        run(x=-np.ones((3, 1)), energy=root)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("on_divergence", ["warn", "raise", "ignore"])
+def test_a_start_that_is_not_finite_is_refused(bad, on_divergence):
+    x = START.copy()
+    x[1, 1] = bad
+    with pytest.raises(InputError, match="chains must start from finite states"):
+        run(x=x, on_divergence=on_divergence)
+
+
+@pytest.mark.parametrize(("x", "dtype"), [(1e300, "float32"), (1e5, "float16"), (10**6, "float16")])
+def test_a_start_that_the_dtype_cannot_hold_is_refused(x, dtype):
+    with pytest.raises(InputError, match=f"{dtype} cannot hold"):
+        run(x=np.array([[x]]), dtype=dtype)
+
+
+@pytest.mark.usefixtures("first_piece")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pieces_do_not_change_the_bits(dtype):
+    well = isotherm.DoubleWellEnergy(barrier_height=0.5)
+    plan = isotherm.make_plan(
+        well,
+        dim=3,
+        n_samples=5,
+        n_steps=37,
+        burn_in=6,
+        thinning=4,
+        step_offset=3,
+        step_size=lambda t: 0.05 / (1 + 0.01 * t),
+        dtype=dtype,
+        seed=1,
+        backend="numpy",
+        return_trajectory=True,
+        return_diagnostics=True,
+    )
+    result = isotherm.run(plan, well)
+    # On "ignore", and on the CPU without progress, a run may be one piece: advance it by hand.
+    runner = isotherm.registry.load("numpy").prepare(plan, well)
+    x = running._initial_state(plan, isotherm.registry.load("numpy"), None)
+    outputs = running._allocate(plan, isotherm.registry.load("numpy"))
+    x = runner.advance(x, 0, plan.n_total, outputs)
+    np.testing.assert_array_equal(result.samples, x)
+    np.testing.assert_array_equal(result.trajectory, outputs.trajectory)
+    np.testing.assert_array_equal(result.diagnostics.mean, outputs.mean)
+    np.testing.assert_array_equal(result.diagnostics.variance, outputs.variance)
+    np.testing.assert_array_equal(result.diagnostics.energy, outputs.energy)
+
+
+def test_the_first_piece_does_cut(monkeypatch):
+    monkeypatch.setattr(running, "_FIRST_PIECE", 1)
+    well = isotherm.DoubleWellEnergy()
+    plan = isotherm.make_plan(well, dim=2, n_steps=100, backend="numpy", seed=0)
+    done = []
+    isotherm.run(plan, well, progress=lambda now, total: done.append(now))
+    assert done[0] == plan.steps_per_block
+    assert len(done) > 2
