@@ -25,24 +25,8 @@ GOOD = {
 
 LARGE = np.arange(5000.0)  # its repr has several lines
 NUMBERS = [0, -1, 1, 3, 2.5, -0.5, math.nan, math.inf, -math.inf, 1e300, 1e-300, 10**400, 2**70]
-KINDS = [
-    None,
-    True,
-    "",
-    "a",
-    "0.1",
-    ",",
-    "f4,(",
-    "two\nlines",
-    b"a",
-    1j,
-    (),
-    [],
-    {},
-    set(),
-    object(),
-    int,
-]
+STRINGS = ["", "a", "0.1", ",", "f4,(", "two\nlines", b"a"]
+KINDS = [None, True, 1j, (), [], {}, set(), object(), int]
 ARRAYS = [
     LARGE,
     -LARGE,
