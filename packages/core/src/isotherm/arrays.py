@@ -93,8 +93,7 @@ def move(x: Array, library: str, dtype: str, device: str) -> Array:
     """`x` as an array of another library, dtype or device; `x` itself where nothing changes.
 
     Libraries share memory where both sides are on one device; bytes are copied only where the
-    device or the dtype changes, or where a library cannot share (read-only or byte-swapped
-    memory).
+    device or the dtype changes, or where a library cannot share.
     """
     xp = namespace(library)
     x = x.detach() if hasattr(x, "detach") else x
@@ -103,13 +102,18 @@ def move(x: Array, library: str, dtype: str, device: str) -> Array:
             x = xp.from_dlpack(x)
         else:
             host = to_numpy(x)
-            if library != "numpy" and not (host.flags.writeable and host.dtype.isnative):
-                host = np.array(host, dtype=host.dtype.newbyteorder("="))
+            if library != "numpy" and not _can_be_shared(host):
+                host = np.array(host, dtype=host.dtype.newbyteorder("="), order="C")
             x = xp.asarray(host, device=device_of(library, device))
     if device_name(x) != device:
         x = compat.to_device(x, device_of(library, device))
     wanted = getattr(xp, dtype)
     return x if x.dtype == wanted else xp.astype(x, wanted)
+
+
+def _can_be_shared(host: np.ndarray[Any, Any]) -> bool:
+    """Whether every library takes this memory; torch no reversed axes."""
+    return host.flags.writeable and host.dtype.isnative and min(host.strides, default=0) >= 0
 
 
 def empty(library: str, shape: tuple[int, ...], dtype: str, device: str) -> Array:
