@@ -1,0 +1,143 @@
+"""Arrays come back in the kind in which they went in, and are never written to."""
+
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm import registry
+from isotherm.arrays import device_name, dtype_name, library_of, move, to_numpy
+from tests import backends
+
+WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
+START = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
+RUN = {"n_steps": 5, "step_size": 0.05, "seed": 8, "return_trajectory": True}
+
+
+def place(backend):
+    found = registry.load(backend)
+    return found.library, found.resolve_device(None)
+
+
+def array(backend, values, dtype="float32"):
+    """The values as an array of the backend's library, on its device."""
+    library, device = place(backend)
+    return move(values.copy(), library, dtype, device)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return isotherm.sample_chain(WELL, START, backend="numpy", **RUN)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["named", "not named"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arrays_of_the_backends_library(backend, dtype, asked):
+    x = array(backend, START, dtype)
+    states, diagnostics = isotherm.sample_chain(
+        WELL, x, backend=backend if asked else None, return_diagnostics=True, **RUN
+    )
+    parts = (states, diagnostics.mean, diagnostics.variance, diagnostics.energy, diagnostics[0])
+    for part in parts:
+        assert (library_of(part), device_name(part)) == place(backend)
+        assert dtype_name(part.dtype) == dtype
+    reference = isotherm.sample_chain(WELL, START.astype(dtype), backend="numpy", **RUN)
+    np.testing.assert_array_equal(to_numpy(states), reference)
+    np.testing.assert_array_equal(to_numpy(x), START.astype(dtype))
+
+
+def test_numpy_arrays_come_back_as_numpy_arrays(backend, expected):
+    states, diagnostics = isotherm.sample_chain(
+        WELL, START, backend=backend, return_diagnostics=True, **RUN
+    )
+    for part in (states, diagnostics.mean, diagnostics.variance, diagnostics.energy):
+        assert isinstance(part, np.ndarray)
+    np.testing.assert_array_equal(states, expected)
+
+
+def test_without_x_arrays_are_the_backends(backend):
+    states = isotherm.sample_chain(WELL, dim=3, backend=backend, **RUN)
+    assert (library_of(states), device_name(states)) == place(backend)
+    assert dtype_name(states.dtype) == "float32"
+
+
+def test_parameters_decide_where_nothing_else_does(backend):
+    library, device = place(backend)
+    energy = isotherm.DoubleWellEnergy(b=array(backend, np.array(1.0), "float64"))
+    states = isotherm.sample_chain(energy, dim=3, **RUN)
+    assert (library_of(states), device_name(states)) == (library, device)
+    assert dtype_name(states.dtype) == "float64"
+
+
+UNUSUAL = {
+    "strided": lambda x: x[::2],
+    "transposed": lambda x: x.T,
+    "one row": lambda x: x[:1],
+    "one state": lambda x: x[0],
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_views_are_right_and_not_written_to(backend, kind):
+    whole = array(backend, START)
+    x = UNUSUAL[kind](whole)
+    states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
+    same = np.ascontiguousarray(UNUSUAL[kind](START))
+    np.testing.assert_array_equal(
+        to_numpy(states), isotherm.sample_chain(WELL, same, backend="numpy", **RUN)
+    )
+    np.testing.assert_array_equal(to_numpy(whole), START)
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+UNUSUAL_NUMPY = {
+    "read-only": read_only,
+    "column-major": np.asfortranarray,
+    "reversed": lambda x: x[::-1].copy()[::-1],
+    "big-endian": lambda x: x.astype(">f4"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL_NUMPY)
+def test_unusual_numpy_arrays(backend, kind, expected):
+    x = UNUSUAL_NUMPY[kind](START)
+    states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
+    np.testing.assert_array_equal(states, expected)
+    np.testing.assert_array_equal(x, START)
+
+
+def test_zero_stride_arrays(backend):
+    x = np.broadcast_to(START[0], (4, 3))
+    states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
+    tiled = isotherm.sample_chain(WELL, np.tile(START[0], (4, 1)), backend="numpy", **RUN)
+    np.testing.assert_array_equal(states, tiled)
+
+
+def test_integer_arrays(backend):
+    x = np.arange(6).reshape(2, 3) % 3
+    states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
+    floats = isotherm.sample_chain(WELL, x.astype(np.float32), backend="numpy", **RUN)
+    np.testing.assert_array_equal(states, floats)
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_a_backend_runs_or_says_why_not(name):
+    reason = registry.load(name).status().reason
+    if reason is None:
+        assert isotherm.sample_chain(WELL, dim=2, n_samples=3, backend=name).shape == (3, 2)
+    else:
+        with pytest.raises(isotherm.BackendError, match=f"backend '{name}' cannot be") as caught:
+            isotherm.sample_chain(WELL, dim=2, n_samples=3, backend=name)
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_a_device_that_does_not_exist_is_refused(name):
+    with pytest.raises(isotherm.IsothermError) as caught:
+        isotherm.sample_chain(WELL, dim=2, backend=name, device="cuda:99")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,175 @@
+"""The same chain from the same seed on every backend.
+
+Each backend is named, so that what is compared is its own and nothing that it hands on. What any
+backend must keep by itself is in `isotherm.testing`; here are long chains, exact laws, and formulas
+that nobody wrote a test for.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import isotherm
+from isotherm import DivergenceWarning
+from isotherm.arrays import to_numpy
+from tests.core import gaussian_law, random_formulas
+
+EXACT = [
+    isotherm.HarmonicEnergy(k=1.3),
+    isotherm.DoubleWellEnergy(barrier_height=0.7, b=1.2),
+    isotherm.RosenbrockEnergy(b=3.0),
+]
+ROUNDED = [
+    isotherm.GaussianEnergy([1.0, -1.0], [[1.0, 0.5], [0.5, 2.0]]),
+    isotherm.GaussianMixtureEnergy([[0.0, 0.0], [3.0, 1.0]], [1.0, 0.7], [0.4, 0.6]),
+    isotherm.RastriginEnergy(a=1.0),
+    isotherm.AckleyEnergy(),
+]
+
+
+def named(energies):
+    return pytest.mark.parametrize("energy", energies, ids=lambda energy: energy.name)
+
+
+def run(energy, backend, x=None, **options):
+    """Everything that a run gives, as NumPy arrays."""
+    options = {"seed": 20, "return_trajectory": True, "return_diagnostics": True} | options
+    plan = isotherm.make_plan(energy, x, backend=backend, **options)
+    result = isotherm.run(plan, energy, x)
+    assert result.info.backend == backend
+    found = result.diagnostics
+    arrays = (result.samples, result.trajectory, found.mean, found.variance, found.energy)
+    names = ("samples", "trajectory", "mean", "variance", "energy")
+    return {name: to_numpy(array) for name, array in zip(names, arrays, strict=True)}
+
+
+@named(EXACT)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_long_chains_of_exact_energies_have_equal_bits(backend, energy, dtype):
+    options = {
+        "dim": 5,
+        "n_samples": 67,
+        "n_steps": 1000,
+        "burn_in": 13,
+        "thinning": 9,
+        "step_size": lambda t: 0.004 / (1 + 0.001 * t),
+        "noise_scale": lambda t: 1.0 + 0.1 * np.sin(t),
+        "dtype": dtype,
+    }
+    got, expected = run(energy, backend, **options), run(energy, "numpy", **options)
+    bits = f"u{np.dtype(dtype).itemsize}"
+    for name in ("samples", "trajectory"):  # as bits: 0 and -0 differ
+        np.testing.assert_array_equal(got[name].view(bits), expected[name].view(bits))
+    # Sums over chains and coordinates are each library's own.
+    tolerance = 67 * np.finfo(dtype).eps
+    for name in ("mean", "variance", "energy"):
+        assert got[name].shape == expected[name].shape
+        np.testing.assert_allclose(got[name], expected[name], rtol=tolerance, atol=tolerance)
+
+
+@named(EXACT)
+def test_one_step_has_equal_bits_where_numbers_are_extreme(backend, energy):
+    # Subnormal numbers, infinite squares and zeros of both signs, where shortcuts show. The
+    # coordinates of a chain are alike, so that no sum of several orders of size hides any.
+    values = [0.0, -0.0, 1e-45, -1e-39, 1e-20, 3e-12, 1.0, -1e6, 1e12, -1e19, 3e38]
+    x = np.repeat(np.array(values, dtype=np.float32)[:, None], 3, axis=1)
+    options = {"n_steps": 1, "step_size": 0.01, "noise_scale": 0.0, "on_divergence": "ignore"}
+    got, expected = run(energy, backend, x, **options), run(energy, "numpy", x, **options)
+    number = ~np.isnan(expected["samples"])  # of NaN there are many bits
+    np.testing.assert_array_equal(np.isnan(got["samples"]), ~number)
+    np.testing.assert_array_equal(
+        got["samples"][number].view(np.uint32), expected["samples"][number].view(np.uint32)
+    )
+
+
+@named(ROUNDED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_other_chains_agree_to_rounding(backend, energy, dtype):
+    # 100 steps add up rounding errors, and stretch them where the energy is concave.
+    options = {"dim": 2, "n_samples": 33, "n_steps": 100, "step_size": 0.01, "dtype": dtype}
+    got, expected = run(energy, backend, **options), run(energy, "numpy", **options)
+    tolerance = 1024 * np.finfo(dtype).eps
+    for name, value in expected.items():
+        assert got[name].dtype == value.dtype
+        np.testing.assert_allclose(got[name], value, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+# Each example is a program of its own, which some backends compile.
+few = settings(max_examples=10)
+
+
+@few
+@given(tree=random_formulas.trees(1, random_formulas.EXACT), p=st.integers(0, 99))
+def test_random_exact_formulas_have_equal_bits(backend, tree, p):
+    energy = random_formulas.formula_energy(tree, [0.5 + p / 100, 1.0])
+    assert energy.program().is_exact
+    options = {"dim": 3, "n_samples": 9, "n_steps": 6, "step_size": 0.01}
+    got, expected = run(energy, backend, **options), run(energy, "numpy", **options)
+    np.testing.assert_array_equal(
+        got["trajectory"].view(np.uint32), expected["trajectory"].view(np.uint32)
+    )
+
+
+@few
+@given(tree=random_formulas.trees(2), p=st.integers(0, 99))
+def test_random_formulas_agree_to_rounding(backend, tree, p):
+    # One step from one start: chains beside a jump of the gradient may part for good. float64,
+    # so that hardly any start is beside one.
+    energy = random_formulas.formula_energy(tree, [0.5 + p / 100, 1.0], dim=2)
+    options = {"n_samples": 9, "n_steps": 1, "step_size": 0.01, "dtype": "float64"}
+    got, expected = run(energy, backend, **options), run(energy, "numpy", **options)
+    for name in ("samples", "energy"):
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("n_steps", [1, 10, 1000])
+def test_gaussian_moments(backend, n_steps):
+    """The mean and covariance of the discrete chain; see `gaussian_law` for the error rate."""
+    mean, cov, start = np.array([1.0, -1.0]), np.array([[1.0, 0.5], [0.5, 2.0]]), [3.0, 2.0]
+    step_size, noise_scale = 0.2, 0.8
+    samples = isotherm.sample_chain(
+        isotherm.GaussianEnergy(mean, cov),
+        np.array(start, dtype=np.float32),
+        n_samples=5000,
+        n_steps=n_steps,
+        step_size=step_size,
+        noise_scale=noise_scale,
+        seed=11,
+        backend=backend,
+    )
+    law = gaussian_law.moments(
+        np.array(start), mean, np.linalg.inv(cov), [step_size] * n_steps, [noise_scale] * n_steps
+    )
+    gaussian_law.check(samples.astype(np.float64), *law)
+
+
+def test_a_run_is_repeated_to_the_bit(backend):
+    for energy in (EXACT[1], ROUNDED[0]):
+        runs = [run(energy, backend, dim=2, n_samples=100, n_steps=50) for _ in range(2)]
+        for name, value in runs[0].items():
+            np.testing.assert_array_equal(value, runs[1][name], err_msg=name)
+
+
+@named([EXACT[1], *ROUNDED])
+def test_a_chain_does_not_depend_on_the_others(backend, energy):
+    options = {"dim": 2, "n_steps": 50, "step_size": 0.01}
+    whole = run(energy, backend, n_samples=300, **options)["trajectory"]
+    # To the bit where no library sums or multiplies matrices in an order that depends on size.
+    tolerance = 0.0 if energy is EXACT[1] else 1024 * np.finfo(np.float32).eps
+    for first, count in ((0, 1), (0, 130), (7, 1), (255, 45)):
+        part = run(energy, backend, n_samples=count, chain_offset=first, **options)["trajectory"]
+        np.testing.assert_allclose(
+            part, whole[first : first + count], rtol=tolerance, atol=tolerance
+        )
+
+
+def test_divergence_is_found_at_the_same_step(backend):
+    energy = isotherm.HarmonicEnergy(k=1025.0)  # x is multiplied by -2**10 in each step
+    x = np.array([[0.0], [1.0], [2.0**-30]], dtype=np.float32)
+    plan = isotherm.make_plan(
+        energy, x, n_steps=20, step_size=1.0, noise_scale=0.0, backend=backend
+    )
+    with pytest.warns(DivergenceWarning, match="2 of 3 chains"):
+        result = isotherm.run(plan, energy, x)
+    assert result.info.divergence == isotherm.Divergence(first_step=13, n_chains=2)
