@@ -1,10 +1,11 @@
 """The stream that Numba draws is core's to the bit."""
 
-import isotherm
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import isotherm
 from isotherm import noise, registry
 from isotherm_numba import BACKEND, fill_normals
 
@@ -45,8 +46,17 @@ def test_chains_have_the_references_bits(dtype):
     runs = []
     for backend in ("numpy", "numba"):
         plan = isotherm.make_plan(
-            energy, n_samples=30, dim=3, n_steps=21, step_size=0.01, seed=5, dtype=dtype,
-            backend=backend, burn_in=3, thinning=2, return_trajectory=True,
+            energy,
+            n_samples=30,
+            dim=3,
+            n_steps=21,
+            step_size=0.01,
+            seed=5,
+            dtype=dtype,
+            backend=backend,
+            burn_in=3,
+            thinning=2,
+            return_trajectory=True,
         )
         runs.append(isotherm.run(plan, energy))
     assert runs[1].info.backend == "numba"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from isotherm.backend import Status
 from isotherm.errors import InputError
 from isotherm.loop import ArrayLoop, LangevinTransition

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
+
 from isotherm import noise
 from isotherm.noise import FLOAT32, FLOAT64, MASK
-from numba import njit
 
 TILE = 256  # lanes; their words and normals take less than 16 KiB
 

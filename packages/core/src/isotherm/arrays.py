@@ -54,7 +54,7 @@ def device_name(x: Array) -> str:
     device = compat.device(x)
     if compat.is_cupy_array(x):
         return f"cuda:{device.id}"
-    return "cpu" if str(device).lower().startswith("cpu") else str(device)
+    return "cpu" if "cpu" in str(device).lower() else str(device)
 
 
 def array_origin(

@@ -33,9 +33,9 @@ class Outputs:
     def between(self, first: int, last: int) -> Outputs:
         """Views of the kept states first..last-1."""
         return Outputs(
-            None if self.trajectory is None else self.trajectory[:, first:last],
+            None if self.trajectory is None else self.trajectory[:, first:last, ...],
             *(
-                None if rows is None else rows[first:last]
+                None if rows is None else rows[first:last, ...]
                 for rows in (self.mean, self.variance, self.energy)
             ),
         )

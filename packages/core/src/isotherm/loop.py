@@ -83,7 +83,7 @@ class LangevinTransition:
                 chain_offset=plan.chain_offset,
             )
             self._block = block
-        return compat.array_namespace(x).reshape(self._normals[position], x.shape)
+        return compat.array_namespace(x).reshape(self._normals[position, ...], x.shape)
 
 
 def clamp(x: Array, bounds: tuple[float | None, float | None] | None) -> Array:

@@ -109,8 +109,8 @@ def _initial_state(plan: Plan, backend: Backend, x: Array | None) -> Array:
             block=0,
             chain_offset=plan.chain_offset,
         )
-        return compat.array_namespace(normals).reshape(normals[0], plan.shape)
-    rows = x if x.ndim > 1 else x[None]
+        return compat.array_namespace(normals).reshape(normals[0, ...], plan.shape)
+    rows = x if x.ndim > 1 else x[None, ...]
     if tuple(rows.shape) not in (plan.shape, (1, *plan.event_shape)):
         raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
     state = move(rows, backend.library, plan.dtype, plan.device)
@@ -159,7 +159,9 @@ def _advance(
 ) -> tuple[Array, Divergence | None]:
     first_bad: int | None = None
     watches = plan.on_divergence != "ignore"
-    for start, stop in _pieces(plan, in_one=not watches and progress is None):
+    # Between pieces the host waits; where nothing needs it, a device is left to run on.
+    runs_on = plan.device != "cpu" and not watches and progress is None
+    for start, stop in _pieces(plan, in_one=runs_on):
         kept = plan.kept_before(start), plan.kept_before(stop)
         before, x = x, runner.advance(x, start, stop, outputs.between(*kept))
         if watches and first_bad is None and not _is_finite(x):
