@@ -139,6 +139,16 @@ def test_check_gradient_finds_a_planted_error(dtype, error):
     assert "is right" in str(right)
 
 
+def test_check_gradient_finds_an_error_beside_a_large_energy():
+    class Offset(Planted):
+        def __call__(self, x):
+            return super().__call__(x) + 1e6
+
+    x = np.array([[0.5, 1.5, -1.0], [1.0, 2.0, 0.1]])
+    assert not isotherm.check_gradient(Offset(1e-2), x).is_correct
+    assert isotherm.check_gradient(Offset(0.0), x).is_correct
+
+
 def test_check_gradient_counts_a_gradient_that_is_not_a_number_as_wrong():
     report = isotherm.check_gradient(Planted(math.nan), np.ones((2, 2)))
     assert not report.is_correct
