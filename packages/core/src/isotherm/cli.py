@@ -1,0 +1,167 @@
+"""The command ``isotherm``. Needs the extra ``isotherm[cli]``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+import isotherm
+from isotherm import registry
+from isotherm.arrays import to_numpy
+from isotherm.errors import BackendNotFoundError, InputError, IsothermError
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+except ImportError:
+    sys.exit("the command needs typer and rich; pip install 'isotherm[cli]'")
+
+ENERGIES: dict[str, Callable[..., Any]] = {
+    "gaussian": isotherm.GaussianEnergy,
+    "harmonic": isotherm.HarmonicEnergy,
+    "double-well": isotherm.DoubleWellEnergy,
+    "gaussian-mixture": isotherm.GaussianMixtureEnergy,
+    "rosenbrock": isotherm.RosenbrockEnergy,
+    "rastrigin": isotherm.RastriginEnergy,
+    "ackley": isotherm.AckleyEnergy,
+}
+
+app = typer.Typer(help="Langevin sampling from energy functions.", no_args_is_help=True)
+
+
+@app.command()
+def backends() -> None:
+    """List the backends: installed, usable or why not, devices, versions."""
+    table = Table("backend", "usable", "devices", "versions")
+    for name in sorted({*registry.names(), "cupy", "numba", "torch"}):
+        try:
+            status = registry.load(name).status()
+        except BackendNotFoundError as error:
+            table.add_row(name, f"no: {error}", "", "")
+            continue
+        versions = ", ".join(f"{key} {version}" for key, version in status.versions.items())
+        usable = "yes" if status.reason is None else f"no: {status.reason}"
+        table.add_row(name, usable, ", ".join(status.devices), versions)
+    Console().print(table)
+
+
+@app.command()
+def sample(
+    energy: Annotated[str, typer.Option(help=f"One of {', '.join(ENERGIES)}.")],
+    dim: Annotated[int | None, typer.Option(help="Coordinates of a chain.")] = None,
+    n_samples: int = 1000,
+    n_steps: int = 1000,
+    burn_in: int = 0,
+    thinning: int = 1,
+    step_size: float = 1e-2,
+    noise_scale: float | None = None,
+    temperature: float | None = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the energy, the value as JSON.")
+    ] = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    backend: str | None = None,
+    seed: int | None = None,
+    trajectory: Annotated[bool, typer.Option(help="Keep every state.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the samples to this .npz.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the samples (dim 2) or steps.")] = None,
+) -> None:
+    """Sample a built-in energy."""
+    chosen = _energy(energy, parameter or [])
+    plan = isotherm.make_plan(
+        chosen, dim=dim, n_samples=n_samples, n_steps=n_steps, burn_in=burn_in,
+        thinning=thinning, step_size=step_size, noise_scale=noise_scale,
+        temperature=temperature, dtype=dtype, device=device, backend=backend, seed=seed,
+        return_trajectory=trajectory, return_diagnostics=plot is not None,
+    )  # fmt: skip
+    with Progress(transient=True) as progress:
+        task = progress.add_task("sampling", total=plan.n_total)
+        result = isotherm.run(
+            plan, chosen, progress=lambda done, _: progress.update(task, completed=done)
+        )
+    if out is not None:
+        _write_samples(out, result)
+    if plot is not None:
+        _draw(plot, chosen, result, noise_scale or 1.0)
+    Console().print(summary_table(chosen, result))
+
+
+def summary_table(energy: Any, result: isotherm.Result) -> Table:
+    """What a run gave, for people: mean, standard deviation, energy, time, seed."""
+    states = to_numpy(result.samples).astype(np.float64)
+    energies = to_numpy(energy(result.samples))
+    with np.printoptions(precision=4, suppress=True, threshold=6, edgeitems=3):
+        rows = {
+            "mean": str(states.mean(axis=0)),
+            "standard deviation": str(states.std(axis=0)),
+            "energy": f"{energies.mean():.4g}",
+            "time": f"{result.info.seconds:.3g} s",
+            "ran": f"{result.info.path} ({result.info.backend} on {result.info.device})",
+            "seed": str(result.info.seed),
+        }
+    table = Table(show_header=False)
+    for name, text in rows.items():
+        table.add_row(name, text)
+    return table
+
+
+def _energy(name: str, parameters: list[str]) -> Any:
+    if name not in ENERGIES:
+        raise InputError(f"there is no energy {name!r}; there are {', '.join(ENERGIES)}")
+    values = {}
+    for text in parameters:
+        key, _, value = text.partition("=")
+        try:
+            values[key] = json.loads(value)
+        except json.JSONDecodeError:
+            raise InputError(
+                f"--parameter must be NAME=VALUE with a JSON value, not {text!r}"
+            ) from None
+    try:
+        return ENERGIES[name](**values)
+    except TypeError as error:
+        raise InputError(f"energy {name!r}: {error}; give it with --parameter") from None
+
+
+def _write_samples(path: Path, result: isotherm.Result) -> None:
+    """Write beside the file and rename, so that an interruption leaves no half-written one."""
+    arrays: dict[str, Any] = {"samples": to_numpy(result.samples)}
+    if result.trajectory is not None:
+        arrays["trajectory"] = to_numpy(result.trajectory)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, seed=np.uint64(result.info.seed), **arrays)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _draw(path: Path, energy: Any, result: isotherm.Result, noise_scale: float) -> None:
+    try:
+        from isotherm import plot as pictures
+    except ImportError:
+        raise InputError("a plot needs matplotlib; pip install 'isotherm[plot]'") from None
+    if result.samples.shape[1:] == (2,):
+        states = to_numpy(result.samples)
+        pictures.samples(energy, states, noise_scale=noise_scale).savefig(path, dpi=120)
+    elif result.diagnostics is not None:
+        pictures.diagnostics(result.diagnostics).savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Run the command; an error is one sentence and exit status 2."""
+    try:
+        app()
+    except IsothermError as error:
+        Console(stderr=True).print(f"[red]{error}[/red]", soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,100 @@
+"""Pictures of samples, trajectories and diagnostics. Needs the extra ``isotherm[plot]``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from isotherm.arrays import Array, to_numpy
+from isotherm.diagnostics import Diagnostics
+from isotherm.errors import InputError
+
+_POINTS = "#0072B2"  # Okabe and Ito's colours, which colour-blind readers can tell apart
+_ENDS = "#D55E00"
+_GRID = 200  # points along an axis of the landscape
+
+
+def samples(energy: Any, x: Array, *, noise_scale: float = 1.0) -> Figure:
+    """Samples in two dimensions over the contours of U/noise_scale².
+
+    Parameters
+    ----------
+    energy : callable
+    x : array, shape (n_samples, 2)
+    noise_scale : float
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        The samples are not of two dimensions.
+    """
+    points = _two_dimensional(x, 2)
+    figure, axes = _landscape(energy, points, noise_scale)
+    axes.plot(points[:, 0], points[:, 1], ".", color=_POINTS, markersize=2.5, alpha=0.6)
+    axes.set_title(f"{len(points)} samples")
+    return figure
+
+
+def trajectories(energy: Any, x: Array, *, noise_scale: float = 1.0) -> Figure:
+    """Paths of chains in two dimensions over the contours of U/noise_scale².
+
+    Parameters
+    ----------
+    energy : callable
+    x : array, shape (n_samples, n_kept, 2)
+    noise_scale : float
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Each chain's first kept state is a circle, its last a square.
+    """
+    paths = _two_dimensional(x, 3)
+    figure, axes = _landscape(energy, paths.reshape(-1, 2), noise_scale)
+    for path in paths:
+        axes.plot(path[:, 0], path[:, 1], linewidth=0.6, alpha=0.8)
+    axes.plot(paths[:, 0, 0], paths[:, 0, 1], "o", color="black", label="start")
+    axes.plot(paths[:, -1, 0], paths[:, -1, 1], "s", color=_ENDS, label="end")
+    axes.legend()
+    return figure
+
+
+def diagnostics(found: Diagnostics) -> Figure:
+    """Mean, variance and mean energy of the chains at each kept step; a line a coordinate."""
+    figure = Figure(figsize=(7, 7), layout="constrained")
+    energies = to_numpy(found.energy).mean(axis=1)
+    rows = {"mean": found.mean, "variance": found.variance, "energy": energies}
+    for axes, (name, value) in zip(figure.subplots(3, sharex=True), rows.items(), strict=True):
+        axes.plot(found.steps, to_numpy(value).reshape(len(found), -1))
+        axes.set_ylabel(name)
+    axes.set_xlabel("step")
+    return figure
+
+
+def _two_dimensional(x: Array, ndim: int) -> np.ndarray[Any, Any]:
+    points = to_numpy(x)
+    if points.ndim != ndim or points.shape[-1] != 2:
+        raise InputError(
+            f"only states of two dimensions can be drawn; these have shape {points.shape}"
+        )
+    return points
+
+
+def _landscape(energy: Any, points: np.ndarray[Any, Any], noise_scale: float) -> tuple[Figure, Any]:
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.1 * (high - low) + 1e-6
+    sides = [np.linspace(a, b, _GRID) for a, b in zip(low - margin, high + margin, strict=True)]
+    grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
+    heights = to_numpy(energy(grid)).reshape(_GRID, _GRID) / noise_scale**2
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.add_subplot(aspect="equal", xlabel="x[0]", ylabel="x[1]")
+    # As many levels as hold nearly all of the samples' mass: they are at most this far up.
+    levels = np.linspace(heights.min(), heights.min() + 8.0, 17)
+    axes.contourf(*sides, heights, levels, cmap="Greys_r", extend="max", alpha=0.35)
+    return figure, axes

@@ -1,0 +1,26 @@
+"""The demo and the README's Python, as they stand."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_demo_draws_two_pictures(tmp_path):
+    command = [sys.executable, ROOT / "examples/demo.py", tmp_path]
+    subprocess.run(command, check=True, capture_output=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"gaussian.png", "mixture.png"}
+
+
+def test_the_readmes_python_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) >= 4
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    out = capsys.readouterr().out
+    assert "(250, 100, 2) (100, 3, 250, 2)" in out
+    assert "gradient[1]" in out
+    assert names["samples"].shape == (1000, 2)
