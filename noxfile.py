@@ -4,8 +4,6 @@ What follows ``--`` goes to the program that the session runs. Every install is 
 ``constraints.txt``.
 """
 
-import sys
-
 import nox
 
 nox.options.sessions = ["lint", "tests"]
@@ -40,7 +38,8 @@ def test_backend(session: nox.Session, backend: str) -> None:
     """Test one backend beside the reference, in an environment that has no other."""
     install(session, CORE, *BACKENDS[backend], *TEST_TOOLS)
     backends = list(dict.fromkeys(["numpy", backend]))
-    test(session, backends, "tests/agreement", f"tests/{backend}")
+    own = [] if backend == "numpy" else [f"tests/{backend}"]
+    test(session, backends, "tests/agreement", "tests/conformance", *own)
 
 
 @nox.session
@@ -68,7 +67,7 @@ def core(session: nox.Session) -> None:
         "found = [name for name in ('numba', 'torch', 'cupy') if find_spec(name)]; "
         "assert not found, f'core is to be tested without {found}'",
     )
-    test(session, ["numpy"], "tests/core", "tests/noise", "tests/numpy")
+    test(session, ["numpy"], "tests/core", "tests/noise", "tests/conformance")
 
 
 @nox.session
@@ -107,12 +106,6 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Every backend beside its peers."""
-    install(session, CORE, *PLUGINS, "--requirement", "benchmarks/requirements.txt")
-    session.run("python", "benchmarks/run.py", *session.posargs)
-
-
-@nox.session(venv_backend="none")
-def gpu(session: nox.Session) -> None:
-    """Agreement and benchmarks on a GPU, with what this interpreter has: nothing is installed."""
-    session.run(sys.executable, "benchmarks/gpu.py", *session.posargs)
+    """The reference beside NumPy's own normals."""
+    install(session, CORE)
+    session.run("python", "benchmarks/reference.py", *session.posargs)
