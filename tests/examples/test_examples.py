@@ -1,17 +1,28 @@
-"""The demo and the README's Python, as they stand."""
+"""The examples and the README's Python, as they stand."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_demo_draws_two_pictures(tmp_path):
-    command = [sys.executable, ROOT / "examples/demo.py", tmp_path]
+@pytest.mark.parametrize(
+    ("example", "pictures"),
+    [
+        ("demo", {"gaussian.png", "mixture.png"}),
+        ("landscape_trajectories", {"trajectories.png"}),
+        ("burn_in_and_thinning", {"burn_in.png"}),
+        ("numpy_pipeline", set()),
+    ],
+)
+def test_an_example_runs_and_draws(example, pictures, tmp_path):
+    command = [sys.executable, ROOT / f"examples/{example}.py", tmp_path]
     subprocess.run(command, check=True, capture_output=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"gaussian.png", "mixture.png"}
+    assert {path.name for path in tmp_path.iterdir()} == pictures
 
 
 def test_the_readmes_python_runs(capsys):

@@ -1,0 +1,39 @@
+"""How long is the burn-in, and how far apart to keep states? Ask the diagnostics.
+
+``python examples/burn_in_and_thinning.py [FOLDER]``
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import isotherm
+from isotherm import plot
+
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+energy = isotherm.GaussianEnergy([0.0, 0.0], [[1.0, 0.5], [0.5, 2.0]])
+sampler = isotherm.LangevinDynamics(energy, step_size=0.02)
+
+# From far away, with every state kept: the mean energy falls until the chains have arrived.
+states, found = sampler.sample_chain(
+    [8.0, 8.0], n_samples=500, n_steps=1000, seed=0, return_trajectory=True,
+    return_diagnostics=True,
+)  # fmt: skip
+plot.diagnostics(found).savefig(folder / "burn_in.png", dpi=120)
+mean_energy = np.asarray(found.energy).mean(axis=1)
+plateau, spread = mean_energy[500:].mean(), mean_energy[500:].std()
+burn_in = int(found.steps[np.argmax(mean_energy < plateau + 3 * spread)])
+
+# Of what follows, states a correlation time apart are worth keeping.
+settled = states[:, burn_in:, 0] - states[:, burn_in:, 0].mean()
+lags = range(1, 300)
+correlation = [float((settled[:, lag:] * settled[:, :-lag]).mean() / settled.var()) for lag in lags]
+thinning = next(lag for lag, c in zip(lags, correlation, strict=True) if c < np.exp(-1))
+
+kept = sampler.sample_chain(
+    [8.0, 8.0], n_samples=500, n_steps=10 * thinning, burn_in=burn_in, thinning=thinning, seed=1,
+    return_trajectory=True,
+)  # fmt: skip
+print(f"burn_in={burn_in}, thinning={thinning}: kept {kept.shape}")
+print("covariance", np.cov(kept.reshape(-1, 2).T).round(2).tolist())
