@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import isotherm
-from isotherm import InputError
+from isotherm import InputError, noise
 
 sample = partial(isotherm.sample_chain, backend="numpy", seed=5)
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
@@ -87,6 +87,39 @@ def test_one_step_is_the_equation():
         sample(WELL, x=x, n_steps=1, step_size=0.1, noise_scale=scale) for scale in (1.0, 2.0)
     )
     np.testing.assert_allclose(louder - still, 2.0 * (loud - still), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_chain_is_the_equation_with_the_streams_numbers(dtype):
+    """Against ten lines of NumPy: the order of every rounding, and which number is used when."""
+    seed, chain_offset, step_offset, n_samples = 9, 3, 5, 4
+
+    def normals(stream, step):
+        block, position = divmod(step, noise.steps_per_block(dtype))
+        made = np.empty((noise.steps_per_block(dtype), n_samples, 2), dtype=dtype)
+        noise.fill_normals(made, seed=seed, stream=stream, block=block, chain_offset=chain_offset)
+        return made[position]
+
+    step_size, noise_scale = 0.07, 0.9
+    eta = np.dtype(dtype).type(step_size)
+    scale = np.dtype(dtype).type(noise_scale * np.sqrt(2.0 * step_size))
+    x = normals(noise.Stream.INITIAL, 0)
+    states = []
+    for step in range(step_offset, step_offset + 7):
+        x = (x - eta * WELL.gradient(x)) + scale * normals(noise.Stream.LANGEVIN, step)
+        states.append(x)
+    got = trajectory(
+        dim=2,
+        n_samples=n_samples,
+        n_steps=7,
+        step_size=step_size,
+        noise_scale=noise_scale,
+        seed=seed,
+        chain_offset=chain_offset,
+        step_offset=step_offset,
+        dtype=dtype,
+    )
+    same(got, np.stack(states, axis=1))
 
 
 def test_no_noise_is_gradient_descent():
