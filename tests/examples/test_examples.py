@@ -17,12 +17,20 @@ ROOT = Path(__file__).parents[2]
         ("landscape_trajectories", {"trajectories.png"}),
         ("burn_in_and_thinning", {"burn_in.png"}),
         ("numpy_pipeline", set()),
+        ("torch_gaussian_2d", {"gaussian_2d.png"}),
+        ("torch_gaussian_10d", set()),
+        ("torch_custom_energy", set()),
     ],
 )
 def test_an_example_runs_and_draws(example, pictures, tmp_path):
-    command = [sys.executable, ROOT / f"examples/{example}.py", tmp_path]
-    subprocess.run(command, check=True, capture_output=True)
+    source = ROOT / f"examples/{example}.py"
+    process = subprocess.run(
+        [sys.executable, source, tmp_path], check=True, capture_output=True, text=True
+    )
     assert {path.name for path in tmp_path.iterdir()} == pictures
+    # What a comment beside a print says is what is printed.
+    said = re.findall(r"^print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
+    assert [line for line in process.stdout.splitlines() if line in said] == said
 
 
 def test_the_readmes_python_runs(capsys):
