@@ -1,6 +1,4 @@
-"""Modules and tensors as energies, and what sampling leaves untouched."""
-
-import copy
+"""Tensors in and out, torch's seeds, dtypes and devices."""
 
 import numpy as np
 import pytest
@@ -9,65 +7,9 @@ import torch
 import isotherm
 
 
-def network() -> torch.nn.Module:
-    torch.manual_seed(0)
-    return torch.nn.Sequential(
-        torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Dropout(0.0), torch.nn.Linear(16, 1)
-    )
-
-
 def run(energy, **options):
     options = {"step_size": 0.01, "n_steps": 20, "seed": 3, "backend": "torch"} | options
     return isotherm.run(isotherm.make_plan(energy, **options), energy, options.get("x"))
-
-
-def test_the_gradient_of_a_module_is_autograds():
-    module, x = network(), torch.linspace(-1, 1, 10).reshape(5, 2)
-    after = run(module, x=x, n_steps=1, noise_scale=0.0).samples
-    leaf = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(module(leaf).sum(), leaf)
-    assert torch.equal(after, x - torch.tensor(0.01) * gradient)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_a_module_is_left_as_it_was(training):
-    module = network().train(training)
-    module[0].weight.requires_grad_(False)
-    module[3].bias.grad = torch.ones(1)
-    before = copy.deepcopy(module.state_dict())
-    samples = run(module, dim=2, n_samples=7).samples
-    assert not samples.requires_grad
-    assert module.training is training
-    assert [p.requires_grad for p in module.parameters()] == [False, True, True, True]
-    assert torch.equal(module[3].bias.grad, torch.ones(1))
-    assert module[0].bias.grad is None
-    after = module.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_sampling_works_under_no_grad_and_leaves_a_graph_alone():
-    module = network()
-    loss = module(torch.ones(1, 2)).sum()
-    with torch.no_grad():
-        run(module, dim=2, n_samples=3)
-    loss.backward()
-    assert module[0].weight.grad is not None
-
-
-def test_images_and_energies_of_several_shapes_give_the_same_chains():
-    def image(x):
-        return (x**2).sum(dim=(1, 2, 3))
-
-    same = [image, lambda x: image(x)[:, None], lambda x: x**2]
-    results = [run(e, dim=(3, 4, 4), n_samples=5, return_diagnostics=True) for e in same]
-    for result in results[1:]:
-        assert torch.equal(result.samples, results[0].samples)
-        torch.testing.assert_close(result.diagnostics.energy, results[0].diagnostics.energy)
-
-
-def test_an_energy_that_autograd_cannot_see_through_is_refused():
-    with pytest.raises(isotherm.InputError, match="not connected to x"):
-        run(lambda x: torch.zeros(x.shape[0]), dim=2)
 
 
 def test_torchs_seeds_govern():

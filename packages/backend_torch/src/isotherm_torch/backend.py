@@ -6,10 +6,8 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from isotherm import host_noise, noise
-from isotherm.backend import Status
+from isotherm.backend import Runner, Status
 from isotherm.errors import InputError
-from isotherm.loop import ArrayLoop, FillNormals, LangevinTransition
 from isotherm.memory import host_memory
 from isotherm.plan import PLAN_VERSION, Plan
 
@@ -72,43 +70,15 @@ class TorchBackend:
     def has_kernel(self, plan: Plan, energy: Any) -> bool:
         return False
 
-    def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
-        transition = LangevinTransition(plan, _fill_normals(plan))
-        value = _without_graph(energy)
-        if hasattr(energy, "gradient"):
-            return ArrayLoop(plan, value, _without_graph(energy.gradient), transition)
-        from isotherm_torch.autograd import gradient_of
+    def prepare(self, plan: Plan, energy: Any) -> Runner:
+        from isotherm_torch.loop import TorchLoop
 
-        return ArrayLoop(plan, value, gradient_of(energy), transition, "array loop, autograd")
+        return TorchLoop(plan, energy)
 
     def _devices(self) -> tuple[str, ...]:
         import torch
 
         return ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())))
-
-
-def _fill_normals(plan: Plan) -> FillNormals:
-    """The source of noise: on the CPU the fastest one for NumPy, on the tensor's own memory."""
-    if plan.device != "cpu" or plan.dtype == "bfloat16":  # which NumPy has not
-        return noise.fill_normals
-    fill = host_noise.fill_normals()
-
-    def through_numpy(out: Any, **counter: Any) -> None:
-        fill(out.numpy(), **counter)
-
-    return through_numpy
-
-
-def _without_graph(function: Any) -> Any:
-    """`function` with autograd switched off, and its result cut from any graph."""
-    import torch
-
-    def call(x: Any) -> Any:
-        with torch.no_grad():
-            value = function(x)
-        return value.detach()
-
-    return call
 
 
 BACKEND = TorchBackend()

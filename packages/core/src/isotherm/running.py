@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import array_api_compat as compat
@@ -35,6 +36,7 @@ def run(
     energy: Any,
     x: Array | None = None,
     *,
+    model_kwargs: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Result:
     """Run a plan.
@@ -47,6 +49,9 @@ def run(
         The energy for which it was made.
     x : array, optional
         Where the chains start, as given to `make_plan`.
+    model_kwargs : mapping of str to anything, optional
+        Keywords that the energy receives at every call, as they are: a network's conditioning, with
+        one row per chain. For energies without a ``gradient``.
     progress : callable, optional
         Called now and then with the number of steps taken and of steps in all.
 
@@ -59,10 +64,11 @@ def run(
     DivergenceError
         Chains left the finite numbers, and the plan says ``on_divergence="raise"``.
     InputError
-        `x` or what the energy returns does not have the plan's shape.
+        `x` or what the energy returns does not have the plan's shape, or the energy does not take
+        `model_kwargs`.
     """
     started = time.perf_counter()
-    energy = as_energy(energy)
+    energy = _with_keywords(as_energy(energy), model_kwargs)
     backend = registry.usable(plan.backend)
     x = _initial_state(plan, backend, as_state(x))
     _check_energy(plan, energy, x)
@@ -94,6 +100,31 @@ def run(
             divergence=divergence,
         ),
     )
+
+
+def _with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
+    """The energy as a function of x alone."""
+    if keywords is None:
+        return energy
+    if hasattr(energy, "gradient"):
+        raise InputError(
+            "model_kwargs are for an energy that is differentiated by autograd; "
+            f"{type(energy).__name__} has a gradient of its own, so put them into the object"
+        )
+    if not isinstance(keywords, Mapping):
+        raise InputError(
+            "model_kwargs must map the names of keywords to their values; got "
+            f"{type(keywords).__name__}"
+        )
+    # A module's own call takes anything and hands it to `forward`.
+    function = getattr(energy, "forward", energy)
+    try:
+        inspect.signature(function).bind(None, **keywords)
+    except TypeError as error:
+        raise InputError(f"the energy does not take these model_kwargs: {error}") from None
+    except ValueError:  # a function written in C may not tell its signature
+        pass
+    return functools.partial(energy, **keywords)
 
 
 def _initial_state(plan: Plan, backend: Backend, x: Array | None) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, Self
 
 from isotherm.arrays import Array
@@ -84,8 +85,12 @@ class LangevinDynamics:
         chain_offset: int = 0,
         step_offset: int = 0,
         on_divergence: str = "warn",
+        model_kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run the chains; see `isotherm.make_plan` for the parameters and what is raised.
+        """Run the chains.
+
+        See `isotherm.make_plan` for the parameters and what is raised, and `isotherm.run` for
+        `model_kwargs`.
 
         Returns
         -------
@@ -118,10 +123,16 @@ class LangevinDynamics:
             step_offset=step_offset,
             on_divergence=on_divergence,
         )
-        return _short(run(plan, self.energy_function, x))
+        return _short(run(plan, self.energy_function, x, model_kwargs=model_kwargs))
 
 
-def sample_chain(energy: Any, x: Array | None = None, **options: Any) -> Any:
+def sample_chain(
+    energy: Any,
+    x: Array | None = None,
+    *,
+    model_kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Any:
     """Sample exp(-U/noise_scale²) with many Langevin chains, in one call.
 
     Parameters
@@ -130,6 +141,8 @@ def sample_chain(energy: Any, x: Array | None = None, **options: Any) -> Any:
         U; see `isotherm.make_plan` for this and all options.
     x : array, optional
         Where the chains start.
+    model_kwargs : mapping of str to anything, optional
+        Keywords that the energy receives at every call; see `isotherm.run`.
     **options
         Those of `isotherm.make_plan`.
 
@@ -148,11 +161,16 @@ def sample_chain(energy: Any, x: Array | None = None, **options: Any) -> Any:
     >>> isotherm.sample_chain(energy, dim=10, n_samples=1000, step_size=5e-3, seed=0).shape
     (1000, 10)
     """
-    return _short(run(make_plan(energy, x, **options), energy, x))
+    return _short(run(make_plan(energy, x, **options), energy, x, model_kwargs=model_kwargs))
 
 
-sample_chain.__signature__ = inspect.signature(make_plan).replace(  # type: ignore[attr-defined]
-    return_annotation=Any
+_planning = inspect.signature(make_plan)
+sample_chain.__signature__ = _planning.replace(  # type: ignore[attr-defined]
+    parameters=[
+        *_planning.parameters.values(),
+        inspect.signature(sample_chain).parameters["model_kwargs"],
+    ],
+    return_annotation=Any,
 )
 
 

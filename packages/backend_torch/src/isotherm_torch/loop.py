@@ -1,0 +1,101 @@
+"""The array loop on tensors, with gradients by autograd for energies that have none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from isotherm import host_noise, noise
+from isotherm.backend import Outputs
+from isotherm.energies import GaussianEnergy
+from isotherm.errors import InputError
+from isotherm.formulas import FormulaEnergy
+from isotherm.loop import ArrayLoop, FillNormals, LangevinTransition
+from isotherm.plan import Plan
+
+
+class TorchLoop(ArrayLoop):
+    """Chains on tensors; see `isotherm.backend.Runner`.
+
+    An energy that has no gradient of its own is differentiated by autograd, and called as it is
+    found: in its mode, and under the autocast that is active when the chains run. The state keeps
+    its dtype. Built-in energies never run under autocast, whose matrix products would change their
+    chains.
+
+    Parameters
+    ----------
+    plan : Plan
+    energy : callable
+    """
+
+    def __init__(self, plan: Plan, energy: Any) -> None:
+        transition = LangevinTransition(plan, _fill_normals(plan))
+        if hasattr(energy, "gradient"):
+            super().__init__(plan, energy, energy.gradient, transition)
+        else:
+            super().__init__(plan, energy, gradient_of(energy), transition, "array loop, autograd")
+        self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
+        self._device_type = plan.device.partition(":")[0]
+
+    def advance(self, x: torch.Tensor, start: int, stop: int, outputs: Outputs) -> torch.Tensor:
+        autocast: AbstractContextManager[Any] = nullcontext()
+        if self._is_built_in:
+            autocast = torch.autocast(self._device_type, enabled=False)
+        with torch.no_grad(), autocast:
+            return super().advance(x, start, stop, outputs)
+
+
+def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], torch.Tensor]:
+    """∇U by autograd, for the state only.
+
+    Parameters
+    ----------
+    energy : callable
+        x, shape (n_samples, *event_shape) → (n_samples,), (n_samples, 1) or terms to be summed. The
+        energy of a chain must not depend on the other chains.
+
+    Returns
+    -------
+    callable
+        x → ∇U(x), of the shape and dtype of x. Parameters of a module receive no ``.grad``, and
+        neither its mode nor any ``requires_grad`` is changed.
+
+    Raises
+    ------
+    InputError
+        When called, if the energy's value does not depend on x.
+    """
+
+    def gradient(x: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            # Autograd takes no tensor that was made in inference mode, but takes a copy.
+            leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_(True)
+            value = energy(leaf)
+            result = None
+            if value.requires_grad:
+                (result,) = torch.autograd.grad(
+                    value, leaf, torch.ones_like(value), allow_unused=True
+                )
+        if result is None:
+            raise InputError(
+                "the energy's value is not connected to x for autograd; calculate it from x with "
+                "torch operations, or give the energy a method gradient(x)"
+            )
+        return result
+
+    return gradient
+
+
+def _fill_normals(plan: Plan) -> FillNormals:
+    """The source of noise: on the CPU the fastest one for NumPy, on the tensor's own memory."""
+    if plan.device != "cpu" or plan.dtype == "bfloat16":  # which NumPy has not
+        return noise.fill_normals
+    fill = host_noise.fill_normals()
+
+    def through_numpy(out: Any, **counter: Any) -> None:
+        fill(out.numpy(), **counter)
+
+    return through_numpy
