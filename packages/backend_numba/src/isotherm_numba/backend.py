@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Status
+from isotherm.backend import Runner, Status
 from isotherm.errors import InputError
-from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm.loop import ArrayLoop
 from isotherm.memory import host_memory
 from isotherm.plan import PLAN_VERSION, Plan
+from isotherm_numba.kernels import kernel_of
 
 
 def fill_normals(
     out: np.ndarray[Any, Any], *, seed: int, stream: int, block: int, chain_offset: int = 0
 ) -> None:
     """See `isotherm.noise.fill_normals`; the same bits, for NumPy arrays."""
-    from isotherm_numba.noise import fill
+    from isotherm_numba.normals import fill
 
     fill(out, seed=seed, stream=stream, block=block, chain_offset=chain_offset)
 
@@ -62,10 +63,19 @@ class NumbaBackend:
         return None
 
     def has_kernel(self, plan: Plan, energy: Any) -> bool:
-        return False
+        return self.supports(plan, energy) is None and kernel_of(plan, energy) is not None
 
-    def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
-        return ArrayLoop(plan, energy, energy.gradient, LangevinTransition(plan, fill_normals))
+    def prepare(self, plan: Plan, energy: Any) -> Runner:
+        kernel = kernel_of(plan, energy)
+        if kernel is not None:
+            from isotherm_numba.chains import FusedChains
+
+            return FusedChains(plan, kernel)
+        from isotherm_numba.normals import FusedTransition
+
+        return ArrayLoop(
+            plan, energy, energy.gradient, FusedTransition(plan), "array loop, fused update"
+        )
 
 
 BACKEND = NumbaBackend()

@@ -1,7 +1,8 @@
 """`isotherm.noise` transcribed for Numba, operation by operation, without fastmath.
 
-A tile of lanes goes through two loops, Philox and then Box-Muller, with the words between them in
-L1: in one loop they would spill registers.
+Lanes go through two loops, Philox and then Box-Muller, with the words between them in L1: one loop
+for both would spill registers. Words are carried in uint64, whose low halves are all that a
+multiplication reads; floats change their sign by a bit.
 """
 
 from __future__ import annotations
@@ -9,148 +10,122 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import float32 as f32
+from numba import float64 as f64
+from numba import int32 as i32
 from numba import njit
+from numba import uint32 as u32
+from numba import uint64 as u64
 
 from isotherm import noise
-from isotherm.noise import FLOAT32, FLOAT64, MASK
+from isotherm.noise import FLOAT32, FLOAT64
 
-TILE = 256  # lanes; their words and normals take less than 16 KiB
+LANES = 256  # of one pass through both loops; their words and normals take 8 KiB
 
-_u32, _i32, _u64, _i64 = np.uint32, np.int32, np.uint64, np.int64
-_f32, _f64 = np.float32, np.float64
-_M0, _M1 = map(_u64, noise.PHILOX_MULTIPLIERS)
-_W0, _W1 = map(_u64, noise.PHILOX_KEY_INCREMENTS)
+_M0, _M1 = map(np.uint64, noise.PHILOX_MULTIPLIERS)
+_W0, _W1 = map(np.uint64, noise.PHILOX_KEY_INCREMENTS)
 _ROUNDS = noise.PHILOX_ROUNDS
-_MASK, _32 = _u64(MASK), _u64(32)
+_MASK, _32 = np.uint64(noise.MASK), np.uint64(32)
 
-_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = map(_f32, FLOAT32.minus_two_log)
-_S0, _S1, _S2 = map(_f32, FLOAT32.sine)
-_C0, _C1, _C2 = map(_f32, FLOAT32.cosine)
-_LN2, _RADIANS = _f32(FLOAT32.minus_two_log_of_2), _f32(FLOAT32.radians)
-_SMALLEST = int(_f32(FLOAT32.smallest_mantissa).view(_i32))
+_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = map(np.float32, FLOAT32.minus_two_log)
+_S0, _S1, _S2 = map(np.float32, FLOAT32.sine)
+_C0, _C1, _C2 = map(np.float32, FLOAT32.cosine)
+_LN2, _RADIANS = np.float32(FLOAT32.minus_two_log_of_2), np.float32(FLOAT32.radians)
+_SMALLEST = np.float32(FLOAT32.smallest_mantissa).view(np.int32)
+_HALF, _ONE = np.float32(0.5), np.float32(1.0)
 
 _DL0, _DL1, _DL2, _DL3, _DL4, _DL5, _DL6, _DL7 = FLOAT64.minus_two_log
 _DS0, _DS1, _DS2, _DS3, _DS4, _DS5 = FLOAT64.sine
 _DC0, _DC1, _DC2, _DC3, _DC4, _DC5, _DC6 = FLOAT64.cosine
 _DLN2, _DRADIANS = FLOAT64.minus_two_log_of_2, FLOAT64.radians
-_DSMALLEST = int(_f64(FLOAT64.smallest_mantissa).view(_i64))
+_DSMALLEST = int(np.float64(FLOAT64.smallest_mantissa).view(np.int64))
+_EXPONENT_1 = 1 << 52  # the lowest bit of the exponent
 
 
-@njit(cache=True, nogil=True)
-def _philox(words: Any, n: int, k0: Any, k1: Any) -> None:
+@njit(nogil=True, error_model="numpy")
+def philox(
+    words: Any, block: Any, coordinate: Any, low: Any, high: Any, k0: Any, k1: Any, n: Any
+) -> None:
+    """Write the words of `n` counters (block, coordinate, low, high); `words` is (4, n) uint32."""
     for lane in range(n):
-        c0 = words[0, lane]
-        c1 = words[1, lane]
-        c2 = words[2, lane]
-        c3 = words[3, lane]
+        c0, c1, c2, c3 = u64(block), u64(coordinate[lane]), u64(low[lane]), u64(high[lane])
         a, b = k0, k1
         for _ in range(_ROUNDS):
-            p0 = c0 * _M0
-            p1 = c2 * _M1
+            p0 = (c0 & _MASK) * _M0
+            p1 = (c2 & _MASK) * _M1
             c0 = (p1 >> _32) ^ c1 ^ a
             c2 = (p0 >> _32) ^ c3 ^ b
-            c1 = p1 & _MASK
-            c3 = p0 & _MASK
-            a = (a + _W0) & _MASK
-            b = (b + _W1) & _MASK
-        words[0, lane] = c0
-        words[1, lane] = c1
-        words[2, lane] = c2
-        words[3, lane] = c3
+            c1, c3 = p1, p0
+            a += _W0
+            b += _W1
+        words[0, lane] = u32(c0)
+        words[1, lane] = u32(c1)
+        words[2, lane] = u32(c2)
+        words[3, lane] = u32(c3)
 
 
-@njit(cache=True, nogil=True)
-def _box_muller32(words: Any, normals: Any, n: int) -> None:
-    one = _f32(1.0)
+@njit(nogil=True, error_model="numpy")
+def box_muller32(words: Any, normals: Any, start: Any, n: Any) -> None:
+    """Turn `n` lanes of words into float32 normals of four steps, ``normals[:4, start:]``."""
     for pair in range(2):
+        first, second = words[2 * pair], words[2 * pair + 1]
+        even, odd = normals[2 * pair, start:], normals[2 * pair + 1, start:]
         for lane in range(n):
-            x = _f32(_u32(words[2 * pair, lane])) + _f32(0.5)
-            bits = _i32(np.float32(x).view(np.int32) - _i32(_SMALLEST))
-            e = _f32(_i32(_i32(bits >> _i32(23)) - _i32(32)))
-            t = np.int32((bits & _i32(0x7FFFFF)) + _i32(_SMALLEST)).view(np.float32) - one
+            x = f32(first[lane]) + _HALF
+            bits = i32(np.float32(x).view(np.int32) - _SMALLEST)
+            e = f32(i32((bits >> i32(23)) - i32(32)))
+            t = np.int32(i32(bits & i32(0x7FFFFF)) + _SMALLEST).view(np.float32) - _ONE
             p = (((((t * _L7 + _L6) * t + _L5) * t + _L4) * t + _L3) * t + _L2) * t + _L1
             r = np.sqrt((p * t + _L0) * t + e * _LN2)
-            v = _u32(words[2 * pair + 1, lane])
-            # Wraps at 2**32, where q = 4 becomes 0: the same quarter turn.
-            q = _u32(_u32(v + _u32(1 << 29)) >> _u32(30))
-            a = _f32(_i32(_u32(v - _u32(q << _u32(30))))) * _RADIANS
+            # Half a quarter turn ahead, q is the top two bits (q = 4 wraps to 0, the same turn).
+            v = u32(second[lane] + u32(1 << 29))
+            q = u32(v >> u32(30))
+            a = f32(i32(i32(v & u32((1 << 30) - 1)) - i32(1 << 29))) * _RADIANS
             z = a * a
             s = ((z * _S2 + _S1) * z + _S0) * z * a + a
-            c = ((z * _C2 + _C1) * z + _C0) * z + one
-            odd = (q & _u32(1)) != 0
-            sine = c if odd else s
-            cosine = s if odd else c
-            sine = -sine if (q & _u32(2)) != 0 else sine
-            cosine = -cosine if ((q + _u32(1)) & _u32(2)) != 0 else cosine
-            normals[2 * pair, lane] = cosine * r
-            normals[2 * pair + 1, lane] = sine * r
+            c = ((z * _C2 + _C1) * z + _C0) * z + _ONE
+            is_odd = (q & u32(1)) != u32(0)
+            sine, cosine = (c, s) if is_odd else (s, c)
+            sine_bits = np.float32(sine).view(np.uint32) ^ u32((q & u32(2)) << u32(30))
+            cosine_bits = np.float32(cosine).view(np.uint32) ^ u32(
+                (u32(q + u32(1)) & u32(2)) << u32(30)
+            )
+            even[lane] = np.uint32(cosine_bits).view(np.float32) * r
+            odd[lane] = np.uint32(sine_bits).view(np.float32) * r
 
 
-@njit(cache=True, nogil=True)
-def _box_muller64(words: Any, normals: Any, n: int) -> None:
+@njit(nogil=True, inline="always")
+def _float64(integer: Any) -> Any:
+    """An unsigned integer below 2**53, exactly; by halves, which convert in vectors."""
+    return f64(u32(integer >> _32)) * 4294967296.0 + f64(u32(integer))
+
+
+@njit(nogil=True, error_model="numpy")
+def box_muller64(words: Any, normals: Any, start: Any, n: Any) -> None:
+    """Turn `n` lanes of words into float64 normals of two steps, ``normals[:2, start:]``."""
+    even, odd = normals[0, start:], normals[1, start:]
     for lane in range(n):
-        x = _f64(_i64(words[0, lane] << _u64(21) | words[1, lane] >> _u64(11))) + 0.5
-        bits = np.float64(x).view(np.int64) - _i64(_DSMALLEST)
-        e = _f64((bits >> _i64(52)) - _i64(53))
-        t = np.int64((bits & _i64(0xFFFFFFFFFFFFF)) + _i64(_DSMALLEST)).view(np.float64) - 1.0
+        x = _float64(u64(words[0, lane]) << u64(21) | u64(words[1, lane]) >> u64(11)) + 0.5
+        # A power of two more keeps the difference positive: few machines shift signed vectors.
+        bits = np.float64(x).view(np.uint64) + u64(_EXPONENT_1 - _DSMALLEST)
+        e = f64(i32(i32(bits >> u64(52)) - i32(1 + 53)))
+        t = np.uint64((bits & u64(_EXPONENT_1 - 1)) + u64(_DSMALLEST)).view(np.float64) - 1.0
         y = t / (t + 2.0)
         w = y * y
         p = (((((w * _DL7 + _DL6) * w + _DL5) * w + _DL4) * w + _DL3) * w + _DL2) * w + _DL1
         r = np.sqrt((p * w + _DL0) * y + e * _DLN2)
-        v = _i64(words[2, lane] << _u64(21) | words[3, lane] >> _u64(11))
-        q = (v + _i64(1 << 50)) >> _i64(51)
-        a = _f64(v - (q << _i64(51))) * _DRADIANS
+        # Half a quarter turn ahead, q is the top two bits (q = 4 wraps to 0, the same turn).
+        v = (u64(words[2, lane]) << u64(21) | u64(words[3, lane]) >> u64(11)) + u64(1 << 50)
+        q = u32(v >> u64(51))
+        a = (_float64(v & u64((1 << 51) - 1)) - 1125899906842624.0) * _DRADIANS
         z = a * a
         s = (((((z * _DS5 + _DS4) * z + _DS3) * z + _DS2) * z + _DS1) * z + _DS0) * z * a + a
         c = ((((z * _DC6 + _DC5) * z + _DC4) * z + _DC3) * z + _DC2) * z + _DC1
         c = (c * z + _DC0) * z + 1.0
-        odd = (q & 1) != 0
-        sine = c if odd else s
-        cosine = s if odd else c
-        sine = -sine if (q & 2) != 0 else sine
-        cosine = -cosine if ((q + 1) & 2) != 0 else cosine
-        normals[0, lane] = cosine * r
-        normals[1, lane] = sine * r
-
-
-@njit(cache=True, nogil=True)
-def _fill(out: Any, k0: Any, k1: Any, stream: Any, block: Any, chain_offset: Any) -> None:
-    steps, n_chains, n_coordinates = out.shape
-    words = np.empty((4, TILE), np.uint64)
-    normals = np.empty((steps, TILE), out.dtype)
-    total = n_chains * n_coordinates
-    for first in range(0, total, TILE):
-        n = min(TILE, total - first)
-        i, j = first // n_coordinates, first % n_coordinates
-        for lane in range(n):
-            chain = chain_offset + _u64(i)
-            words[0, lane] = block
-            words[1, lane] = _u64(j)
-            words[2, lane] = chain & _MASK
-            words[3, lane] = chain >> _32 | stream << _u64(24)
-            j += 1
-            if j == n_coordinates:
-                i, j = i + 1, 0
-        _philox(words, n, k0, k1)
-        if steps == 4:
-            _box_muller32(words, normals, n)
-        else:
-            _box_muller64(words, normals, n)
-        for step in range(steps):
-            i, j = first // n_coordinates, first % n_coordinates
-            for lane in range(n):
-                out[step, i, j] = normals[step, lane]
-                j += 1
-                if j == n_coordinates:
-                    i, j = i + 1, 0
-
-
-def fill(out: Any, *, seed: int, stream: int, block: int, chain_offset: int = 0) -> None:
-    """See `isotherm.noise.fill_normals`."""
-    if out.dtype == np.float16:  # drawn in float32 and rounded once
-        wide = np.empty(out.shape, np.float32)
-        fill(wide, seed=seed, stream=stream, block=block, chain_offset=chain_offset)
-        out[...] = wide
-        return
-    key = _u64(seed & MASK), _u64(seed >> 32)
-    _fill(out, *key, _u64(int(stream)), _u64(block), _u64(chain_offset))
+        is_odd = (q & u32(1)) != u32(0)
+        sine, cosine = (c, s) if is_odd else (s, c)
+        sine_bits = np.float64(sine).view(np.uint64) ^ (u64(q & u32(2)) << u64(62))
+        turned = u32(q + u32(1)) & u32(2)
+        cosine_bits = np.float64(cosine).view(np.uint64) ^ (u64(turned) << u64(62))
+        even[lane] = np.uint64(cosine_bits).view(np.float64) * r
+        odd[lane] = np.uint64(sine_bits).view(np.float64) * r

@@ -1,0 +1,93 @@
+"""Which kernel an energy has: its own part of the fused loop, as source not yet compiled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isotherm.energies import GaussianEnergy
+from isotherm.formulas import FormulaEnergy
+from isotherm.plan import Plan
+from isotherm_numba.printer import print_program
+
+_TILE = 1024  # coordinates: with noise and gradient about 30 KiB, the first cache of a core
+_LANES = (16, 128)  # chains of a tile that lies coordinate by coordinate, at least and at most
+_TILES = 16  # or more, so that there is work for several threads
+_LONGEST = 2000  # instructions unrolled: longer programs compile for minutes and gain nothing
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An energy's own part of the fused loop.
+
+    Attributes
+    ----------
+    name, path : str
+        For people: the energy's name, and what the result's info says.
+    functions : str
+        The source of ``gradient`` and ``terms`` (see `isotherm_numba.tiles`).
+    parameters : float64 array
+    by_coordinate : bool
+        The tile's layout.
+    is_elementwise : bool
+        Whether ``terms`` gives one term a coordinate rather than one a chain.
+    chains_per_tile : int
+    """
+
+    name: str
+    path: str
+    functions: str
+    parameters: np.ndarray[Any, np.dtype[np.float64]]
+    by_coordinate: bool
+    is_elementwise: bool
+    chains_per_tile: int
+
+
+def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
+    """The energy's kernel, or None where the chains are better run as arrays."""
+    if isinstance(energy, GaussianEnergy):
+        return Kernel(
+            name=energy.name,
+            path="fused quadratic form",
+            functions="from isotherm_numba.quadratic import gradient, terms",
+            parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
+            by_coordinate=True,
+            is_elementwise=False,
+            chains_per_tile=_lanes_of_chains(plan),
+        )
+    if isinstance(energy, FormulaEnergy):
+        program = energy.program(plan.event_shape[0])
+        if len(program.instructions) > _LONGEST:
+            return None
+        chains = _whole_chains(plan) if energy.is_elementwise else _lanes_of_chains(plan)
+        return Kernel(
+            name=program.name,
+            path="fused program",
+            functions=print_program(program, stride=chains),
+            parameters=energy.parameter_values(),
+            by_coordinate=not energy.is_elementwise,
+            is_elementwise=energy.is_elementwise,
+            chains_per_tile=chains,
+        )
+    return None
+
+
+def _lanes_of_chains(plan: Plan) -> int:
+    """Chains of a tile that lies coordinate by coordinate: a power of two, fixed by the dimension.
+
+    It is printed into the kernel, which would be compiled anew for another number of chains.
+    """
+    least, most = _LANES
+    return min(max(least, 2 ** int(math.log2(max(1, _TILE // plan.n_coordinates)))), most)
+
+
+def _whole_chains(plan: Plan) -> int:
+    """Chains of a tile that lies chain by chain: at most a full one, in tiles for several threads.
+
+    A function of the plan alone, as the last bits of the diagnostics' moments depend on it.
+    """
+    full = max(1, _TILE // plan.n_coordinates)
+    return min(full, max(math.ceil(full / 4), math.ceil(plan.n_samples / _TILES)))

@@ -1,0 +1,69 @@
+"""Loops over lanes that lie one after another, whatever a lane is: normals and the update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba import uint32 as u32
+from numba import uint64 as u64
+
+from isotherm.noise import MASK
+from isotherm_numba.noise import LANES, philox
+
+_MASK, _32, _24 = np.uint64(MASK), np.uint64(32), np.uint64(24)
+
+
+def number_type(dtype: str) -> Any:
+    """Numba's type of the plan's dtype."""
+    return types.float32 if dtype == "float32" else types.float64
+
+
+def array_type(of: Any, ndim: int, layout: str = "C", *, readonly: bool = False) -> Any:
+    """Numba's type of an array; arrays that are more special are taken for one."""
+    return types.Array(of, ndim, layout, readonly=readonly)
+
+
+@njit(nogil=True, error_model="numpy")
+def update(
+    x: Any, gradient: Any, normals: Any, step_size: Any, scale: Any, low: Any, high: Any
+) -> None:
+    """x ← (x - η ∇U) + (noise_scale √(2η)) ξ, then the clamp, which lets NaN pass."""
+    for lane in range(x.size):
+        v = x[lane] - step_size * gradient[lane]
+        v = v if scale == 0.0 else v + scale * normals[lane]
+        v = low if v < low else v
+        x[lane] = high if v > high else v
+
+
+# Inlined, because Numba keeps no function on disk to which another one was passed.
+@njit(nogil=True, error_model="numpy", inline="always")
+def fill(
+    box_muller: Any, out: Any, dim: Any, stream: Any, block: Any, k0: Any, k1: Any,
+    chain_offset: Any, first: Any, last: Any,
+) -> None:  # fmt: skip
+    """Write the normals of one block for the elements first..last-1 of the state, in C order.
+
+    Parameters
+    ----------
+    box_muller : function
+        One of `isotherm_numba.noise`.
+    out : array, shape (steps_per_block, elements)
+    dim, stream, block, k0, k1, chain_offset, first, last : int
+    """
+    words = np.empty((4, LANES), np.uint32)
+    coordinate, low, high = np.empty((3, LANES), np.uint32)
+    for start in range(first, last, LANES):
+        n = min(LANES, last - start)
+        i, j = start // dim, start % dim
+        for lane in range(n):
+            chain = chain_offset + u64(i)
+            coordinate[lane] = u32(j)
+            low[lane] = u32(chain & _MASK)
+            high[lane] = u32(chain >> _32 | stream << _24)
+            j += 1
+            if j == dim:
+                i, j = i + 1, 0
+        philox(words, block, coordinate, low, high, k0, k1, n)
+        box_muller(words, out, start, n)

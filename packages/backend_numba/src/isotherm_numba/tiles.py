@@ -1,0 +1,205 @@
+"""The loop that all fused kernels share: tiles of chains, stepped where they lie in L1.
+
+A tile is a few chains with all their coordinates, in one of two layouts. *Chain by chain*, it is
+one row of lanes, the chains' states one after another, as in the user's array. *Coordinate by
+coordinate*, row j holds coordinate j of every chain, so that a lane is a chain. Noise and update
+run over lanes and need not know which.
+
+Each kernel passes its own functions in, and all is compiled as one:
+
+``gradient(x, out, scratch, parameters, dim, stride, n)``
+    Write ∇U at the tile `x` to `out`. Rows are `stride` apart and have `n` lanes in use.
+``terms(x, out, scratch, parameters, dim, stride, n)``
+    Write the terms of U to `out`: one a coordinate in the tile's layout, or one a chain where
+    its coordinate 0 would be.
+``box_muller(words, normals, start, n)``
+    One of `isotherm_numba.noise`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba import uint32 as u32
+from numba import uint64 as u64
+
+from isotherm.noise import MASK, Stream
+from isotherm_numba.lanes import array_type, number_type, update
+from isotherm_numba.noise import LANES, philox
+
+# Lanes in use are a multiple of this, so that vectors of any width leave no remainder.
+PADDING = 16
+
+_MASK, _32 = np.uint64(MASK), np.uint64(32)
+_STREAM = np.uint32(Stream.LANGEVIN << 24)
+
+
+def signature(dtype: str) -> Any:
+    """The types of the arguments of `advance` that follow the kernel's own."""
+    number = number_type(dtype)
+    return types.void(
+        array_type(number, 2, readonly=True),  # x
+        array_type(number, 2),  # out
+        array_type(number, 1, readonly=True),  # parameters
+        array_type(number, 1),  # step_size
+        array_type(number, 1),  # scale
+        array_type(types.int64, 1),  # kept
+        number,  # low
+        number,  # high
+        array_type(number, 3, "A"),  # trajectory
+        array_type(number, 2, "A"),  # energy
+        array_type(types.float64, 2),  # mean
+        array_type(types.float64, 2),  # square
+        types.uint64,  # k0
+        types.uint64,  # k1
+        types.uint64,  # chain_offset
+        types.int64,  # first_step
+        types.int64,  # first
+        types.int64,  # last
+        types.int64,  # chains
+    )
+
+
+# Inlined, because Numba keeps no function on disk to which another one was passed.
+@njit(nogil=True, error_model="numpy", inline="always")
+def advance(
+    gradient: Any, terms: Any, is_elementwise: Any, by_coordinate: Any, box_muller: Any,
+    steps_per_block: Any, x: Any, out: Any, parameters: Any, step_size: Any, scale: Any, kept: Any,
+    low: Any, high: Any, trajectory: Any, energy: Any, mean: Any, square: Any, k0: Any, k1: Any,
+    chain_offset: Any, first_step: Any, first: Any, last: Any, chains: Any,
+) -> None:  # fmt: skip
+    """Take steps with the chains first..last-1.
+
+    Parameters
+    ----------
+    gradient, terms, box_muller : functions
+        See the module's head.
+    is_elementwise : bool
+        Whether `terms` gives one term a coordinate, not one a chain.
+    by_coordinate : bool
+        The layout.
+    steps_per_block : int
+    x, out : array, shape (n_samples, dim)
+        The states before and after.
+    parameters : array
+        The energy's.
+    step_size, scale, kept : array, one element a step
+        η; noise_scale·√(2η); which kept state it is, or -1.
+    low, high : float
+        The clamp.
+    trajectory : array, shape (n_samples, n_kept, dim), or empty
+    energy : array, shape (n_kept, n_samples), or empty
+    mean, square : float64 array, shape (n_kept, dim), or empty
+        Of these chains: the mean, and the sum of squared deviations from it.
+    k0, k1, chain_offset, first_step : int
+        Where in the noise stream.
+    first, last : int
+    chains : int
+        Of a tile.
+    """
+    dim = x.shape[1]
+    rows = dim if by_coordinate else 1
+    stride = _padded(chains if by_coordinate else chains * dim)
+    # Chain i's coordinate j lies at i * across + j * along.
+    across, along = (1, stride) if by_coordinate else (dim, 1)
+    size = rows * stride
+    tile = np.empty(size, x.dtype)
+    slope = np.empty(size, x.dtype)
+    scratch = np.empty(size, x.dtype)
+    normals = np.empty((steps_per_block, size), x.dtype)
+    words = np.empty((4, LANES), np.uint32)
+    counters = np.empty((3, size), np.uint32)
+    moments = np.empty((2, dim), np.float64)
+    for start in range(first, last, chains):
+        m = min(chains, last - start)
+        n = _padded(m if by_coordinate else m * dim)
+        tile[:] = 0.0
+        counters[:] = 0
+        for i in range(m):
+            chain = chain_offset + u64(start + i)
+            for j in range(dim):
+                lane = i * across + j * along
+                tile[lane] = x[start + i, j]
+                counters[0, lane] = u32(j)
+                counters[1, lane] = u32(chain & _MASK)
+                counters[2, lane] = u32(chain >> _32) | _STREAM
+        step = 0
+        while step < kept.size:
+            block = (first_step + step) // steps_per_block
+            position = (first_step + step) % steps_per_block
+            count = min(steps_per_block - position, kept.size - step)
+            is_noisy = False
+            for s in range(step, step + count):
+                is_noisy |= scale[s] != 0.0
+            if is_noisy:
+                for row in range(rows):
+                    for lane in range(row * stride, row * stride + n, LANES):
+                        end = min(lane + LANES, row * stride + n)
+                        philox(
+                            words, block, counters[0, lane:end], counters[1, lane:end],
+                            counters[2, lane:end], k0, k1, end - lane,
+                        )  # fmt: skip
+                        box_muller(words, normals, lane, end - lane)
+            for s in range(step, step + count):
+                gradient(tile, slope, scratch, parameters, dim, stride, n)
+                for row in range(rows):
+                    lane, end = row * stride, row * stride + n
+                    update(
+                        tile[lane:end], slope[lane:end], normals[position + s - step, lane:end],
+                        step_size[s], scale[s], low, high,
+                    )  # fmt: skip
+                k = kept[s]
+                if k < 0:
+                    continue
+                if trajectory.size:
+                    for i in range(m):
+                        for j in range(dim):
+                            trajectory[start + i, k, j] = tile[i * across + j * along]
+                if energy.size:
+                    terms(tile, slope, scratch, parameters, dim, stride, n)
+                    for i in range(m):
+                        total = 0.0
+                        for j in range(dim if is_elementwise else 1):
+                            total += slope[i * across + j * along]
+                        energy[k, start + i] = total
+                    _add_moments(mean[k], square[k], start - first, tile, m, across, along, moments)
+            step += count
+        for i in range(m):
+            for j in range(dim):
+                out[start + i, j] = tile[i * across + j * along]
+
+
+@njit(nogil=True, error_model="numpy")
+def _padded(lanes: Any) -> Any:
+    return (lanes + PADDING - 1) // PADDING * PADDING
+
+
+@njit(nogil=True, error_model="numpy")
+def _add_moments(
+    mean: Any, square: Any, before: Any, tile: Any, m: Any, across: Any, along: Any, moments: Any
+) -> None:
+    """Add a tile of `m` chains to the moments of the `before` chains before it.
+
+    The pairwise update of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
+    computing sample variances", 1979, equation 2.1.
+    """
+    dim = mean.size
+    own_mean, own_square = moments[0], moments[1]
+    for j in range(dim):
+        own_mean[j] = own_square[j] = 0.0
+    for i in range(m):
+        for j in range(dim):
+            own_mean[j] += tile[i * across + j * along]
+    for j in range(dim):
+        own_mean[j] /= m
+    for i in range(m):
+        for j in range(dim):
+            deviation = tile[i * across + j * along] - own_mean[j]
+            own_square[j] += deviation * deviation
+    weight = m / (before + m)
+    for j in range(dim):
+        shift = own_mean[j] - mean[j]
+        mean[j] = mean[j] + shift * weight if before else own_mean[j]
+        square[j] = own_square[j] + (square[j] + shift * shift * before * weight if before else 0.0)
