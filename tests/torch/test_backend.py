@@ -30,6 +30,16 @@ def test_torchs_seeds_govern():
     assert torch.equal(draw(first.info.seed).samples, first.samples)
 
 
+def test_a_generator_moves_on_and_torchs_own_state_does_not():
+    generator, before = torch.Generator().manual_seed(5), torch.get_rng_state()
+    sampler = isotherm.LangevinDynamics(isotherm.HarmonicEnergy(), backend="torch")
+    first, second = (sampler.sample_chain(dim=3, seed=generator) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before)
+    run(isotherm.HarmonicEnergy(), dim=3, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_tensors_without_a_named_backend_come_back_as_tensors_of_the_same_chain():
     energy = isotherm.GaussianEnergy(torch.zeros(3), torch.eye(3))
     options = {"n_samples": 50, "n_steps": 30, "step_size": 0.05, "seed": 2}
