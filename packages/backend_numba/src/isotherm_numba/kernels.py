@@ -14,9 +14,30 @@ from isotherm.plan import Plan
 from isotherm_numba.printer import print_program
 
 _TILE = 1024  # coordinates: with noise and gradient about 30 KiB, the first cache of a core
-_LANES = (16, 128)  # chains of a tile that lies coordinate by coordinate, at least and at most
+_PROGRAM_LANES = 16  # chains of a tile that lies coordinate by coordinate, at least
+_QUADRATIC_LANES = 64  # the same; the loops of the quadratic form are short and must pay
+_MOST_LANES = 128
 _TILES = 16  # or more, so that there is work for several threads
 _LONGEST = 2000  # instructions unrolled: longer programs compile for minutes and gain nothing
+
+_QUADRATIC = """\
+from isotherm_numba import quadratic
+from isotherm_numba.apart import compiled_apart
+
+contracted = njit(nogil=True, error_model="numpy", fastmath={{"contract"}})
+
+
+@contracted
+def gradient(x, out, scratch, parameters, dim, stride, n):
+    compiled_apart()
+    quadratic.gradient(x, out, scratch, parameters, {dim}, {stride}, n)
+
+
+@contracted
+def terms(x, out, scratch, parameters, dim, stride, n):
+    compiled_apart()
+    quadratic.terms(x, out, scratch, parameters, {dim}, {stride}, n)
+"""
 
 
 @dataclass(frozen=True)
@@ -49,20 +70,23 @@ class Kernel:
 def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     """The energy's kernel, or None where the chains are better run as arrays."""
     if isinstance(energy, GaussianEnergy):
+        chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
         return Kernel(
             name=energy.name,
             path="fused quadratic form",
-            functions="from isotherm_numba.quadratic import gradient, terms",
+            functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
             parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
             by_coordinate=True,
             is_elementwise=False,
-            chains_per_tile=_lanes_of_chains(plan),
+            chains_per_tile=chains,
         )
     if isinstance(energy, FormulaEnergy):
         program = energy.program(plan.event_shape[0])
         if len(program.instructions) > _LONGEST:
             return None
-        chains = _whole_chains(plan) if energy.is_elementwise else _lanes_of_chains(plan)
+        chains = (
+            _whole_chains(plan) if energy.is_elementwise else _lanes_of_chains(plan, _PROGRAM_LANES)
+        )
         return Kernel(
             name=program.name,
             path="fused program",
@@ -75,13 +99,13 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     return None
 
 
-def _lanes_of_chains(plan: Plan) -> int:
+def _lanes_of_chains(plan: Plan, least: int) -> int:
     """Chains of a tile that lies coordinate by coordinate: a power of two, fixed by the dimension.
 
     It is printed into the kernel, which would be compiled anew for another number of chains.
     """
-    least, most = _LANES
-    return min(max(least, 2 ** int(math.log2(max(1, _TILE // plan.n_coordinates)))), most)
+    full = max(1, _TILE // plan.n_coordinates)
+    return min(max(least, 2 ** int(math.log2(full))), _MOST_LANES)
 
 
 def _whole_chains(plan: Plan) -> int:
