@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,7 @@ class NumbaBackend:
     delegates: Mapping[str, str] = {}
 
     def status(self) -> Status:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            versions = {"numba": version("numba"), "numpy": np.__version__}
-        except PackageNotFoundError:
-            return Status("Numba is not installed; pip install numba", (), {})
-        return Status(None, ("cpu",), versions)
+        return _status()
 
     def resolve_device(self, device: str | None) -> str:
         if device not in (None, "cpu"):
@@ -76,6 +71,17 @@ class NumbaBackend:
         return ArrayLoop(
             plan, energy, energy.gradient, FusedTransition(plan), "array loop, fused update"
         )
+
+
+@cache
+def _status() -> Status:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        versions = {"numba": version("numba"), "numpy": np.__version__}
+    except PackageNotFoundError:
+        return Status("Numba is not installed; pip install numba", (), {})
+    return Status(None, ("cpu",), versions)
 
 
 BACKEND = NumbaBackend()

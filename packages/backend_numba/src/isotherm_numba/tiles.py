@@ -115,6 +115,8 @@ def advance(
     for start in range(first, last, chains):
         m = min(chains, last - start)
         n = _padded(m if by_coordinate else m * dim)
+        # Rows that are full are one long row to the noise and to the update.
+        runs, width = (1, size) if n == stride else (rows, n)
         tile[:] = 0.0
         counters[:] = 0
         for i in range(m):
@@ -134,9 +136,9 @@ def advance(
             for s in range(step, step + count):
                 is_noisy |= scale[s] != 0.0
             if is_noisy:
-                for row in range(rows):
-                    for lane in range(row * stride, row * stride + n, LANES):
-                        end = min(lane + LANES, row * stride + n)
+                for run in range(runs):
+                    for lane in range(run * stride, run * stride + width, LANES):
+                        end = min(lane + LANES, run * stride + width)
                         philox(
                             words, block, counters[0, lane:end], counters[1, lane:end],
                             counters[2, lane:end], k0, k1, end - lane,
@@ -144,8 +146,8 @@ def advance(
                         box_muller(words, normals, lane, end - lane)
             for s in range(step, step + count):
                 gradient(tile, slope, scratch, parameters, dim, stride, n)
-                for row in range(rows):
-                    lane, end = row * stride, row * stride + n
+                for run in range(runs):
+                    lane, end = run * stride, run * stride + width
                     update(
                         tile[lane:end], slope[lane:end], normals[position + s - step, lane:end],
                         step_size[s], scale[s], low, high,
