@@ -13,7 +13,8 @@ CORE = "./packages/core[cli,plot,testing]"
 BACKENDS = {
     "numpy": [],
     "numba": ["./packages/backend_numba"],
-    "torch": ["./packages/backend_torch"],
+    # Triton, so that the CUDA step is interpreted and compiled in the tests without a GPU.
+    "torch": ["./packages/backend_torch[triton]"],
     # NVRTC, so that the CUDA source is compiled in the tests without a GPU or a CUDA toolkit.
     "cupy": ["./packages/backend_cupy[cuda12]", "nvidia-cuda-nvrtc-cu12"],
 }

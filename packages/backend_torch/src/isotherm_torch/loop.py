@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from isotherm.backend import Outputs
 from isotherm.energies import GaussianEnergy
 from isotherm.errors import InputError
 from isotherm.formulas import FormulaEnergy
-from isotherm.loop import ArrayLoop, FillNormals, LangevinTransition
+from isotherm.loop import ArrayLoop, FillNormals, LangevinTransition, Transition
 from isotherm.plan import Plan
 
 
@@ -32,19 +33,25 @@ class TorchLoop(ArrayLoop):
     """
 
     def __init__(self, plan: Plan, energy: Any) -> None:
-        transition = LangevinTransition(plan, _fill_normals(plan))
-        if hasattr(energy, "gradient"):
-            super().__init__(plan, energy, energy.gradient, transition)
-        else:
-            super().__init__(plan, energy, gradient_of(energy), transition, "array loop, autograd")
+        has_gradient = hasattr(energy, "gradient")
+        transition = _transition(plan)
+        is_fused = not isinstance(transition, LangevinTransition)
+        super().__init__(
+            plan,
+            energy,
+            energy.gradient if has_gradient else gradient_of(energy),
+            transition,
+            "array loop" + (not has_gradient) * ", autograd" + is_fused * ", fused step",
+        )
         self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
-        self._device_type = plan.device.partition(":")[0]
 
     def advance(self, x: torch.Tensor, start: int, stop: int, outputs: Outputs) -> torch.Tensor:
-        autocast: AbstractContextManager[Any] = nullcontext()
-        if self._is_built_in:
-            autocast = torch.autocast(self._device_type, enabled=False)
-        with torch.no_grad(), autocast:
+        with ExitStack() as surroundings:
+            surroundings.enter_context(torch.no_grad())
+            if self._is_built_in:
+                surroundings.enter_context(torch.autocast(x.device.type, enabled=False))
+            if x.device.type == "cuda":  # Triton launches on the current device
+                surroundings.enter_context(torch.cuda.device(x.device))
             return super().advance(x, start, stop, outputs)
 
 
@@ -87,6 +94,16 @@ def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any
         return result
 
     return gradient
+
+
+def _transition(plan: Plan) -> Transition:
+    """The step: on CUDA one kernel, where Triton is installed and has the dtype."""
+    if plan.device != "cpu" and importlib.util.find_spec("triton") is not None:
+        from isotherm_torch.kernel import DTYPES, FusedLangevin
+
+        if plan.dtype in DTYPES:
+            return FusedLangevin(plan)
+    return LangevinTransition(plan, _fill_normals(plan))
 
 
 def _fill_normals(plan: Plan) -> FillNormals:

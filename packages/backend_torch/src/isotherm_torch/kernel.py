@@ -1,0 +1,211 @@
+"""A Langevin step on CUDA as one Triton kernel: noise, update and clamp in one pass over memory.
+
+The noise is `isotherm.noise` transcribed operation by operation, the update that of
+`isotherm.loop.LangevinTransition`. Equal bits need every operation rounded by itself, so the kernel
+is launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+
+from isotherm.noise import (
+    FLOAT32,
+    FLOAT64,
+    PHILOX_KEY_INCREMENTS,
+    PHILOX_MULTIPLIERS,
+    PHILOX_ROUNDS,
+    Stream,
+)
+from isotherm.plan import Plan
+
+#: Not bfloat16: Triton's interpreter, which runs the kernel in the tests, rounds it wrongly.
+DTYPES = ("float16", "float32", "float64")
+
+_BLOCK = 1024  # elements of a program: eight for each thread of four warps, so loads are 128 bits
+
+# Triton takes globals only where they are declared constant.
+_MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, PHILOX_MULTIPLIERS)
+_INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, PHILOX_KEY_INCREMENTS)
+_ROUNDS = tl.constexpr(PHILOX_ROUNDS)
+_STREAM = tl.constexpr(int(Stream.LANGEVIN) << 24)
+_SMALLEST_MANTISSA_32 = tl.constexpr(0x3F3504F3)  # the bits of `Precision.smallest_mantissa`
+_SMALLEST_MANTISSA_64 = tl.constexpr(0x3FE6A09E667F3BCD)
+
+
+@triton.jit
+def _philox(c0, c1, c2, c3, k0, k1):
+    for _ in tl.static_range(_ROUNDS):
+        high0, low0 = tl.umulhi(c0, _MULTIPLIER_0), c0 * _MULTIPLIER_0
+        high1, low1 = tl.umulhi(c2, _MULTIPLIER_1), c2 * _MULTIPLIER_1
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0 += _INCREMENT_0
+        k1 += _INCREMENT_1
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def _horner(coefficients: tl.constexpr, x):
+    n: tl.constexpr = len(coefficients)
+    result = x * coefficients[n - 1]
+    for i in tl.static_range(n - 2, 0, -1):
+        result = (result + coefficients[i]) * x
+    return result + coefficients[0]
+
+
+@triton.jit
+def _minus_two_log_32(u, p: tl.constexpr):
+    x = u.to(tl.float32) + 0.5
+    bits = x.to(tl.int32, bitcast=True) - _SMALLEST_MANTISSA_32
+    exponent = ((bits >> 23) - 32).to(tl.float32)
+    mantissa = ((bits & 0x7FFFFF) + _SMALLEST_MANTISSA_32).to(tl.float32, bitcast=True)
+    t = mantissa - 1.0
+    return _horner(p.minus_two_log, t) * t + exponent * p.minus_two_log_of_2
+
+
+@triton.jit
+def _minus_two_log_64(u, p: tl.constexpr):
+    x = u.to(tl.float64) + 0.5
+    bits = x.to(tl.int64, bitcast=True) - _SMALLEST_MANTISSA_64
+    exponent = ((bits >> 52) - 53).to(tl.float64)
+    mantissa = ((bits & 0xFFFFFFFFFFFFF) + _SMALLEST_MANTISSA_64).to(tl.float64, bitcast=True)
+    t = mantissa - 1.0
+    s = t / (t + 2.0)
+    return _horner(p.minus_two_log, s * s) * s + exponent * p.minus_two_log_of_2
+
+
+@triton.jit
+def _cosine_or_sine(a, quarters, wants_sine, p: tl.constexpr):
+    """The one that is wanted (0: cosine, 1: sine), of the angle a and so many quarter turns."""
+    z = a * a
+    sine = _horner(p.sine, z) * z * a + a
+    cosine = _horner(p.cosine, z) * z + 1.0
+    sign = 1 - ((quarters + 1 - wants_sine) & 2)
+    return tl.where((quarters & 1) != wants_sine, sine, cosine) * sign.to(a.dtype)
+
+
+@triton.jit
+def _normal_32(w0, w1, w2, w3, step, p: tl.constexpr):
+    is_first_pair = (step & 2) == 0
+    u, v = tl.where(is_first_pair, w0, w2), tl.where(is_first_pair, w1, w3)
+    quarters = ((v >> 29) + 1) >> 1
+    # Words wrap, so that this is the signed remainder after a whole turn too.
+    rest = (v - (quarters << 30)).to(tl.int32, bitcast=True)
+    a = rest.to(tl.float32) * p.radians
+    wave = _cosine_or_sine(a, quarters.to(tl.int32), (step & 1).to(tl.int32), p)
+    return wave * tl.sqrt_rn(_minus_two_log_32(u, p))
+
+
+@triton.jit
+def _normal_64(w0, w1, w2, w3, step, p: tl.constexpr):
+    u = (w0.to(tl.int64) << 21) | (w1 >> 11).to(tl.int64)
+    v = (w2.to(tl.int64) << 21) | (w3 >> 11).to(tl.int64)
+    quarters = (v + (1 << 50)) >> 51
+    a = (v - (quarters << 51)).to(tl.float64) * p.radians
+    wave = _cosine_or_sine(a, quarters.to(tl.int32), (step & 1).to(tl.int32), p)
+    return wave * tl.sqrt(_minus_two_log_64(u, p))  # of float64 it is always correctly rounded
+
+
+# A kernel that is special for one seed would be compiled anew for another.
+@triton.jit(do_not_specialize=["n_coordinates", "key_low", "key_high", "chain_offset"])
+def _step(
+    x_pointer,
+    gradient_pointer,
+    counters_pointer,
+    coefficients_pointer,
+    bounds_pointer,
+    n_elements,
+    n_coordinates: tl.int64,
+    key_low: tl.uint32,
+    key_high: tl.uint32,
+    chain_offset: tl.int64,
+    p: tl.constexpr,
+    index_type: tl.constexpr,
+    block: tl.constexpr,
+):
+    """x ← clamp((x - η g) + s ξ), in place, for `block` elements."""
+    dtype: tl.constexpr = x_pointer.dtype.element_ty
+    element = tl.program_id(0).to(index_type) * block + tl.arange(0, block)
+    is_inside = element < n_elements
+    x = tl.load(x_pointer + element, is_inside)
+    gradient = tl.load(gradient_pointer + element, is_inside)
+    row = tl.load(counters_pointer)
+    step = tl.load(counters_pointer + 1)
+    step_size = tl.load(coefficients_pointer + 2 * row)
+    noise_scale = tl.load(coefficients_pointer + 2 * row + 1)
+    x = x - step_size * gradient
+    if noise_scale != 0.0:
+        width = n_coordinates.to(index_type)
+        chain = (element // width).to(tl.int64) + chain_offset
+        w0, w1, w2, w3 = _philox(
+            (step >> (1 if dtype == tl.float64 else 2)).to(tl.uint32),
+            (element % width).to(tl.uint32),
+            chain.to(tl.uint32),
+            (chain >> 32).to(tl.uint32) | _STREAM,
+            key_low.to(tl.uint32),
+            key_high.to(tl.uint32),
+        )
+        if dtype == tl.float64:
+            normal = _normal_64(w0, w1, w2, w3, step, p)
+        else:
+            normal = _normal_32(w0, w1, w2, w3, step, p).to(dtype)
+        x = x + noise_scale * normal
+    low = tl.load(bounds_pointer)
+    high = tl.load(bounds_pointer + 1)
+    x = tl.where(x < low, low, x)
+    x = tl.where(x > high, high, x)
+    tl.store(x_pointer + element, x, is_inside)
+
+
+class FusedLangevin:
+    """`isotherm.loop.LangevinTransition` as one kernel a step, with the same bits.
+
+    The step's number and its η and noise_scale √(2η) are read from the
+    device's memory, so that every step is the same launch whatever the schedule.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of one of the `DTYPES`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._dtype = getattr(torch, plan.dtype)
+        low, high = plan.clamp or (None, None)
+        bounds = (-torch.inf if low is None else low, torch.inf if high is None else high)
+        self._bounds = torch.tensor(bounds, dtype=self._dtype, device=plan.device)
+
+    def start(self, start: int, stop: int) -> None:
+        plan = self._plan
+        coefficients = np.stack(plan.coefficients(start, stop), axis=1)
+        self._coefficients = torch.tensor(coefficients, dtype=self._dtype, device=plan.device)
+        # The row of the coefficients, and the step in the noise stream.
+        self._counters = torch.tensor([0, plan.step_offset + start], device=plan.device)
+
+    def __call__(self, x: Any, gradient: Any, step: int) -> Any:
+        plan, x = self._plan, x.contiguous()
+        _step[(triton.cdiv(x.numel(), _BLOCK),)](
+            x,
+            gradient.contiguous(),
+            self._counters,
+            self._coefficients,
+            self._bounds,
+            x.numel(),
+            plan.n_coordinates,
+            plan.seed & 0xFFFFFFFF,
+            plan.seed >> 32,
+            plan.chain_offset,
+            p=FLOAT64 if plan.dtype == "float64" else FLOAT32,
+            # Division of 64-bit indices takes several times as long.
+            index_type=tl.int32 if x.numel() + _BLOCK < 2**31 else tl.int64,
+            block=_BLOCK,
+            enable_fp_fusion=False,
+        )
+        self._counters += 1
+        return x

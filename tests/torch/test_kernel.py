@@ -1,0 +1,140 @@
+"""The CUDA step without a GPU: interpreted, bit for bit, and as compiled for two of them."""
+
+import importlib.util
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+import isotherm
+from isotherm.backend import Outputs
+from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm.testing import run_options
+from isotherm_torch import kernel
+
+WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
+
+
+@pytest.fixture(scope="module")
+def interpreted():
+    """The kernel's module once more, for Triton's interpreter, which runs on the CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        spec = importlib.util.spec_from_file_location("interpreted_kernel", kernel.__file__)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+
+
+def check_bits(interpreted, x=None, **options):
+    """Run a plan with the kernel and without; the states must have the same bits."""
+    options = {"backend": "torch", "step_size": 0.01, "seed": 2**64 - 5} | options
+    plan = isotherm.make_plan(WELL, x, **options)
+    x = torch.linspace(-1, 1, plan.n_coordinates).expand(plan.n_samples, -1) if x is None else x
+    x = x.reshape(plan.shape).to(getattr(torch, plan.dtype))
+    got, expected = (
+        ArrayLoop(plan, WELL, WELL.gradient, step).advance(x, 0, plan.n_total, Outputs()).numpy()
+        for step in (interpreted.FusedLangevin(plan), LangevinTransition(plan))
+    )
+    number = ~np.isnan(expected)  # of NaN there are many bits
+    np.testing.assert_array_equal(~np.isnan(got), number)
+    bits = f"u{got.itemsize}"
+    np.testing.assert_array_equal(got[number].view(bits), expected[number].view(bits))
+    return got
+
+
+@settings(max_examples=20)
+@given(options=run_options())
+def test_chains_have_the_references_bits(interpreted, options):
+    check_bits(interpreted, **options)
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize(
+    ("n_samples", "dim", "chain_offset", "step_offset"),
+    [(1, 1, 0, 0), (300, 7, 2**32 - 100, 2**33 - 9), (2, 1500, 2**56 - 2, 1)],
+)
+def test_every_place_in_the_stream(interpreted, dtype, n_samples, dim, chain_offset, step_offset):
+    """Several programs, and counters that carry into the next word."""
+    check_bits(
+        interpreted, n_samples=n_samples, dim=dim, chain_offset=chain_offset,
+        step_offset=step_offset, n_steps=8, dtype=dtype,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("noise_scale", [0.0, 1.0])
+def test_signed_zeros_infinity_and_nan(interpreted, noise_scale):
+    values = [0.0, -0.0, 1e-45, -1e-39, 3e-12, -1e12, 3e38]
+    x = torch.tensor(values).expand(5, -1)
+    options = {"n_steps": 2, "noise_scale": noise_scale}
+    with np.errstate(all="ignore"):
+        for clamp in (None, (-1.0, None), (None, 1.0)):
+            state = check_bits(interpreted, x, clamp=clamp, **options)
+    assert np.isnan(state).any()
+
+
+def test_states_and_gradients_in_any_layout(interpreted):
+    x = torch.linspace(-1, 1, 2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    check_bits(interpreted, x.to(memory_format=torch.channels_last), n_steps=3)
+
+
+class Absent:
+    """A GPU that kernels can be compiled for but not run on."""
+
+    def __init__(self, capability):
+        self.capability = capability
+
+    def get_current_device(self):
+        return self.capability
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_current_target(self):
+        return GPUTarget("cuda", self.capability, 32)
+
+
+@pytest.fixture(params=[80, 90])
+def compiled(request, monkeypatch):
+    """What the steps launched in the test compile to."""
+    kernels, run = [], kernel._step.run
+    monkeypatch.setattr(
+        kernel._step,
+        "run",
+        lambda *args, warmup, **options: kernels.append(run(*args, warmup=True, **options)),
+    )
+    driver.set_active(Absent(request.param))
+    yield kernels
+    driver._active = None
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+def test_every_operation_is_rounded_by_itself(compiled, dtype):
+    plan = isotherm.make_plan(WELL, dim=3, n_samples=99, dtype=dtype, backend="torch", seed=1)
+    step = kernel.FusedLangevin(plan)
+    step.start(0, plan.n_total)
+    x = torch.zeros(plan.shape, dtype=getattr(torch, dtype))
+    step(x, x, 0)
+    (program,) = compiled
+    ptx = program.asm["ptx"]
+    floating = re.findall(r"^\s+([a-z]\w+)([.\w]*)\.(?:f16|f16x2|f32|f64)\s", ptx, re.MULTILINE)
+    arithmetic = [found for found in floating if found[0] not in ("setp", "selp")]
+    assert {name for name, _ in arithmetic} >= {"add", "sub", "mul", "sqrt"}
+    assert {how for _, how in arithmetic if not how.startswith(".rn")} == set()
+    assert "fma" not in ptx
+    assert "ftz" not in ptx
+
+
+def test_another_seed_compiles_nothing(compiled):
+    for seed, n_samples in ((1, 10), (16, 10), (2**63, 10), (2**64 - 1, 10)):
+        plan = isotherm.make_plan(
+            WELL, dim=3, n_samples=n_samples, seed=seed, chain_offset=seed // 2**9, backend="torch"
+        )
+        step = kernel.FusedLangevin(plan)
+        step.start(0, 1)
+        step(torch.zeros(plan.shape), torch.zeros(plan.shape), 0)
+    assert len(set(map(id, compiled))) == 1
