@@ -2,11 +2,16 @@
 
 import importlib.util
 import re
+import sys
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+
+if sys.platform != "linux":
+    pytest.skip("Triton is for Linux alone", allow_module_level=True)
+
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
