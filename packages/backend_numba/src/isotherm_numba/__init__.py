@@ -1,5 +1,6 @@
-"""Isotherm's Numba backend: the portable noise stream in compiled loops on the CPU."""
+"""Isotherm's Numba backend: whole chains in compiled loops on the CPU."""
 
 from isotherm_numba.backend import BACKEND, fill_normals
+from isotherm_numba.compiled import CompiledEnergy
 
-__all__ = ["BACKEND", "fill_normals"]
+__all__ = ["BACKEND", "CompiledEnergy", "fill_normals"]

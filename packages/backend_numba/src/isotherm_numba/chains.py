@@ -12,6 +12,7 @@ from isotherm.backend import Outputs
 from isotherm.noise import MASK
 from isotherm.plan import Plan
 from isotherm_numba import modules, threads
+from isotherm_numba.compiled import compile_for
 from isotherm_numba.kernels import Kernel
 
 _PARTS = 64  # at most, into which the chains are divided for threads and for the moments
@@ -33,7 +34,7 @@ compiled = njit(nogil=True, error_model="numpy")
 {functions}
 
 
-@njit(tiles.signature("{dtype}"), cache=True, nogil=True, error_model="numpy")
+@njit(tiles.signature("{dtype}"), cache={is_kept}, nogil=True, error_model="numpy")
 def advance({arguments}):
     tiles.advance(
         gradient, terms, {is_elementwise}, {by_coordinate}, box_muller, {steps_per_block},
@@ -63,9 +64,16 @@ class FusedChains:
             is_elementwise=kernel.is_elementwise,
             by_coordinate=kernel.by_coordinate,
             steps_per_block=plan.steps_per_block,
+            is_kept=not kernel.users,
             arguments=_ARGUMENTS,
         )
-        self._advance = modules.load(kernel.name, source).advance
+        if kernel.users:
+            names = ("energy_of_chain", "gradient_of_chain")
+            users = zip(names, compile_for(kernel.users, self._dtype), strict=True)
+            module = modules.build(kernel.name, source, tuple(users))
+        else:
+            module = modules.load(kernel.name, source)
+        self._advance = module.advance
 
     def advance(
         self, x: np.ndarray[Any, Any], start: int, stop: int, outputs: Outputs

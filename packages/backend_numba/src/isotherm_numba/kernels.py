@@ -11,6 +11,7 @@ import numpy as np
 from isotherm.energies import GaussianEnergy
 from isotherm.formulas import FormulaEnergy
 from isotherm.plan import Plan
+from isotherm_numba.compiled import CompiledEnergy
 from isotherm_numba.printer import print_program
 
 _TILE = 1024  # coordinates: with noise and gradient about 30 KiB, the first cache of a core
@@ -39,6 +40,19 @@ def terms(x, out, scratch, parameters, dim, stride, n):
     quadratic.terms(x, out, scratch, parameters, {dim}, {stride}, n)
 """
 
+_ONE_CHAIN = """\
+@compiled
+def gradient(x, out, scratch, parameters, dim, stride, n):
+    for i in range(0, n, dim):
+        gradient_of_chain(x[i : i + dim], out[i : i + dim])
+
+
+@compiled
+def terms(x, out, scratch, parameters, dim, stride, n):
+    for i in range(0, n, dim):
+        out[i] = energy_of_chain(x[i : i + dim])
+"""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -56,6 +70,8 @@ class Kernel:
     is_elementwise : bool
         Whether ``terms`` gives one term a coordinate rather than one a chain.
     chains_per_tile : int
+    users : tuple of functions
+        ``energy_of_chain`` and ``gradient_of_chain``, where the source calls them.
     """
 
     name: str
@@ -65,6 +81,7 @@ class Kernel:
     by_coordinate: bool
     is_elementwise: bool
     chains_per_tile: int
+    users: tuple[Any, ...] = ()
 
 
 def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
@@ -79,6 +96,17 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             by_coordinate=True,
             is_elementwise=False,
             chains_per_tile=chains,
+        )
+    if isinstance(energy, CompiledEnergy):
+        return Kernel(
+            name=energy.name,
+            path="fused functions of a chain",
+            functions=_ONE_CHAIN,
+            parameters=np.empty(0),
+            by_coordinate=False,
+            is_elementwise=False,
+            chains_per_tile=_whole_chains(plan),
+            users=energy.functions,
         )
     if isinstance(energy, FormulaEnergy):
         program = energy.program(plan.event_shape[0])

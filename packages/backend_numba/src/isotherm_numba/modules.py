@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numba
 import platformdirs
@@ -26,7 +27,7 @@ _PATIENCE = 5.0  # seconds of compiling after which the user is told
 
 @cache
 def load(name: str, source: str) -> ModuleType:
-    """The module of this source, its functions compiled or taken from the cache.
+    """The module of this source, its functions compiled or taken from the cache on disk.
 
     Numba keeps what it compiled beside a source file, and takes it for valid as long as that one
     file is unchanged. The folder is therefore named by all the sources that flow into it.
@@ -52,8 +53,21 @@ def load(name: str, source: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where Numba looks for it when it reads its cache
-    with _told(name):
+    with _told(name, "later runs, in any process,"):
         spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def build(name: str, source: str, users: tuple[tuple[str, Any], ...]) -> ModuleType:
+    """The module of a source that uses functions of the user's, by their names.
+
+    Compiled once a process: no file tells whether such a function is still the same.
+    """
+    module = ModuleType(f"isotherm_numba.generated.{name}")
+    module.__dict__.update(users)
+    with _told(name, "later runs of this process"):
+        exec(compile(source, f"<isotherm_numba: {name}>", "exec"), module.__dict__)
     return module
 
 
@@ -77,12 +91,12 @@ def _folder() -> Path:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _told(name: str, who: str) -> Iterator[None]:
     """Say what is happening if it takes long."""
     timer = threading.Timer(
         _PATIENCE,
         _log.warning,
-        ["compiling the kernel of %s; later runs, in any process, take it from the cache", name],
+        ["compiling the kernel of %s; %s take it from the cache", name, who],
     )
     timer.daemon = True
     timer.start()

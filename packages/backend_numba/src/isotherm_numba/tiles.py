@@ -8,7 +8,8 @@ run over lanes and need not know which.
 Each kernel passes its own functions in, and all is compiled as one:
 
 ``gradient(x, out, scratch, parameters, dim, stride, n)``
-    Write ∇U at the tile `x` to `out`. Rows are `stride` apart and have `n` lanes in use.
+    Write ∇U at the tile `x` to `out`. Rows are `stride` apart and have `n` lanes in use: chain by
+    chain just those of the chains, coordinate by coordinate a few more, which hold zeros at first.
 ``terms(x, out, scratch, parameters, dim, stride, n)``
     Write the terms of U to `out`: one a coordinate in the tile's layout, or one a chain where
     its coordinate 0 would be.
@@ -29,7 +30,7 @@ from isotherm.noise import MASK, Stream
 from isotherm_numba.lanes import array_type, number_type, update
 from isotherm_numba.noise import LANES, philox
 
-# Lanes in use are a multiple of this, so that vectors of any width leave no remainder.
+# Lanes of a row are a multiple of this, so that vectors of any width leave no remainder.
 PADDING = 16
 
 _MASK, _32 = np.uint64(MASK), np.uint64(32)
@@ -114,7 +115,7 @@ def advance(
     moments = np.empty((2, dim), np.float64)
     for start in range(first, last, chains):
         m = min(chains, last - start)
-        n = _padded(m if by_coordinate else m * dim)
+        n = _padded(m) if by_coordinate else m * dim
         # Rows that are full are one long row to the noise and to the update.
         runs, width = (1, size) if n == stride else (rows, n)
         tile[:] = 0.0

@@ -1,0 +1,190 @@
+"""Fused chains: what they give does not depend on threads, tiles, processes or the cache."""
+
+import logging
+import multiprocessing
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm_numba import chains, kernels, modules
+
+GAUSSIAN = isotherm.GaussianEnergy(
+    np.float32([0.5, -0.5, 0.0]), np.float32([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 1.0]])
+)
+ENERGIES = [isotherm.DoubleWellEnergy(), isotherm.RosenbrockEnergy(b=2.0), GAUSSIAN]
+OPTIONS = {
+    "dim": 3, "n_samples": 1000, "n_steps": 23, "burn_in": 5, "thinning": 2, "step_size": 0.01,
+    "seed": 3, "step_offset": 2, "return_trajectory": True, "return_diagnostics": True,
+}  # fmt: skip
+
+
+def run(energy, backend="numba", **options):
+    plan = isotherm.make_plan(energy, backend=backend, **OPTIONS | options)
+    return isotherm.run(plan, energy)
+
+
+def bits(result):
+    found = [result.samples, result.trajectory]
+    if result.diagnostics is not None:
+        diagnostics = result.diagnostics
+        found += [diagnostics.mean, diagnostics.variance, diagnostics.energy]
+    return [None if array is None else array.tobytes() for array in found]
+
+
+@pytest.fixture
+def two_threads():
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.fail("these tests are about two threads: set NUMBA_NUM_THREADS=2")
+    before = numba.get_num_threads()
+    numba.set_num_threads(2)
+    yield
+    numba.set_num_threads(before)
+
+
+@pytest.mark.parametrize("energy", ENERGIES, ids=lambda energy: energy.name)
+def test_threads_change_no_bit(energy, two_threads):
+    on_two = run(energy)
+    numba.set_num_threads(1)
+    assert bits(run(energy)) == bits(on_two)
+
+
+@pytest.mark.parametrize("energy", ENERGIES, ids=lambda energy: energy.name)
+def test_a_run_split_by_chains_has_the_bits_of_the_whole(energy):
+    whole = run(energy)
+    parts = [run(energy, n_samples=313), run(energy, n_samples=687, chain_offset=313)]
+    joined = np.concatenate([part.trajectory for part in parts])
+    assert joined.tobytes() == whole.trajectory.tobytes()
+    energies = np.concatenate([part.diagnostics.energy for part in parts], axis=1)
+    assert energies.tobytes() == whole.diagnostics.energy.tobytes()
+
+
+@pytest.mark.parametrize("energy", ENERGIES, ids=lambda energy: energy.name)
+def test_tiles_and_parts_change_chains_by_no_bit(energy, monkeypatch):
+    usual = run(energy)
+    monkeypatch.setattr(kernels, "_TILE", 64)
+    monkeypatch.setattr(kernels, "_QUADRATIC_LANES", 16)
+    monkeypatch.setattr(chains, "_PARTS", 3)
+    monkeypatch.setattr(chains, "_MOMENTS", 2**10)
+    other = run(energy)
+    assert bits(other)[:2] == bits(usual)[:2]
+    assert other.diagnostics.energy.tobytes() == usual.diagnostics.energy.tobytes()
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    np.testing.assert_allclose(other.diagnostics.mean, usual.diagnostics.mean, **close)
+    np.testing.assert_allclose(other.diagnostics.variance, usual.diagnostics.variance, **close)
+
+
+def test_python_threads_may_run_chains_at_once(two_threads):
+    alone = [bits(run(energy)) for energy in ENERGIES]
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(run, ENERGIES * 4))
+    assert [bits(result) for result in results] == alone * 4
+
+
+# Python says that a fork may hang where threads live; these live in a pool that the child forgets.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_worker_process_gives_the_same_bits(method, two_threads):
+    here = run(ENERGIES[0])  # the parent's threads are at work before the fork
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        there = pool.apply_async(_bits_of_a_double_well).get(timeout=120)
+    assert there == bits(here)
+
+
+def _bits_of_a_double_well():
+    return bits(run(ENERGIES[0]))
+
+
+COUNT_COMPILED = """
+import isotherm
+from isotherm_numba import modules
+loaded = []
+load = modules.load
+modules.load = lambda *args: loaded.append(load(*args)) or loaded[-1]
+isotherm.sample_chain(isotherm.HarmonicEnergy(), dim=2, n_samples=5, n_steps=3, backend="numba")
+stats = [f.stats for module in loaded for f in vars(module).values() if hasattr(f, "stats")]
+hits = sum(sum(stat.cache_hits.values()) for stat in stats)
+misses = sum(sum(stat.cache_misses.values()) for stat in stats)
+print(hits, misses)
+"""
+
+
+def test_a_second_process_compiles_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    command = [sys.executable, "-W", "error", "-c", COUNT_COMPILED]
+    counts = [subprocess.check_output(command, text=True).split() for _ in range(2)]
+    assert counts == [["0", "3"], ["3", "0"]]  # whole chains; normals and update of array loops
+
+
+def test_kernels_are_kept_apart_by_every_source_that_flows_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(modules, "_folder", lambda: tmp_path)
+    modules.load.__wrapped__("first", "answer = 1")
+    monkeypatch.setattr(modules, "_sources", lambda: "other coefficients of the noise")
+    modules.load.__wrapped__("first", "answer = 1")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(blocked))
+    folder = modules._folder.__wrapped__()
+    assert folder.is_dir()
+    assert blocked not in folder.parents
+
+
+def test_a_long_compilation_is_announced(monkeypatch, caplog):
+    monkeypatch.setattr(modules, "_PATIENCE", 0.01)
+    with caplog.at_level(logging.WARNING):
+        modules.build("slow", "import time; time.sleep(0.2)", ())
+    assert "compiling the kernel of slow" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("energy", "path"),
+    [(ENERGIES[0], "program"), (ENERGIES[1], "program"), (GAUSSIAN, "quadratic form")],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_numpy_arrays_run_here_where_an_energy_has_a_kernel(energy, path):
+    result = isotherm.run(isotherm.make_plan(energy, **OPTIONS), energy)
+    assert result.info.backend == "numba"
+    assert result.info.path == f"fused {path}"
+
+
+def test_a_program_too_long_to_unroll_runs_on_arrays(monkeypatch):
+    energy = ENERGIES[1]
+    usual = run(energy)
+    monkeypatch.setattr(kernels, "_LONGEST", 10)
+    on_arrays = run(energy)
+    assert on_arrays.info.path == "array loop, fused update"
+    assert on_arrays.trajectory.tobytes() == usual.trajectory.tobytes()
+    assert isotherm.make_plan(energy, **OPTIONS).backend == "numpy"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("noise_scale", [0.0, 1.0])
+@pytest.mark.parametrize("clamp", [None, (-0.25, None), (-0.5, 0.5)])
+def test_the_fused_update_has_the_references_bits(dtype, noise_scale, clamp):
+    class Shifted:
+        def __call__(self, x):
+            return ((x - 1) * (x - 1)).sum(axis=(1, 2))
+
+        def gradient(self, x):
+            return np.asfortranarray(2 * (x - 1))
+
+    options = {"dim": (5, 7), "dtype": dtype, "noise_scale": noise_scale, "clamp": clamp}
+    results = [run(Shifted(), backend, **options) for backend in ("numba", "numpy")]
+    assert bits(results[0]) == bits(results[1])
+
+
+def test_a_chain_that_diverges_is_reported_with_its_step():
+    options = {"step_size": 0.5, "n_samples": 50, "n_steps": 60}
+    reports = []
+    for backend in ("numba", "numpy"):
+        with pytest.warns(isotherm.DivergenceWarning):
+            reports.append(run(ENERGIES[0], backend, **options).info.divergence)
+    assert reports[0] == reports[1]

@@ -1,0 +1,102 @@
+"""Energies of functions of one chain, compiled into the fused loop."""
+
+import pickle
+
+import numba
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm_numba import CompiledEnergy
+
+
+def huber(x):
+    total = 0.0
+    for i in range(x.size):
+        total += abs(x[i]) if abs(x[i]) > 1 else (x[i] * x[i] + 1) / 2
+    return total
+
+
+def huber_gradient(x, out):
+    for i in range(x.size):
+        out[i] = np.sign(x[i]) if abs(x[i]) > 1 else x[i]
+
+
+OPTIONS = {
+    "dim": 3, "n_samples": 130, "n_steps": 40, "step_size": 0.05, "seed": 11, "thinning": 3,
+    "return_trajectory": True, "return_diagnostics": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("compile_", [lambda f: f, numba.njit], ids=["plain", "njit"])
+def test_fused_chains_have_the_references_bits(compile_, dtype):
+    energy = CompiledEnergy(compile_(huber), compile_(huber_gradient))
+    results = []
+    for backend in ("numba", "numpy"):
+        plan = isotherm.make_plan(energy, backend=backend, dtype=dtype, **OPTIONS)
+        results.append(isotherm.run(plan, energy))
+    fused, reference = results
+    assert fused.info.path == "fused functions of a chain"
+    assert fused.trajectory.tobytes() == reference.trajectory.tobytes()
+    np.testing.assert_array_equal(fused.diagnostics.energy, reference.diagnostics.energy)
+
+
+def test_it_is_what_numpy_arrays_run_by_default():
+    assert isotherm.make_plan(CompiledEnergy(huber, huber_gradient), **OPTIONS).backend == "numba"
+
+
+def test_it_may_read_a_table_and_may_be_pickled():
+    energy = pickle.loads(pickle.dumps(CompiledEnergy(huber, huber_gradient, dim=2)))
+    table = np.linspace(0.0, 1.0, 5)
+
+    def gradient(x, out):
+        for i in range(x.size):
+            out[i] = x[i] + table[i]
+
+    looked_up = CompiledEnergy(huber, gradient)
+    x = np.float64([[1.5, -0.5], [0.0, 3.0]])
+    np.testing.assert_allclose(energy(x), [1.5 + 0.625, 0.5 + 3.0])
+    np.testing.assert_allclose(looked_up.gradient(x), x + table[:2])
+
+
+def test_check_gradient_takes_it():
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    assert isotherm.check_gradient(CompiledEnergy(huber, huber_gradient), x)
+
+
+def unknown_name(x, out):
+    out[0] = x[0]
+    out[1] = no_such_function(x)  # noqa: F821
+
+
+def unknown_attribute(x, out):
+    out[0] = x.nonsense
+
+
+def returns_text(x, out):
+    return "text"
+
+
+def returns_array(x):
+    return x
+
+
+@pytest.mark.parametrize(
+    ("energy", "gradient", "message"),
+    [
+        (huber, unknown_name, r"cannot compile gradient, line \d+: out\[1\] = no_such_function"),
+        (huber, unknown_attribute, r"cannot compile gradient, line \d+: out\[0\] = x.nonsense"),
+        (huber, returns_text, "gradient must write to out and return nothing"),
+        (returns_array, huber_gradient, "energy must return a number"),
+    ],
+)
+def test_what_numba_cannot_compile_is_refused_with_its_line(energy, gradient, message):
+    wrong = CompiledEnergy(energy, gradient)
+    with pytest.raises(isotherm.InputError, match=message):
+        isotherm.sample_chain(wrong, **OPTIONS)
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(isotherm.InputError, match="energy must be a function"):
+        CompiledEnergy(3.0, huber_gradient)
