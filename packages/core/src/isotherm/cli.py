@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,8 @@ ENERGIES: dict[str, Callable[..., Any]] = {
     "rastrigin": isotherm.RastriginEnergy,
     "ackley": isotherm.AckleyEnergy,
 }
+
+_PATIENCE = 1.0  # seconds of a run after which a bar is shown
 
 app = typer.Typer(help="Langevin sampling from energy functions.", no_args_is_help=True)
 
@@ -77,21 +81,28 @@ def sample(
 ) -> None:
     """Sample a built-in energy."""
     chosen = _energy(energy, parameter or [])
+    is_landscape = (getattr(chosen, "dim", None) or dim) == 2
     plan = isotherm.make_plan(
         chosen, dim=dim, n_samples=n_samples, n_steps=n_steps, burn_in=burn_in,
         thinning=thinning, step_size=step_size, noise_scale=noise_scale,
         temperature=temperature, dtype=dtype, device=device, backend=backend, seed=seed,
-        return_trajectory=trajectory, return_diagnostics=plot is not None,
+        return_trajectory=trajectory, return_diagnostics=plot is not None and not is_landscape,
     )  # fmt: skip
-    with Progress(transient=True) as progress:
-        task = progress.add_task("sampling", total=plan.n_total)
-        result = isotherm.run(
-            plan, chosen, progress=lambda done, _: progress.update(task, completed=done)
-        )
+    for path in (out, plot):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"the folder of {path} does not exist; make it first")
+    pictures = None if plot is None else _pictures()
+    with _long_progress() as progress:
+        result = isotherm.run(plan, chosen, progress=progress)
     if out is not None:
         _write_samples(out, result)
-    if plot is not None:
-        _draw(plot, chosen, result, noise_scale or 1.0)
+    if pictures is not None and is_landscape:
+        # Without noise there is no density: U itself is drawn.
+        scale = float(plan.noise_scale.between(plan.n_total - 1, plan.n_total)[0]) or 1.0
+        states = to_numpy(result.samples)
+        pictures.samples(chosen, states, noise_scale=scale).savefig(plot, dpi=120)
+    elif pictures is not None:
+        pictures.diagnostics(result.diagnostics).savefig(plot, dpi=120)
     Console().print(summary_table(chosen, result))
 
 
@@ -146,16 +157,30 @@ def _write_samples(path: Path, result: isotherm.Result) -> None:
         part.unlink(missing_ok=True)
 
 
-def _draw(path: Path, energy: Any, result: isotherm.Result, noise_scale: float) -> None:
+def _pictures() -> Any:
     try:
-        from isotherm import plot as pictures
+        from isotherm import plot
     except ImportError:
         raise InputError("a plot needs matplotlib; pip install 'isotherm[plot]'") from None
-    if result.samples.shape[1:] == (2,):
-        states = to_numpy(result.samples)
-        pictures.samples(energy, states, noise_scale=noise_scale).savefig(path, dpi=120)
-    elif result.diagnostics is not None:
-        pictures.diagnostics(result.diagnostics).savefig(path, dpi=120)
+    return plot
+
+
+@contextmanager
+def _long_progress() -> Iterator[Callable[[int, int], None]]:
+    """What shows a bar on stderr once a run has lasted, and takes it away at the end."""
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task("sampling")
+    began = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if time.monotonic() - began > _PATIENCE and not bar.live.is_started:
+            bar.start()
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def main() -> None:
@@ -163,5 +188,8 @@ def main() -> None:
     try:
         app()
     except IsothermError as error:
-        Console(stderr=True).print(f"[red]{error}[/red]", soft_wrap=True)
+        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
         sys.exit(2)
+    except OSError as error:  # of the files that were asked for
+        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
