@@ -37,6 +37,12 @@ def machine() -> str:
     return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
 
 
+def commit() -> str:
+    """The commit that is checked out."""
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
@@ -76,9 +82,6 @@ def main() -> None:
         (seconds(lambda: reference(plan, energy)), seconds(least)) for _ in range(options.rounds)
     ]
     ratios = sorted(ours / theirs for ours, theirs in rounds)
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
     result = {
         "machine": machine(),
         "versions": {
@@ -86,7 +89,7 @@ def main() -> None:
             "numpy": np.__version__,
             "array-api-compat": array_api_compat.__version__,
         },
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "workload": f"{DIM}-D Gaussian, {N_CHAINS} chains, {N_STEPS} steps, float32",
         "reference_seconds": [ours for ours, _ in rounds],
         "numpy_normals_and_update_seconds": [theirs for _, theirs in rounds],

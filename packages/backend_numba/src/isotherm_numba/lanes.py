@@ -53,7 +53,8 @@ def fill(
     dim, stream, block, k0, k1, chain_offset, first, last : int
     """
     words = np.empty((4, LANES), np.uint32)
-    coordinate, low, high = np.empty((3, LANES), np.uint32)
+    counters = np.empty((3, LANES), np.uint32)
+    coordinate, low, high = counters[0], counters[1], counters[2]
     for start in range(first, last, LANES):
         n = min(LANES, last - start)
         i, j = start // dim, start % dim

@@ -19,6 +19,7 @@ from numba import uint64 as u64
 
 from isotherm import noise
 from isotherm.noise import FLOAT32, FLOAT64
+from isotherm_numba.apart import compiled_apart
 
 LANES = 256  # of one pass through both loops; their words and normals take 8 KiB
 
@@ -47,6 +48,7 @@ def philox(
     words: Any, block: Any, coordinate: Any, low: Any, high: Any, k0: Any, k1: Any, n: Any
 ) -> None:
     """Write the words of `n` counters (block, coordinate, low, high); `words` is (4, n) uint32."""
+    compiled_apart()
     for lane in range(n):
         c0, c1, c2, c3 = u64(block), u64(coordinate[lane]), u64(low[lane]), u64(high[lane])
         a, b = k0, k1
@@ -67,6 +69,7 @@ def philox(
 @njit(nogil=True, error_model="numpy")
 def box_muller32(words: Any, normals: Any, start: Any, n: Any) -> None:
     """Turn `n` lanes of words into float32 normals of four steps, ``normals[:4, start:]``."""
+    compiled_apart()
     for pair in range(2):
         first, second = words[2 * pair], words[2 * pair + 1]
         even, odd = normals[2 * pair, start:], normals[2 * pair + 1, start:]
@@ -103,6 +106,7 @@ def _float64(integer: Any) -> Any:
 @njit(nogil=True, error_model="numpy")
 def box_muller64(words: Any, normals: Any, start: Any, n: Any) -> None:
     """Turn `n` lanes of words into float64 normals of two steps, ``normals[:2, start:]``."""
+    compiled_apart()
     even, odd = normals[0, start:], normals[1, start:]
     for lane in range(n):
         x = _float64(u64(words[0, lane]) << u64(21) | u64(words[1, lane]) >> u64(11)) + 0.5
