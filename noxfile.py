@@ -98,7 +98,7 @@ def cupy(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and types."""
-    install(session, CORE, "mypy", "ruff")
+    install(session, CORE, "mypy", "ruff", "platformdirs")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy", "--strict", "packages/core/src")

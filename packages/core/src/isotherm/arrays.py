@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import array_api_compat as compat
 import numpy as np
@@ -44,7 +44,7 @@ def dtype_name(dtype: object) -> str:
     if name in FLOATING:
         return name
     try:
-        return np.dtype(dtype).name  # type: ignore[call-overload, no-any-return]
+        return str(np.dtype(cast(Any, dtype)).name)
     except (TypeError, ValueError, SyntaxError):  # NumPy parses strings
         return name.rsplit(".", 1)[-1].rstrip("'>")
 
