@@ -33,6 +33,15 @@ def test_an_example_runs_and_draws(example, pictures, tmp_path):
     assert [line for line in process.stdout.splitlines() if line in said] == said
 
 
+def test_training_an_energy_brings_samples_to_the_data(tmp_path):
+    command = [sys.executable, ROOT / "examples/train_energy_model.py", tmp_path, "--steps", "100"]
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["two_moons.png"]
+    found = re.search(r"distance to the data: ([\d.]+), at the start ([\d.]+)", process.stdout)
+    trained, start = map(float, found.groups())
+    assert trained < 0.7 * start
+
+
 def test_the_readmes_python_runs(capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) >= 4
