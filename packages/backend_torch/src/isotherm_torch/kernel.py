@@ -165,8 +165,8 @@ def _step(
 class FusedLangevin:
     """`isotherm.loop.LangevinTransition` as one kernel a step, with the same bits.
 
-    The step's number and its η and noise_scale √(2η) are read from the
-    device's memory, so that every step is the same launch whatever the schedule.
+    The step's number and its η and noise_scale √(2η) are read from the device's memory, so that
+    every step is the same launch whatever the schedule, and no step waits for the host.
 
     Parameters
     ----------
@@ -176,23 +176,27 @@ class FusedLangevin:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._dtype = getattr(torch, plan.dtype)
+        # A constant schedule is one row, whatever the number of steps.
+        self._varies = plan.step_size.values.ndim > 0 or plan.noise_scale.values.ndim > 0
+        coefficients = np.stack(plan.coefficients(0, plan.n_total if self._varies else 1), axis=1)
         low, high = plan.clamp or (None, None)
         bounds = (-torch.inf if low is None else low, torch.inf if high is None else high)
-        self._bounds = torch.tensor(bounds, dtype=self._dtype, device=plan.device)
+        dtype, device = getattr(torch, plan.dtype), plan.device
+        self._coefficients = torch.tensor(coefficients, dtype=dtype, device=device)
+        self._bounds = torch.tensor(bounds, dtype=dtype, device=device)
+        # The row of the coefficients and the step in the noise stream; what a step adds to them.
+        self._counters = torch.zeros(2, dtype=torch.int64, device=device)
+        self._increments = torch.tensor([int(self._varies), 1], device=device)
 
     def start(self, start: int, stop: int) -> None:
-        plan = self._plan
-        coefficients = np.stack(plan.coefficients(start, stop), axis=1)
-        self._coefficients = torch.tensor(coefficients, dtype=self._dtype, device=plan.device)
-        # The row of the coefficients, and the step in the noise stream.
-        self._counters = torch.tensor([0, plan.step_offset + start], device=plan.device)
+        counters = [start if self._varies else 0, self._plan.step_offset + start]
+        self._counters.copy_(torch.tensor(counters))
 
     def __call__(self, x: Any, gradient: Any, step: int) -> Any:
         plan, x = self._plan, x.contiguous()
         _step[(triton.cdiv(x.numel(), _BLOCK),)](
             x,
-            gradient.contiguous(),
+            gradient.to(x.dtype).contiguous(),
             self._counters,
             self._coefficients,
             self._bounds,
@@ -207,5 +211,5 @@ class FusedLangevin:
             block=_BLOCK,
             enable_fp_fusion=False,
         )
-        self._counters += 1
+        self._counters += self._increments
         return x
