@@ -1,5 +1,7 @@
 """The conformance suite on every backend that can run here, and on a fifth one."""
 
+from contextlib import contextmanager
+
 from isotherm import registry
 from isotherm.testing import BackendConformance
 from tests import backends
@@ -7,6 +9,48 @@ from tests.conformance.strict import StrictBackend
 
 registry.register(StrictBackend())
 
+
+class NumbaConformance(BackendConformance):
+    @contextmanager
+    def threads(self, count):
+        import numba
+
+        before = numba.get_num_threads()
+        numba.set_num_threads(count)
+        yield
+        numba.set_num_threads(before)
+
+
+class NumpyConformance(NumbaConformance if "numba" in backends.names() else BackendConformance):
+    """Its normals are Numba's where that is installed, and then its threads too."""
+
+    dtypes = ("float32", "float64", "float16")
+
+
+class TorchConformance(BackendConformance):
+    dtypes = ("float32", "float64", "float16", "bfloat16")
+
+    @contextmanager
+    def threads(self, count):
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        yield
+        torch.set_num_threads(before)
+
+
+class CupyConformance(BackendConformance):
+    dtypes = ("float32", "float64", "float16")
+
+
+SUITES = {
+    "numpy": NumpyConformance,
+    "numba": NumbaConformance,
+    "torch": TorchConformance,
+    "cupy": CupyConformance,
+}
+
 for name in [*backends.usable(), StrictBackend.name]:
     suite = f"Test{name.title().replace('_', '')}"
-    globals()[suite] = type(suite, (BackendConformance,), {"backend": name})
+    globals()[suite] = type(suite, (SUITES.get(name, BackendConformance),), {"backend": name})

@@ -1,0 +1,357 @@
+"""The suite finds what may be wrong with a backend: mutants of the fifth one, each caught by name.
+
+A mutant is one mistake in `StrictBackend`: in what it makes of the plan, in its step, its noise,
+or its loop. The original passes the same tests, with more examples, in `test_backends`.
+"""
+
+from dataclasses import replace
+
+import array_api_strict as xp
+import pytest
+from hypothesis import Phase, given, settings
+
+from isotherm import noise, registry
+from isotherm.loop import ArrayLoop, LangevinTransition, clamp
+from isotherm.plan import Plan, Schedule
+from isotherm.testing import BackendConformance
+from tests.conformance.strict import StrictBackend
+
+# Enough to meet every mutant, whatever examples are drawn; a failure needs no smaller example.
+EXAMPLES = settings(
+    max_examples=40,
+    phases=[Phase.generate],
+    derandomize=True,
+    database=None,
+    deadline=None,
+    report_multiple_bugs=False,
+)
+
+NOISE = "test_noise_is_the_stream"
+CHAINS = "test_exact_elementwise_chains_have_the_references_bits"
+STATES = "test_exact_chains_of_a_whole_state_have_the_references_bits"
+ROUNDED = "test_other_chains_agree_to_rounding"
+STEPS = "test_each_step_agrees_to_a_few_ulps"
+REPEAT = "test_a_repeated_run_has_the_same_bits_on_any_number_of_threads"
+PREFIX = "test_a_chain_does_not_depend_on_how_many_there_are"
+ROWS = "test_rows_of_a_run_are_runs_of_their_own"
+RESUME = "test_a_run_goes_on_where_it_stopped"
+THINNING = "test_a_thinned_run_is_a_slice_of_the_whole"
+CUTS = "test_a_runner_gives_the_same_bits_however_it_is_cut"
+DIAGNOSTICS = "test_diagnostics_describe_the_kept_states"
+MOMENTS = "test_a_gaussian_has_its_exact_moments_at_every_step"
+
+MUTANTS = {}
+
+
+def caught_by(*tests):
+    """Register a mutant, made of a plan and an energy, with the tests that must fail on it."""
+
+    def register(mutant):
+        MUTANTS[mutant.__name__] = (mutant, tests)
+        return mutant
+
+    return register
+
+
+def loop(plan, energy, transition, runner=ArrayLoop):
+    return runner(plan, energy, energy.gradient, transition)
+
+
+# What it makes of the plan
+
+
+@caught_by(NOISE, CHAINS, STATES, ROUNDED)
+def noise_shifted_by_a_step(plan, energy):
+    shifted = replace(plan, step_offset=plan.step_offset + 1)
+    return loop(plan, energy, LangevinTransition(shifted))
+
+
+@caught_by(NOISE, CHAINS, RESUME)
+def step_offset_ignored(plan, energy):
+    return loop(plan, energy, LangevinTransition(replace(plan, step_offset=0)))
+
+
+@caught_by(NOISE, CHAINS, ROWS)
+def chain_offset_ignored(plan, energy):
+    return loop(plan, energy, LangevinTransition(replace(plan, chain_offset=0)))
+
+
+@caught_by(NOISE, CHAINS)
+def chain_offset_of_32_bits(plan, energy):
+    low = replace(plan, chain_offset=plan.chain_offset & 0xFFFFFFFF)
+    return loop(plan, energy, LangevinTransition(low))
+
+
+@caught_by(NOISE, CHAINS)
+def seed_of_32_bits(plan, energy):
+    return loop(plan, energy, LangevinTransition(replace(plan, seed=plan.seed & 0xFFFFFFFF)))
+
+
+@caught_by(CHAINS, STATES, ROUNDED, STEPS)
+def clamp_forgotten(plan, energy):
+    return loop(plan, energy, LangevinTransition(replace(plan, clamp=None)))
+
+
+@caught_by(CHAINS, STATES)
+def upper_bound_forgotten(plan, energy):
+    low = None if plan.clamp is None else (plan.clamp[0], None)
+    return loop(plan, energy, LangevinTransition(replace(plan, clamp=low)))
+
+
+@caught_by(CHAINS, STATES, RESUME)
+def decay_ignored(plan, energy):
+    constant = Schedule(plan.step_size.values.flat[0])
+    return loop(plan, energy, LangevinTransition(replace(plan, step_size=constant)))
+
+
+@caught_by(CHAINS, STATES, RESUME)
+def noise_schedule_ignored(plan, energy):
+    constant = Schedule(plan.noise_scale.values.flat[0])
+    return loop(plan, energy, LangevinTransition(replace(plan, noise_scale=constant)))
+
+
+@caught_by(CHAINS, MOMENTS)
+def temperature_for_noise_scale(plan, energy):
+    squared = Schedule(plan.noise_scale.values**2)
+    return loop(plan, energy, LangevinTransition(replace(plan, noise_scale=squared)))
+
+
+class BurnInIgnored(Plan):
+    def kept_before(self, step):
+        return min(step // self.thinning, self.n_steps // self.thinning)
+
+
+@caught_by(CHAINS, STATES, ROUNDED)
+def burn_in_ignored(plan, energy):
+    return loop(BurnInIgnored(**vars(plan)), energy, LangevinTransition(plan))
+
+
+class ThinnedOneEarly(Plan):
+    def kept_before(self, step):
+        early = (max(0, step - self.burn_in) + self.thinning - 1) // self.thinning
+        return min(early, self.n_steps // self.thinning)
+
+
+@caught_by(CHAINS, STATES, THINNING)
+def thinning_off_by_one(plan, energy):
+    return loop(ThinnedOneEarly(**vars(plan)), energy, LangevinTransition(plan))
+
+
+# Its step
+
+
+class Step(LangevinTransition):
+    def __init__(self, plan, energy):
+        super().__init__(plan)
+        self.gradient = energy.gradient
+
+    def parts(self, x, step):
+        """η and the noise of a step."""
+        step_size, noise_scale = self._coefficients[step - self._start]
+        return step_size, noise_scale * self._normals_of(x, step)
+
+
+@caught_by(CHAINS, STATES, ROUNDED, MOMENTS)
+def gradient_at_the_new_state(plan, energy):
+    class Mutant(Step):
+        def __call__(self, x, gradient, step):
+            step_size, kick = self.parts(x, step)
+            x = x + kick
+            return clamp(x - step_size * self.gradient(x), plan.clamp)
+
+    return loop(plan, energy, Mutant(plan, energy))
+
+
+@caught_by(CHAINS, STATES)
+def noise_before_the_gradient(plan, energy):
+    class Mutant(Step):
+        def __call__(self, x, gradient, step):
+            step_size, kick = self.parts(x, step)
+            return clamp((x + kick) - step_size * gradient, plan.clamp)
+
+    return loop(plan, energy, Mutant(plan, energy))
+
+
+@caught_by(CHAINS, STATES, ROUNDED)
+def clamp_before_the_noise(plan, energy):
+    class Mutant(Step):
+        def __call__(self, x, gradient, step):
+            step_size, kick = self.parts(x, step)
+            return clamp(x - step_size * gradient, plan.clamp) + kick
+
+    return loop(plan, energy, Mutant(plan, energy))
+
+
+@caught_by(CHAINS, STATES)
+def contracted_into_fma(plan, energy):
+    class Mutant(Step):
+        def __call__(self, x, gradient, step):
+            step_size, kick = self.parts(x, step)
+            # A product of two float32 is exact in float64, which leaves fma's single rounding.
+            exact = xp.astype(x, xp.float64) - step_size * xp.astype(gradient, xp.float64)
+            return clamp(xp.astype(exact, x.dtype) + kick, plan.clamp)
+
+    return loop(plan, energy, Mutant(plan, energy))
+
+
+@caught_by(CUTS)
+def schedules_begin_anew_in_each_piece(plan, energy):
+    class Mutant(LangevinTransition):
+        def start(self, start, stop):
+            super().start(0, stop - start)
+            self._start = start
+
+    return loop(plan, energy, Mutant(plan))
+
+
+# Its noise
+
+
+def with_noise(plan, energy, fill):
+    return loop(plan, energy, LangevinTransition(plan, fill))
+
+
+@caught_by(NOISE, CHAINS, MOMENTS)
+def noise_without_mean_zero(plan, energy):
+    def fill(out, **key):
+        noise.fill_normals(out, **key)
+        out[...] = xp.abs(out)
+
+    return with_noise(plan, energy, fill)
+
+
+@caught_by(NOISE, CHAINS, PREFIX, ROWS)
+def two_chains_swapped(plan, energy):
+    def fill(out, **key):
+        noise.fill_normals(out, **key)
+        if out.shape[1] > 1:
+            out[:, -2:, :] = xp.flip(out[:, -2:, :], axis=1)
+
+    return with_noise(plan, energy, fill)
+
+
+@caught_by(NOISE, CHAINS)
+def coordinates_swapped(plan, energy):
+    def fill(out, **key):
+        noise.fill_normals(out, **key)
+        out[...] = xp.flip(out, axis=2)
+
+    return with_noise(plan, energy, fill)
+
+
+@caught_by(NOISE, CHAINS)
+def noise_of_another_stream(plan, energy):
+    def fill(out, *, stream, **key):
+        noise.fill_normals(out, stream=noise.Stream.INITIAL, **key)
+
+    return with_noise(plan, energy, fill)
+
+
+@caught_by(NOISE, CHAINS)
+def normals_of_float64_made_in_float32(plan, energy):
+    def fill(out, **key):
+        noise.fill_normals(out, **key)
+        out[...] = xp.astype(xp.astype(out, xp.float32), out.dtype)
+
+    return with_noise(plan, energy, fill)
+
+
+@caught_by(REPEAT, ROWS, RESUME)
+def noise_that_never_returns(plan, energy):
+    def fill(out, *, seed, **key):
+        noise.fill_normals(out, seed=(seed + next(calls)) % 2**64, **key)
+
+    return with_noise(plan, energy, fill)
+
+
+calls = iter(range(2**62))
+
+
+# Its loop
+
+
+@caught_by(CHAINS, DIAGNOSTICS)
+def variance_over_n_minus_1(plan, energy):
+    class Mutant(ArrayLoop):
+        def _record(self, x, k, outputs):
+            super()._record(x, k, outputs)
+            if outputs.variance is not None and x.shape[0] > 1:
+                outputs.variance[k, ...] = xp.var(x, axis=0, correction=1)
+
+    return loop(plan, energy, LangevinTransition(plan), Mutant)
+
+
+@caught_by(CHAINS, STATES, DIAGNOSTICS)
+def energies_off_by_a_step(plan, energy):
+    before = None
+
+    def gradient(x):
+        nonlocal before
+        before = energy(x)
+        return energy.gradient(x)
+
+    return ArrayLoop(plan, lambda x: before, gradient, LangevinTransition(plan))
+
+
+@caught_by(CHAINS, DIAGNOSTICS)
+def energies_of_two_chains_swapped(plan, energy):
+    class Mutant(ArrayLoop):
+        def _record(self, x, k, outputs):
+            super()._record(x, k, outputs)
+            if outputs.energy is not None and x.shape[0] > 1:
+                outputs.energy[k, -2:] = xp.flip(outputs.energy[k, -2:])
+
+    return loop(plan, energy, LangevinTransition(plan), Mutant)
+
+
+@caught_by(CHAINS, DIAGNOSTICS)
+def energies_averaged_over_coordinates(plan, energy):
+    def mean(x):
+        value = energy(x)
+        return xp.mean(xp.reshape(value, (value.shape[0], -1)), axis=1)
+
+    return ArrayLoop(plan, mean, energy.gradient, LangevinTransition(plan))
+
+
+@caught_by(CUTS)
+def x_written_to(plan, energy):
+    class Mutant(ArrayLoop):
+        def advance(self, x, start, stop, outputs):
+            x[...] = super().advance(x, start, stop, outputs)
+            return x
+
+    return loop(plan, energy, LangevinTransition(plan), Mutant)
+
+
+@caught_by(CUTS)
+def each_piece_is_a_run_of_its_own(plan, energy):
+    class Mutant(ArrayLoop):
+        def advance(self, x, start, stop, outputs):
+            self._plan = replace(plan, burn_in=max(0, plan.burn_in - start))
+            return super().advance(x, 0, stop - start, outputs)
+
+    return loop(plan, energy, LangevinTransition(plan), Mutant)
+
+
+def holds(backend, test):
+    """Whether the backend passes a test of the suite; what is no failed assertion is an error."""
+    suite = type("Suite", (BackendConformance,), {"backend": backend})()
+    method = getattr(suite, test)
+    try:
+        if not hasattr(method, "hypothesis"):
+            method()
+        else:
+            EXAMPLES(given(**method.strategies)(method.hypothesis.inner_test))(suite)
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught(name, monkeypatch):
+    prepare, tests = MUTANTS[name]
+    mutant = StrictBackend()
+    mutant.name = name
+    mutant.prepare = prepare
+    monkeypatch.setattr(registry, "_registered", registry._registered | {name: mutant})
+    assert {test: holds(name, test) for test in tests} == dict.fromkeys(tests, False)
