@@ -76,22 +76,24 @@ def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any
         When called, if the energy's value does not depend on x.
     """
 
-    def gradient(x: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(False), torch.enable_grad():
-            # Autograd takes no tensor that was made in inference mode, but takes a copy.
-            leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_(True)
-            value = energy(leaf)
-            result = None
-            if value.requires_grad:
-                (result,) = torch.autograd.grad(
-                    value, leaf, torch.ones_like(value), allow_unused=True
-                )
+    def differentiate(leaf: torch.Tensor) -> torch.Tensor:
+        value = energy(leaf.requires_grad_(True))
+        result = None
+        if value.requires_grad:
+            (result,) = torch.autograd.grad(value, leaf, torch.ones_like(value), allow_unused=True)
         if result is None:
             raise InputError(
                 "the energy's value is not connected to x for autograd; calculate it from x with "
                 "torch operations, or give the energy a method gradient(x)"
             )
         return result
+
+    def gradient(x: torch.Tensor) -> torch.Tensor:
+        if x.is_inference():  # autograd takes no such tensor, but takes a copy
+            with torch.inference_mode(False), torch.enable_grad():
+                return differentiate(x.clone())
+        with torch.enable_grad():
+            return differentiate(x.detach())
 
     return gradient
 
