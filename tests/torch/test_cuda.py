@@ -1,0 +1,99 @@
+"""On a CUDA device, where there is one: the promises of every backend, and what is CUDA's own."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isotherm
+from isotherm import registry
+from isotherm.testing import BackendConformance
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
+
+
+class TestTorchOnCuda(BackendConformance):
+    backend = "torch"
+    device = "cuda"
+    dtypes = ("float32", "float64", "float16", "bfloat16")
+
+
+def run(energy, x=None, **options):
+    options = {"n_steps": 20, "step_size": 0.01, "seed": 3, "backend": "torch"} | options
+    return isotherm.run(isotherm.make_plan(energy, x, **options), energy, x)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1)).cuda()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_chains_have_the_cpus_bits_through_the_kernel(dtype):
+    options = {"dim": 7, "n_samples": 3000, "n_steps": 50, "dtype": dtype, "clamp": (-1.5, 1.0)}
+    result = run(WELL, device="cuda", **options)
+    assert result.info.path == "array loop, fused step"
+    assert torch.equal(result.samples.cpu(), run(WELL, device="cpu", **options).samples)
+
+
+def test_modules_run_through_the_kernel():
+    result = run(network(), n_samples=100, dim=2, return_diagnostics=True)
+    assert result.info.path == "array loop, autograd, fused step"
+    on_host = run(network().cpu(), n_samples=100, dim=2, device="cpu")
+    torch.testing.assert_close(result.samples.cpu(), on_host.samples, rtol=1e-4, atol=1e-5)
+
+
+def test_the_current_stream_is_kept():
+    """Work that the stream waits for is done before the chains start from it."""
+    expected = run(WELL, torch.full((1000, 4), 0.5, device="cuda")).samples
+    x, stream = torch.zeros(1000, 4, device="cuda"), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)  # some hundredths of a second
+        x.fill_(0.5)
+        samples = run(WELL, x, on_divergence="ignore").samples
+    torch.cuda.current_stream().wait_stream(stream)
+    assert torch.equal(samples, expected)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one CUDA device")
+def test_another_device_than_the_current_one():
+    x = torch.ones(100, 3, device="cuda:1")
+    samples = run(WELL, x).samples
+    assert samples.device == x.device
+    assert torch.cuda.current_device() == 0
+    assert torch.equal(samples.cpu(), run(WELL, x.cpu()).samples)
+
+
+def test_a_generator_on_the_device_is_a_seed():
+    generators = [torch.Generator("cuda").manual_seed(5) for _ in range(2)]
+    samples = [run(WELL, dim=3, device="cuda", seed=g).samples for g in generators]
+    assert torch.equal(*samples)
+
+
+def test_the_loop_does_not_wait_for_the_device():
+    module, x = network(), torch.zeros(100, 2, device="cuda")
+    run(module, x)  # compiled
+    plan = isotherm.make_plan(module, x, backend="torch", seed=1, on_divergence="ignore")
+    runner = registry.load("torch").prepare(plan, module)
+    runner._transition.start(0, plan.n_total)
+    state = x.clone()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(plan.n_total):
+            state = runner._transition(state, runner._gradient(state), step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert np.isfinite(state.cpu().numpy()).all()
+
+
+def test_a_thousand_calls_grow_no_device_memory():
+    module, x = nn.Linear(256, 1).cuda(), torch.zeros(64, 256, device="cuda")
+    for _ in range(20):
+        run(module, x, n_steps=4, return_trajectory=True)
+    before = torch.cuda.memory_allocated()
+    for _ in range(1000):
+        run(module, x, n_steps=4, return_trajectory=True)
+    assert torch.cuda.memory_allocated() == before
