@@ -8,10 +8,14 @@ from functools import cache
 from typing import Any
 
 from isotherm.arrays import Array
-from isotherm.backend import Outputs, Status
+from isotherm.backend import Outputs, Runner, Status
 from isotherm.errors import InputError
 from isotherm.loop import ArrayLoop
 from isotherm.plan import PLAN_VERSION, Plan
+from isotherm_cupy.arrays import FusedTransition
+from isotherm_cupy.chains import FusedChains
+from isotherm_cupy.kernels import kernel_of
+from isotherm_cupy.modules import Compile, compile_for_device
 
 
 class CupyBackend:
@@ -58,24 +62,39 @@ class CupyBackend:
         return None
 
     def has_kernel(self, plan: Plan, energy: Any) -> bool:
-        return False
+        return self.supports(plan, energy) is None and kernel_of(plan, energy) is not None
 
-    def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
-        return _LoopOnDevice(plan, energy, energy.gradient)
+    def prepare(self, plan: Plan, energy: Any) -> Runner:
+        import cupy
+
+        with cupy.cuda.Device(_index(plan.device)):
+            return _OnDevice(runner_of(plan, energy, cupy, compile_for_device), plan.device)
 
 
-class _LoopOnDevice(ArrayLoop):
-    """The array loop with the plan's device current, which CuPy's operations need."""
+def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
+    """What runs a plan on the memory of `xp` with modules of `compile_`."""
+    kernel = kernel_of(plan, energy)
+    if kernel is not None:
+        return FusedChains(plan, kernel, xp, compile_)
+    if plan.dtype not in ("float32", "float64"):
+        return ArrayLoop(plan, energy, energy.gradient)
+    transition = FusedTransition(plan, xp, compile_)
+    return ArrayLoop(plan, energy, energy.gradient, transition, "array loop, fused update")
 
-    def __init__(self, plan: Plan, *args: Any) -> None:
-        super().__init__(plan, *args)
-        self._device_index = _index(plan.device)
+
+class _OnDevice:
+    """A runner with the plan's device current, which CuPy's operations need."""
+
+    def __init__(self, runner: Runner, device: str) -> None:
+        self.path = runner.path
+        self._runner = runner
+        self._device_index = _index(device)
 
     def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
         import cupy
 
         with cupy.cuda.Device(self._device_index):
-            return super().advance(x, start, stop, outputs)
+            return self._runner.advance(x, start, stop, outputs)
 
 
 def _index(device: str) -> int:

@@ -1,0 +1,113 @@
+"""Whole chains in kernels: how a run is given to them, in launches of bounded length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from isotherm.arrays import Array
+from isotherm.backend import Outputs
+from isotherm.noise import MASK, Stream
+from isotherm.plan import Plan
+from isotherm_cupy.kernels import Kernel
+from isotherm_cupy.modules import Compile
+
+# Coordinates times steps of one launch: some ten milliseconds of an H100, a few tenths of a second
+# of a small card, well before a watchdog or an impatient Ctrl-C. A row of the precision counts as
+# so many more steps as it has elements.
+_LAUNCH = 2**33
+_STATES = 2**26  # bytes of kept states held for the diagnostics where no trajectory is kept
+_PART = 256  # chains whose moments one thread adds up
+
+
+class FusedChains:
+    """A runner whose steps are taken by a kernel; see `isotherm.backend.Runner`.
+
+    Parameters
+    ----------
+    plan : Plan
+    kernel : Kernel
+    xp : module
+        The array library of the device's memory.
+    compile_ : callable
+        source → `isotherm_cupy.modules.Module`.
+    """
+
+    def __init__(self, plan: Plan, kernel: Kernel, xp: Any, compile_: Compile) -> None:
+        self.path = kernel.path
+        self._plan = plan
+        self._kernel = kernel
+        self._xp = xp
+        self._real = np.dtype(plan.dtype).type
+        self._module = compile_(kernel.source)
+        self._parameters = xp.asarray(np.append(kernel.parameters, 0.0).astype(plan.dtype))
+
+    def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
+        plan = self._plan
+        state = self._xp.ascontiguousarray(x).reshape(plan.n_samples, plan.n_coordinates)
+        done = plan.kept_before(start)
+        for first, last in self._launches(start, stop, outputs):
+            kept = plan.kept_before(first) - done, plan.kept_before(last) - done
+            state = self._launch(state, first, last, outputs.between(*kept))
+        return state.reshape(plan.shape)
+
+    def _launches(self, start: int, stop: int, outputs: Outputs) -> Iterator[tuple[int, int]]:
+        plan = self._plan
+        size = plan.n_samples * plan.n_coordinates
+        per_step = size + size * len(self._kernel.parameters) // plan.n_coordinates
+        length = max(plan.steps_per_block, _LAUNCH // per_step)
+        if outputs.mean is not None and outputs.trajectory is None:
+            held = max(1, _STATES // (size * np.dtype(plan.dtype).itemsize))
+            length = min(length, plan.thinning * held)
+        for first in range(start, stop, length):
+            yield first, min(first + length, stop)
+
+    def _launch(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
+        plan, xp, real = self._plan, self._xp, self._real
+        n, dim = x.shape
+        steps = np.arange(start, stop)
+        is_kept = (steps >= plan.burn_in) & ((steps + 1 - plan.burn_in) % plan.thinning == 0)
+        count = int(is_kept.sum())
+        states, wants_states = xp.empty((1, 1, dim), x.dtype), False
+        if outputs.trajectory is not None:
+            states, wants_states = outputs.trajectory.reshape(n, count, dim), True
+        elif outputs.mean is not None:
+            states, wants_states = xp.empty((count, n, dim), x.dtype).transpose(1, 0, 2), True
+        kept = np.where(is_kept & wants_states, np.cumsum(is_kept) - 1, -1).astype(np.int32)
+        step_size, scale = (c.astype(real) for c in plan.coefficients(start, stop))
+        strides = [np.int64(stride // x.dtype.itemsize) for stride in states.strides[:2]]
+        low, high = plan.clamp or (None, None)
+        out = xp.empty_like(x)
+        self._module.launch(
+            "advance",
+            self._kernel.threads,
+            [
+                x, out, np.int64(n), np.int32(dim), self._parameters,
+                *map(xp.asarray, (step_size, scale, kept)), np.int32(stop - start),
+                np.int64(plan.step_offset + start), np.uint32(plan.seed & MASK),
+                np.uint32(plan.seed >> 32), np.uint32(Stream.LANGEVIN),
+                np.uint64(plan.chain_offset), real(-np.inf if low is None else low),
+                real(np.inf if high is None else high), states, *strides,
+            ],
+            self._kernel.block,
+        )  # fmt: skip
+        if outputs.mean is not None and count:
+            self._describe(states, strides, outputs)
+        return out
+
+    def _describe(self, states: Array, strides: list[Any], outputs: Outputs) -> None:
+        xp = self._xp
+        n, count, dim = states.shape
+        parts = -(-n // _PART)
+        where = [states, *strides, np.int64(n), np.int64(count), np.int32(dim)]
+        mean, square = xp.empty((2, count, parts, dim), np.float64)
+        split = [np.int64(_PART), np.int64(parts)]
+        self._module.launch("part_moments", count * parts * dim, [*where, *split, mean, square])
+        self._module.launch(
+            "moments",
+            count * dim,
+            [mean, square, *where[3:], *split, outputs.mean, outputs.variance],
+        )
+        self._module.launch("energies", count * n, [*where, self._parameters, outputs.energy])

@@ -1,0 +1,47 @@
+// Chains of an elementwise program: a thread is one coordinate of one chain.
+
+extern "C" __global__ void advance(
+    const REAL* x, REAL* out, long long n_samples, int dim, const REAL* parameters,
+    const REAL* step_size, const REAL* scale, const int* kept, int n_steps, long long first_step,
+    unsigned k0, unsigned k1, unsigned stream, unsigned long long chain_offset,
+    REAL low, REAL high, REAL* states, long long chain_stride, long long kept_stride
+) {
+    const long long element = thread_number();
+    if (element >= n_samples * dim) return;
+    const long long chain = element / dim;
+    const int j = (int)(element % dim);
+    const Stream noise = {k0, k1, stream, chain_offset};
+    const Step step = {low, high};
+    const States keep = {states, chain_stride, kept_stride};
+    const Uniform uniform(parameters);
+    REAL v = x[element];
+    REAL z[STEPS_PER_BLOCK];
+    int s = 0;
+    while (s < n_steps) {
+        const unsigned block = (unsigned)((first_step + s) / STEPS_PER_BLOCK);
+        const int first = (int)((first_step + s) % STEPS_PER_BLOCK);
+        noise.fill(z, block, (unsigned)j, chain);
+#pragma unroll
+        for (int position = 0; position < STEPS_PER_BLOCK; ++position) {
+            if (position < first || s >= n_steps) continue;
+            v = step(v, gradient(v, uniform), z[position], step_size[s], scale[s]);
+            if (kept[s] >= 0) keep(chain, kept[s], j) = v;
+            ++s;
+        }
+    }
+    out[element] = v;
+}
+
+extern "C" __global__ void energies(
+    const REAL* states, long long chain_stride, long long kept_stride, long long n_samples,
+    long long n_kept, int dim, const REAL* parameters, REAL* out
+) {
+    const long long number = thread_number();
+    if (number >= n_samples * n_kept) return;
+    const long long k = number / n_samples, chain = number % n_samples;
+    const Uniform uniform(parameters);
+    const REAL* state = states + chain * chain_stride + k * kept_stride;
+    double total = 0.0;
+    for (int j = 0; j < dim; ++j) total = __dadd_rn(total, (double)energy(state[j], uniform));
+    out[number] = (REAL)total;
+}

@@ -1,0 +1,100 @@
+"""Programs printed as CUDA C++, in their own order of operations, each rounded to nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isotherm.program import COMPARISONS, Program
+
+_FUNCTIONS = {"add": "add", "sub": "sub", "mul": "mul", "div": "quotient", "sqrt": "root"}
+_FUNCTIONS |= {"abs": "fabs"}
+_COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+
+
+def print_program(program: Program) -> str:
+    """The struct ``Uniform`` and the functions ``gradient`` and ``energy`` of a program.
+
+    ``Uniform`` holds what depends on no coordinate, computed once a thread from the parameters. An
+    elementwise program's functions take one coordinate and return a number; those of a whole state
+    take a pointer to it, and ``gradient`` one to where it writes.
+    """
+    printer = _Printer(program)
+    return "\n".join([*printer.uniform(), *printer.gradient(), *printer.energy(), ""])
+
+
+class _Printer:
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._is_elementwise = program.dim is None
+        wanted = program.needed((*program.gradient, program.energy))
+        self._held = [
+            i
+            for i in wanted
+            if i in program.uniform and program.instructions[i].op not in ("const", "stop")
+        ]
+
+    def uniform(self) -> list[str]:
+        members = [f"    {self._type(i)} v{i};" for i in self._held]
+        values = [f"        v{i} = {self._expression(i, inside=True)};" for i in self._held]
+        head = "    __device__ __forceinline__ explicit Uniform(const REAL* parameters) {"
+        return ["struct Uniform {", *members, head, *values, "    }", "};"]
+
+    def gradient(self) -> list[str]:
+        outputs = self._program.gradient
+        if self._is_elementwise:
+            head = "REAL gradient(REAL x, const Uniform& uniform)"
+            return self._function(head, outputs, [f"return {self._name(outputs[0])};"])
+        head = "void gradient(const REAL* x, REAL* out, const Uniform& uniform)"
+        # All are read before one is written, so that x and out may be the same.
+        writes = [f"out[{j}] = {self._name(value)};" for j, value in enumerate(outputs)]
+        return self._function(head, outputs, writes)
+
+    def energy(self) -> list[str]:
+        state = "REAL x" if self._is_elementwise else "const REAL* x"
+        head = f"REAL energy({state}, const Uniform& uniform)"
+        value = self._program.energy
+        return self._function(head, (value,), [f"return {self._name(value)};"])
+
+    def _function(self, head: str, outputs: Sequence[int], tail: Sequence[str]) -> list[str]:
+        lines = [
+            f"    const {self._type(i)} v{i} = {self._expression(i)};"
+            for i in self._program.needed(outputs)
+            if i not in self._program.uniform
+        ]
+        tail = [f"    {line}" for line in tail]
+        return [f"__device__ __forceinline__ {head} {{", *lines, *tail, "}"]
+
+    def _type(self, index: int) -> str:
+        return "bool" if self._program.instructions[index].op in COMPARISONS else "REAL"
+
+    def _name(self, index: int, *, inside: bool = False) -> str:
+        instruction = self._program.instructions[index]
+        if instruction.op == "const":
+            return f"REAL({instruction.value!r})"
+        if instruction.op == "stop" and index in self._program.uniform:
+            return self._name(instruction.args[0], inside=inside)
+        is_held = index in self._program.uniform and not inside
+        return f"uniform.v{index}" if is_held else f"v{index}"
+
+    def _expression(self, index: int, *, inside: bool = False) -> str:
+        instruction = self._program.instructions[index]
+        op, value = instruction.op, instruction.value
+        args = [self._name(arg, inside=inside) for arg in instruction.args]
+        if op in _COMPARISONS:
+            return f"{args[0]} {_COMPARISONS[op]} {args[1]}"
+        match op:
+            case "parameter":
+                return f"parameters[{value}]"
+            case "coordinate":
+                return "x" if self._is_elementwise else f"x[{value}]"
+            case "neg":
+                return f"-{args[0]}"
+            case "stop":
+                return args[0]
+            case "where":
+                return f"{args[0]} ? {args[1]} : {args[2]}"
+            case "min":
+                return f"{args[0]} < {args[1]} ? {args[0]} : {args[1]}"
+            case "max":
+                return f"{args[0]} > {args[1]} ? {args[0]} : {args[1]}"
+        return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"

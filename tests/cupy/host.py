@@ -1,0 +1,114 @@
+"""The backend's own CUDA source, built by the host's compiler and run on NumPy arrays.
+
+Nothing of the source is repeated: ``host.hpp`` gives CUDA's words a meaning, and a wrapper for each
+kernel runs its grid.
+"""
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from isotherm.backend import Status
+from isotherm.errors import InputError
+from isotherm.plan import PLAN_VERSION
+from isotherm_cupy.backend import BACKEND, runner_of
+from isotherm_cupy.kernels import kernel_of
+from isotherm_cupy.modules import BLOCK
+
+SHIM = Path(__file__).with_name("host.hpp")
+KERNEL = re.compile(r'extern "C" __global__ void (\w+)\((.*?)\)\s*\{(.*?)^\}', re.DOTALL | re.M)
+
+
+@cache
+def folder():
+    return Path(tempfile.mkdtemp(prefix="isotherm-host-"))
+
+
+def wrapper(name, parameters, body):
+    """A function that runs a kernel's grid, with the same parameters after its own three."""
+    names = ", ".join(re.findall(r"(\w+)\s*(?:,|$)", parameters))
+    meets = "true" if "__syncthreads" in body else "false"
+    return (
+        f'extern "C" void run_{name}(unsigned blocks, unsigned threads, {parameters}) {{\n'
+        f"    run_grid(blocks, threads, {meets}, [&] {{ {name}({names}); }});\n}}\n"
+    )
+
+
+class HostModule:
+    """See `isotherm_cupy.modules.Module`."""
+
+    def __init__(self, source):
+        compiler = shutil.which("g++")
+        assert compiler, "g++ is needed to run the CUDA source without a GPU"
+        wrappers = [wrapper(*match.groups()) for match in KERNEL.finditer(source)]
+        text = f'#include "{SHIM}"\n{source}\n' + "\n".join(wrappers)
+        stem = folder() / hashlib.sha256(text.encode()).hexdigest()[:32]
+        stem.with_suffix(".cpp").write_text(text)
+        command = [
+            compiler,
+            "-std=c++17",
+            "-O1",
+            "-ffp-contract=off",
+            "-shared",
+            "-fPIC",
+            "-w",
+            "-Wl,-Bsymbolic",
+        ]
+        command += [f"{stem}.cpp", "-o", f"{stem}.so"]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        self._library = ctypes.CDLL(f"{stem}.so")
+
+    def launch(self, name, threads, arguments, block=BLOCK):
+        run = self._library[f"run_{name}"]
+        run.restype = None
+        blocks = -(-threads // block)
+        run(ctypes.c_uint(blocks), ctypes.c_uint(block), *map(as_c, arguments))
+
+
+def as_c(argument):
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    return np.ctypeslib.as_ctypes_type(argument.dtype)(argument.item())
+
+
+compile_for_host = cache(HostModule)
+
+
+class HostBackend:
+    """The CuPy backend, with NumPy in CuPy's place and g++ in NVRTC's."""
+
+    name = "cupy_on_host"
+    library = "numpy"
+    plan_version = PLAN_VERSION
+    delegates: ClassVar = {}
+
+    def status(self):
+        return Status(None, ("cpu",), {})
+
+    def resolve_device(self, device):
+        if device not in (None, "cpu"):
+            raise InputError(f"device {device!r} does not exist; there is only 'cpu'")
+        return "cpu"
+
+    def available_memory(self, device):
+        return None
+
+    def fresh_seed(self, source):
+        return None
+
+    def supports(self, plan, energy):
+        return BACKEND.supports(plan, energy)
+
+    def has_kernel(self, plan, energy):
+        return kernel_of(plan, energy) is not None
+
+    def prepare(self, plan, energy):
+        return runner_of(plan, energy, np, compile_for_host)

@@ -1,0 +1,84 @@
+"""The CUDA source on the host: the whole conformance suite, and what lies beyond its sizes."""
+
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm import registry
+from isotherm.testing import BackendConformance
+from isotherm_cupy import chains, kernels
+from tests.cupy.host import HostBackend
+
+registry.register(HostBackend())
+
+
+class TestHostBuild(BackendConformance):
+    backend = "cupy_on_host"
+
+
+def run(energy, backend="cupy_on_host", **options):
+    defaults = {
+        "n_samples": 300, "n_steps": 20, "burn_in": 3, "thinning": 3, "step_size": 0.01, "seed": 3,
+        "return_trajectory": True, "return_diagnostics": True,
+    }  # fmt: skip
+    plan = isotherm.make_plan(energy, backend=backend, **defaults | options)
+    return isotherm.run(plan, energy)
+
+
+def gaussian(dim, dtype="float32"):
+    covariance = np.eye(dim) + 0.3 * np.exp(
+        -np.abs(np.subtract.outer(np.arange(dim), np.arange(dim)))
+    )
+    return isotherm.GaussianEnergy(np.linspace(-1, 1, dim).astype(dtype), covariance.astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dim", "path"),
+    [
+        (1, "fused quadratic form"),
+        (kernels._ROW_IN_REGISTERS + 1, "fused quadratic form"),
+        (kernels._QUADRATIC, "fused quadratic form"),
+        (kernels._QUADRATIC + 1, "array loop, fused update"),
+    ],
+)
+def test_a_gaussian_of_any_size_agrees_with_the_reference(dim, path, dtype):
+    energy = gaussian(dim, dtype)
+    got, expected = run(energy, n_samples=37), run(energy, "numpy", n_samples=37)
+    assert got.info.path == path
+    close = 2000 * np.finfo(dtype).eps
+    np.testing.assert_allclose(got.trajectory, expected.trajectory, rtol=close, atol=close)
+    np.testing.assert_allclose(
+        got.diagnostics.energy, expected.diagnostics.energy, rtol=close, atol=close
+    )
+
+
+def test_a_program_of_more_coordinates_than_registers_runs_on_arrays():
+    energy, dim = isotherm.RosenbrockEnergy(b=1.0), kernels._WHOLE_STATE + 1
+    got = run(energy, dim=dim, n_samples=9, clamp=(-1.0, None), noise_scale=0.5)
+    expected = run(energy, "numpy", dim=dim, n_samples=9, clamp=(-1.0, None), noise_scale=0.5)
+    assert got.info.path == "array loop, fused update"
+    assert got.trajectory.tobytes() == expected.trajectory.tobytes()
+
+
+@pytest.mark.parametrize("keeps_trajectory", [True, False])
+@pytest.mark.parametrize(
+    "energy", [isotherm.DoubleWellEnergy(), isotherm.RosenbrockEnergy(b=2.0), gaussian(3)]
+)
+def test_launches_of_any_length_give_the_same_bits(energy, keeps_trajectory, monkeypatch):
+    options = {"dim": 3, "return_trajectory": keeps_trajectory}
+    in_one = run(energy, **options)
+    monkeypatch.setattr(chains, "_LAUNCH", 1)
+    monkeypatch.setattr(chains, "_STATES", 1)
+    in_many = run(energy, **options)
+    assert in_many.samples.tobytes() == in_one.samples.tobytes()
+    for name in ("mean", "variance", "energy"):
+        one, many = getattr(in_one.diagnostics, name), getattr(in_many.diagnostics, name)
+        assert one.tobytes() == many.tobytes(), name
+
+
+def test_moments_over_several_parts_are_those_of_the_kept_states():
+    result = run(isotherm.DoubleWellEnergy(), dim=2, n_samples=2 * chains._PART + 7)
+    kept = np.moveaxis(result.trajectory.astype(np.float64), 1, 0)
+    np.testing.assert_allclose(result.diagnostics.mean, kept.mean(axis=1), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(result.diagnostics.variance, kept.var(axis=1), rtol=1e-6, atol=1e-7)
