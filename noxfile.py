@@ -107,6 +107,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The reference beside NumPy's own normals."""
-    install(session, CORE)
-    session.run("python", "benchmarks/reference.py", *session.posargs)
+    """Our backends beside other programs; writes benchmarks/results. ``-- --quick`` tries it out."""
+    install(
+        session, "./packages/core[plot]", *BACKENDS["numba"], "./packages/backend_torch",
+        "--requirement", "benchmarks/requirements.txt",
+    )  # fmt: skip
+    session.run("python", "benchmarks/compare.py", *session.posargs)
