@@ -37,5 +37,5 @@ def test_programs_that_do_other_work_are_not_compared(monkeypatch):
     from workloads import MAIN
 
     check_same_work(MAIN[1], {"one": 1.0, "another": 1.01, "a third": 0.99})
-    with pytest.raises(SystemExit, match="mean square of a third's samples is 1.5 and"):
+    with pytest.raises(SystemExit, match="the mean square of a third's samples"):
         check_same_work(MAIN[1], {"one": 1.0, "another": 1.01, "a third": 1.5})
