@@ -1,5 +1,6 @@
 """Arrays come back in the kind in which they went in, and are never written to."""
 
+import array_api_compat as compat
 import numpy as np
 import pytest
 
@@ -68,17 +69,39 @@ def test_parameters_decide_where_nothing_else_does(backend):
     assert dtype_name(states.dtype) == "float64"
 
 
+LIBRARIES = sorted({registry.load(name).library for name in backends.usable()})
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_arrays_of_another_library_come_back_as_they_went_in(backend, library, expected):
+    _, device = place(library)  # a library has a backend of its name
+    x = move(START.copy(), library, "float32", device)
+    states, diagnostics = isotherm.sample_chain(
+        WELL, x, backend=backend, return_diagnostics=True, **RUN
+    )
+    for part in (states, diagnostics.mean, diagnostics.variance, diagnostics.energy):
+        assert library_of(part) == library
+    np.testing.assert_array_equal(to_numpy(states), expected)
+    np.testing.assert_array_equal(to_numpy(x), START)
+
+
+def zero_stride(x):
+    return compat.array_namespace(x).broadcast_to(x[0, ...], x.shape)
+
+
 UNUSUAL = {
     "strided": lambda x: x[::2],
     "transposed": lambda x: x.T,
     "one row": lambda x: x[:1],
     "one state": lambda x: x[0],
+    "zero-stride": zero_stride,
 }
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("kind", UNUSUAL)
-def test_views_are_right_and_not_written_to(backend, kind):
-    whole = array(backend, START)
+def test_views_are_right_and_not_written_to(backend, library, kind):
+    whole = move(START.copy(), library, "float32", place(library)[1])
     x = UNUSUAL[kind](whole)
     states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
     same = np.ascontiguousarray(UNUSUAL[kind](START))
@@ -99,29 +122,46 @@ UNUSUAL_NUMPY = {
     "column-major": np.asfortranarray,
     "reversed": lambda x: x[::-1].copy()[::-1],
     "big-endian": lambda x: x.astype(">f4"),
+    "unaligned": lambda x: np.frombuffer(b"0" + x.tobytes(), "f4", offset=1).reshape(x.shape),
 }
 
 
 @pytest.mark.parametrize("kind", UNUSUAL_NUMPY)
 def test_unusual_numpy_arrays(backend, kind, expected):
     x = UNUSUAL_NUMPY[kind](START)
+    before = x.tobytes()
     states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
     np.testing.assert_array_equal(states, expected)
-    np.testing.assert_array_equal(x, START)
+    assert x.tobytes() == before
 
 
-def test_zero_stride_arrays(backend):
-    x = np.broadcast_to(START[0], (4, 3))
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+def test_integer_arrays(backend, library, dtype):
+    values = np.arange(6).reshape(2, 3) % 3
+    x = move(values, library, dtype, place(library)[1])
     states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
-    tiled = isotherm.sample_chain(WELL, np.tile(START[0], (4, 1)), backend="numpy", **RUN)
-    np.testing.assert_array_equal(states, tiled)
+    floats = isotherm.sample_chain(WELL, values.astype(np.float32), backend="numpy", **RUN)
+    np.testing.assert_array_equal(to_numpy(states), floats)
+    assert dtype_name(x.dtype) == dtype
+    np.testing.assert_array_equal(to_numpy(x), values)
 
 
-def test_integer_arrays(backend):
-    x = np.arange(6).reshape(2, 3) % 3
-    states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
-    floats = isotherm.sample_chain(WELL, x.astype(np.float32), backend="numpy", **RUN)
-    np.testing.assert_array_equal(states, floats)
+@pytest.mark.parametrize("given", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("wanted", ["float32", "float64"])
+def test_a_dtype_that_is_asked_for(backend, given, wanted):
+    x = START.astype(given)
+    states = isotherm.sample_chain(WELL, x, backend=backend, dtype=wanted, **RUN)
+    assert states.dtype == wanted
+    converted = isotherm.sample_chain(WELL, x.astype(wanted), backend="numpy", **RUN)
+    np.testing.assert_array_equal(states, converted)
+    np.testing.assert_array_equal(x, START.astype(given))
+
+
+@pytest.mark.parametrize("x", [START.astype(complex), START > 0, START.astype("S3"), START[:0]])
+def test_what_is_no_state_is_refused(backend, x):
+    with pytest.raises(isotherm.InputError, match=r"^x has "):
+        isotherm.sample_chain(WELL, x, backend=backend, **RUN)
 
 
 @pytest.mark.parametrize("name", backends.names())

@@ -237,12 +237,12 @@ class BackendConformance:
             after = to_numpy(runner.advance(before, step, step + 1, Outputs()))
             np.testing.assert_allclose(after, states[:, step], **_tolerance(options, STEP_ULPS))
 
-    @_for_all(0.1, energy=formulas.energies(formulas.EXACT), seed=st.integers(0, 2**64 - 1))
+    @_for_all(0.05, energy=formulas.energies(formulas.EXACT), seed=st.integers(0, 2**64 - 1))
     def test_exact_random_formulas_have_the_references_bits(self, energy: Any, seed: int) -> None:
         assert energy.program(2).is_exact
         self._check_against_reference(energy, _few_chains | {"seed": seed}, exact=True)
 
-    @_for_all(0.1, energy=formulas.energies(), seed=st.integers(0, 2**64 - 1))
+    @_for_all(0.05, energy=formulas.energies(), seed=st.integers(0, 2**64 - 1))
     def test_random_formulas_agree_to_rounding(self, energy: Any, seed: int) -> None:
         # One step from one start: chains beside a jump of the gradient may part for good. float64,
         # so that hardly any start is beside one.
