@@ -113,3 +113,10 @@ def bench(session: nox.Session) -> None:
         "--requirement", "benchmarks/requirements.txt",
     )  # fmt: skip
     session.run("python", "benchmarks/compare.py", *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """On a machine with a GPU: the tests on the device, then times; writes benchmarks/results."""
+    install(session, CORE, *PLUGINS, *TEST_TOOLS)
+    session.run("python", "benchmarks/gpu.py", *session.posargs)
