@@ -43,16 +43,20 @@ def perceptron() -> nn.Module:
 
 def convolutions() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.SiLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.SiLU(),
+        nn.Conv2d(3, 32, 3, stride=2, padding=1), nn.SiLU(),
         nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.SiLU(),
-        nn.Flatten(), nn.Linear(64 * 4 * 4, 1), nn.Flatten(0),
+        nn.Conv2d(64, 128, 3, stride=2, padding=1), nn.SiLU(),
+        nn.Flatten(), nn.Linear(128 * 4 * 4, 1), nn.Flatten(0),
     )  # fmt: skip
 
 
 WORKLOADS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "MLP 2-128-128-1, 1000 chains, 100 steps": (perceptron, (1000, 2), 100),
-    "3 convolutions, 64 chains of 3 x 32 x 32, 100 steps": (convolutions, (64, 3, 32, 32), 100),
+    "3 convolutions of 32 to 128 channels, 64 chains of 3 x 32 x 32, 100 steps": (
+        convolutions,
+        (64, 3, 32, 32),
+        100,
+    ),
 }
 
 

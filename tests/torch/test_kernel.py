@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from isotherm.backend import Outputs
 from isotherm.loop import ArrayLoop, LangevinTransition
 from isotherm.testing import run_options
 from isotherm_torch import kernel
+from isotherm_torch.loop import TorchLoop
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 
@@ -143,3 +145,27 @@ def test_another_seed_compiles_nothing(compiled):
         step.start(0, 1)
         step(torch.zeros(plan.shape), torch.zeros(plan.shape), 0)
     assert len(set(map(id, compiled))) == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "reason"),
+    [
+        ("float32", "no fused step (no compiler)"),
+        ("bfloat16", "no fused step (it has no bfloat16)"),
+    ],
+)
+def test_the_path_says_why_the_kernel_is_not_used(monkeypatch, dtype, reason):
+    monkeypatch.setattr(kernel, "why_not", lambda: "no compiler")
+    plan = isotherm.make_plan(WELL, dim=2, dtype=dtype, backend="torch", seed=1)
+    assert TorchLoop(plan, WELL).path == "array loop"
+    plan = replace(plan, device="cuda:0")
+    assert TorchLoop(plan, WELL).path == f"array loop, no fused step ({reason})"
+    assert (
+        TorchLoop(plan, torch.nn.Linear(2, 1)).path
+        == f"array loop, autograd, no fused step ({reason})"
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_triton_has_its_reason_where_there_is_no_gpu():
+    assert "0 active drivers" in kernel.why_not()

@@ -7,12 +7,15 @@ is launched with ``enable_fp_fusion=False``, which never makes one of a product 
 
 from __future__ import annotations
 
+import subprocess
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 import triton
 import triton.language as tl
+from triton.runtime import driver
 
 from isotherm.noise import (
     FLOAT32,
@@ -160,6 +163,16 @@ def _step(
     x = tl.where(x < low, low, x)
     x = tl.where(x > high, high, x)
     tl.store(x_pointer + element, x, is_inside)
+
+
+@cache
+def why_not() -> str | None:
+    """Why Triton cannot launch kernels here, or None: it needs a GPU and a C compiler."""
+    try:
+        driver.active.get_current_target()
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        return " ".join(str(error).split())
+    return None
 
 
 class FusedLangevin:

@@ -33,16 +33,12 @@ class TorchLoop(ArrayLoop):
     """
 
     def __init__(self, plan: Plan, energy: Any) -> None:
-        has_gradient = hasattr(energy, "gradient")
-        transition = _transition(plan)
-        is_fused = not isinstance(transition, LangevinTransition)
-        super().__init__(
-            plan,
-            energy,
-            energy.gradient if has_gradient else gradient_of(energy),
-            transition,
-            "array loop" + (not has_gradient) * ", autograd" + is_fused * ", fused step",
-        )
+        transition, about = _transition(plan)
+        if hasattr(energy, "gradient"):
+            super().__init__(plan, energy, energy.gradient, transition, f"array loop{about}")
+        else:
+            gradient = gradient_of(energy)
+            super().__init__(plan, energy, gradient, transition, f"array loop, autograd{about}")
         self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
 
     def advance(self, x: torch.Tensor, start: int, stop: int, outputs: Outputs) -> torch.Tensor:
@@ -98,19 +94,26 @@ def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any
     return gradient
 
 
-def _transition(plan: Plan) -> Transition:
-    """The step: on CUDA one kernel, where Triton is installed and has the dtype."""
-    if plan.device != "cpu" and importlib.util.find_spec("triton") is not None:
-        from isotherm_torch.kernel import DTYPES, FusedLangevin
+def _transition(plan: Plan) -> tuple[Transition, str]:
+    """The step, on CUDA one kernel where that can be had, and what the path says about it."""
+    if plan.device == "cpu":
+        return LangevinTransition(plan, _fill_normals(plan)), ""
+    if importlib.util.find_spec("triton") is None:
+        why_not: str | None = "Triton is not installed"
+    else:
+        from isotherm_torch import kernel
 
-        if plan.dtype in DTYPES:
-            return FusedLangevin(plan)
-    return LangevinTransition(plan, _fill_normals(plan))
+        why_not = kernel.why_not()
+        if plan.dtype not in kernel.DTYPES:
+            why_not = f"it has no {plan.dtype}"
+        if why_not is None:
+            return kernel.FusedLangevin(plan), ", fused step"
+    return LangevinTransition(plan), f", no fused step ({why_not})"
 
 
 def _fill_normals(plan: Plan) -> FillNormals:
-    """The source of noise: on the CPU the fastest one for NumPy, on the tensor's own memory."""
-    if plan.device != "cpu" or plan.dtype == "bfloat16":  # which NumPy has not
+    """The fastest source of noise for NumPy, on the tensor's own memory."""
+    if plan.dtype == "bfloat16":  # which NumPy has not
         return noise.fill_normals
     fill = host_noise.fill_normals()
 
