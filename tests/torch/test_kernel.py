@@ -148,22 +148,15 @@ def test_another_seed_compiles_nothing(compiled):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "reason"),
-    [
-        ("float32", "no fused step (no compiler)"),
-        ("bfloat16", "no fused step (it has no bfloat16)"),
-    ],
+    ("dtype", "reason"), [("float32", "no compiler"), ("bfloat16", "it has no bfloat16")]
 )
 def test_the_path_says_why_the_kernel_is_not_used(monkeypatch, dtype, reason):
     monkeypatch.setattr(kernel, "why_not", lambda: "no compiler")
     plan = isotherm.make_plan(WELL, dim=2, dtype=dtype, backend="torch", seed=1)
     assert TorchLoop(plan, WELL).path == "array loop"
-    plan = replace(plan, device="cuda:0")
+    plan, module = replace(plan, device="cuda:0"), torch.nn.Linear(2, 1)
     assert TorchLoop(plan, WELL).path == f"array loop, no fused step ({reason})"
-    assert (
-        TorchLoop(plan, torch.nn.Linear(2, 1)).path
-        == f"array loop, autograd, no fused step ({reason})"
-    )
+    assert TorchLoop(plan, module).path == f"array loop, autograd, no fused step ({reason})"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
