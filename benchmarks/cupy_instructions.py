@@ -4,9 +4,9 @@
 
 Needs no card: NVRTC compiles, and nvdisasm (pip install nvidia-cuda-nvdisasm) reads. Counted is the
 loop over whole blocks of steps of a run that keeps no state, without the slow path of square roots,
-which they take for zero, infinity and numbers next to these. The time is what an H100 (132 multiprocessors, four instructions of a warp a
-clock each, 1.755 GHz) needs at least to issue so many: a floor that follows from the count, not a
-measurement.
+which they take for zero, infinity and numbers next to these. The time is what an H100 (132
+multiprocessors, four instructions of a warp a clock each, 1.755 GHz) needs at least to issue so
+many: a floor that follows from the count, not a measurement.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ using std::cos; using std::exp; using std::fabs; using std::log; using std::sin;
 #define __global__
 #define __forceinline__ inline
 #define __shared__ static
+#define __align__(bytes) __attribute__((aligned(bytes)))
 
 struct Index { unsigned x; };
 static Index blockIdx, blockDim, threadIdx;

@@ -21,15 +21,31 @@ from isotherm.errors import InputError
 from isotherm.plan import PLAN_VERSION
 from isotherm_cupy.backend import BACKEND, runner_of
 from isotherm_cupy.kernels import kernel_of
-from isotherm_cupy.modules import BLOCK
+from isotherm_cupy.modules import BLOCK, CompileError
 
 SHIM = Path(__file__).with_name("host.hpp")
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\((.*?)\)\s*\{(.*?)^\}', re.DOTALL | re.M)
 
 
+FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-w"]
+
+
 @cache
 def folder():
-    return Path(tempfile.mkdtemp(prefix="isotherm-host-"))
+    """A new folder with the shim, compiled beforehand: it takes longer than most kernels."""
+    path = Path(tempfile.mkdtemp(prefix="isotherm-host-"))
+    shutil.copy(SHIM, path)
+    build("-x", "c++-header", path / SHIM.name, "-o", path / f"{SHIM.name}.gch")
+    return path
+
+
+def build(*arguments):
+    compiler = shutil.which("g++")
+    assert compiler, "g++ is needed to run the CUDA source without a GPU"
+    command = [compiler, *FLAGS, *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise CompileError(ended.stderr)
 
 
 def wrapper(name, parameters, body):
@@ -46,24 +62,15 @@ class HostModule:
     """See `isotherm_cupy.modules.Module`."""
 
     def __init__(self, source):
-        compiler = shutil.which("g++")
-        assert compiler, "g++ is needed to run the CUDA source without a GPU"
-        wrappers = [wrapper(*match.groups()) for match in KERNEL.finditer(source)]
-        text = f'#include "{SHIM}"\n{source}\n' + "\n".join(wrappers)
+        run = re.search(r"#define RUN_PARAMETERS (.*)", source).group(1)
+        wrappers = [
+            wrapper(name, parameters.replace("RUN_PARAMETERS", run), body)
+            for name, parameters, body in KERNEL.findall(source)
+        ]
+        text = f'#include "{SHIM.name}"\n{source}\n' + "\n".join(wrappers)
         stem = folder() / hashlib.sha256(text.encode()).hexdigest()[:32]
         stem.with_suffix(".cpp").write_text(text)
-        command = [
-            compiler,
-            "-std=c++17",
-            "-O1",
-            "-ffp-contract=off",
-            "-shared",
-            "-fPIC",
-            "-w",
-            "-Wl,-Bsymbolic",
-        ]
-        command += [f"{stem}.cpp", "-o", f"{stem}.so"]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        build("-shared", "-Wl,-Bsymbolic", f"{stem}.cpp", "-o", f"{stem}.so")
         self._library = ctypes.CDLL(f"{stem}.so")
 
     def launch(self, name, threads, arguments, block=BLOCK):

@@ -4,14 +4,21 @@ import re
 
 import numpy as np
 import pytest
-from cupy.cuda import nvrtc
 
 import isotherm
+import isotherm.math as im
 from isotherm_cupy.kernels import kernel_of
-from isotherm_cupy.modules import OPTIONS
 from isotherm_cupy.source import assemble
+from tests.cupy.nvrtc import compiled
 
 ARCHITECTURES = ["sm_80", "sm_90"]
+
+
+@isotherm.formula
+def walled(x):
+    return im.where(abs(x) > 3.0, np.inf, x) + im.where(x > 5.0, -np.inf, x)
+
+
 MIXTURE = isotherm.GaussianMixtureEnergy([[0.0, 1.0], [1.0, -1.0]], [1.0, 0.7])
 ENERGIES = [
     (isotherm.HarmonicEnergy(), 5),
@@ -21,19 +28,11 @@ ENERGIES = [
     (isotherm.RosenbrockEnergy(), 10),
     (isotherm.AckleyEnergy(), 4),
     (MIXTURE, 2),
+    (walled(), 1),
     (isotherm.GaussianEnergy(np.zeros(2), np.eye(2)), 2),
     (isotherm.GaussianEnergy(np.zeros(10), np.eye(10)), 10),
     (isotherm.GaussianEnergy(np.zeros(100), np.eye(100)), 100),
 ]
-
-
-def compiled(source, architecture, *options):
-    program = nvrtc.createProgram(source, "kernels.cu", [], [])
-    try:
-        nvrtc.compileProgram(program, [*OPTIONS, f"--gpu-architecture={architecture}", *options])
-    except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(program))
-    return nvrtc.getCUBIN(program), nvrtc.getPTX(program), nvrtc.getProgramLog(program)
 
 
 def source_of(energy, dim, dtype):
@@ -58,7 +57,7 @@ def uses(log):
     ("energy", "dim"), ENERGIES, ids=lambda value: getattr(value, "name", value)
 )
 def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_property):
-    cubin, ptx, log = compiled(source_of(energy, dim, dtype), architecture, "--ptxas-options=-v")
+    cubin, ptx, log = compiled(source_of(energy, dim, dtype), architecture)
     assert cubin.startswith(b"\x7fELF")
     for name, (registers, spilled) in uses(log).items():
         record_property(f"{name} registers", registers)
@@ -74,5 +73,6 @@ def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_array_loops_kernels_compile(dtype, architecture):
-    _, _, log = compiled(assemble(dtype, "arrays.cu"), architecture, "--ptxas-options=-v")
+    constants = {"VARIES": 1, "CLAMPS": 1, "KEEPS": 0}
+    _, _, log = compiled(assemble(dtype, "arrays.cu", constants=constants), architecture)
     assert {name: spilled for name, (_, spilled) in uses(log).items()} == {"fill": 0, "update": 0}

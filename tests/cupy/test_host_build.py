@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 import isotherm
+import isotherm.math as im
 from isotherm import registry
 from isotherm.testing import BackendConformance
 from isotherm_cupy import chains, kernels
 from tests.cupy.host import HostBackend
 
 registry.register(HostBackend())
+BOTH = ("cupy_on_host", "numpy")
 
 
 class TestHostBuild(BackendConformance):
@@ -51,6 +53,18 @@ def test_a_gaussian_of_any_size_agrees_with_the_reference(dim, path, dtype):
     np.testing.assert_allclose(
         got.diagnostics.energy, expected.diagnostics.energy, rtol=close, atol=close
     )
+
+
+@isotherm.formula
+def walled(x):
+    return im.where(abs(x) > 3.0, np.inf, 0.5 * x * x) + 0.0 * im.maximum(x, -np.inf)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_constants_need_not_be_finite(dtype):
+    got, expected = (run(walled(), backend, dim=2, dtype=dtype) for backend in BOTH)
+    assert got.trajectory.tobytes() == expected.trajectory.tobytes()
+    np.testing.assert_allclose(got.diagnostics.energy, expected.diagnostics.energy, rtol=1e-6)
 
 
 def test_a_program_of_more_coordinates_than_registers_runs_on_arrays():

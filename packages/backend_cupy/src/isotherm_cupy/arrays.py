@@ -8,8 +8,8 @@ import numpy as np
 
 from isotherm.arrays import Array
 from isotherm.loop import LangevinTransition
-from isotherm.noise import MASK
 from isotherm.plan import Plan
+from isotherm_cupy.kernels import counters, needs, schedules
 from isotherm_cupy.modules import Compile
 from isotherm_cupy.source import assemble
 
@@ -30,34 +30,30 @@ class FusedTransition(LangevinTransition):
     def __init__(self, plan: Plan, xp: Any, compile_: Compile) -> None:
         super().__init__(plan, self._fill)
         self._xp = xp
-        self._real = np.dtype(plan.dtype).type
-        self._module = compile_(assemble(plan.dtype, "arrays.cu"))
-        low, high = plan.clamp or (None, None)
-        self._bounds = (
-            self._real(-np.inf if low is None else low),
-            self._real(np.inf if high is None else high),
-        )
+        self._module = compile_(assemble(plan.dtype, "arrays.cu", constants=needs(plan)))
+        # No state is kept here: the array loop does that.
+        self._rest = [np.int32(0), np.int64(0), *counters(plan), xp.empty(1, plan.dtype)]
+        self._rest += [np.int64(0), np.int64(0)]
+
+    def start(self, start: int, stop: int) -> None:
+        super().start(start, stop)
+        xp = self._xp
+        pair = schedules(self._plan, start, stop)
+        self._run = [*map(xp.asarray, pair), xp.empty(1, np.int32), *self._rest]
 
     def __call__(self, x: Array, gradient: Array, step: int) -> Array:
-        step_size, scale = self._coefficients[step - self._start]
+        _, scale = self._coefficients[step - self._start]
         # Without noise its place is taken by an array that is not read.
         normals = self._normals_of(x, step) if scale else x
         slope = self._xp.ascontiguousarray(gradient, dtype=x.dtype)
-        self._module.launch(
-            "update",
-            x.size,
-            [x, slope, normals, np.int64(x.size), self._real(step_size), self._real(scale),
-             *self._bounds],
-        )  # fmt: skip
+        head = [x, slope, normals, np.int64(x.size), np.int32(step - self._start)]
+        self._module.launch("update", x.size, [*head, *self._run])
         return x
 
     def _fill(
         self, out: Array, *, seed: int, stream: int, block: int, chain_offset: int = 0
     ) -> None:
+        """A block of the plan's own stream, whose key and offset the kernel's run has."""
         _, n, dim = out.shape
-        self._module.launch(
-            "fill",
-            n * dim,
-            [out, np.int64(n), np.int32(dim), np.uint32(block), np.uint32(seed & MASK),
-             np.uint32(seed >> 32), np.uint32(stream), np.uint64(chain_offset)],
-        )  # fmt: skip
+        head = [out, np.int64(n), np.int32(dim), np.uint32(block)]
+        self._module.launch("fill", n * dim, [*head, *self._run])

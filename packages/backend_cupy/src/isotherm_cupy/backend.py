@@ -16,6 +16,7 @@ from isotherm_cupy.arrays import FusedTransition
 from isotherm_cupy.chains import FusedChains
 from isotherm_cupy.kernels import kernel_of
 from isotherm_cupy.modules import Compile, compile_for_device
+from isotherm_cupy.snippets import CudaEnergy
 
 
 class CupyBackend:
@@ -54,10 +55,13 @@ class CupyBackend:
     def supports(self, plan: Plan, energy: Any) -> str | None:
         if plan.dtype == "bfloat16":
             return "CuPy has no bfloat16; use dtype='float32' or backend='torch'"
+        if isinstance(energy, CudaEnergy) and plan.dtype == "float16":
+            return "CudaEnergy takes float32 and float64; use one of these as dtype"
         if not hasattr(energy, "gradient"):
             return (
                 f"{plan.energy} has no method gradient(x) and CuPy does not differentiate; add "
-                "one, write the energy with @isotherm.formula, or use backend='torch'"
+                "one, write the energy with @isotherm.formula, wrap a torch module as "
+                "isotherm_cupy.TorchEnergy(module), or use backend='torch'"
             )
         return None
 

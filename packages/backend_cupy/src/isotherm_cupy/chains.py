@@ -9,9 +9,8 @@ import numpy as np
 
 from isotherm.arrays import Array
 from isotherm.backend import Outputs
-from isotherm.noise import MASK, Stream
 from isotherm.plan import Plan
-from isotherm_cupy.kernels import Kernel
+from isotherm_cupy.kernels import Kernel, counters, schedules
 from isotherm_cupy.modules import Compile
 
 # Coordinates times steps of one launch: some ten milliseconds of an H100, a few tenths of a second
@@ -40,7 +39,6 @@ class FusedChains:
         self._plan = plan
         self._kernel = kernel
         self._xp = xp
-        self._real = np.dtype(plan.dtype).type
         self._module = compile_(kernel.source)
         self._parameters = xp.asarray(np.append(kernel.parameters, 0.0).astype(plan.dtype))
 
@@ -65,7 +63,7 @@ class FusedChains:
             yield first, min(first + length, stop)
 
     def _launch(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
-        plan, xp, real = self._plan, self._xp, self._real
+        plan, xp = self._plan, self._xp
         n, dim = x.shape
         steps = np.arange(start, stop)
         is_kept = (steps >= plan.burn_in) & ((steps + 1 - plan.burn_in) % plan.thinning == 0)
@@ -76,23 +74,14 @@ class FusedChains:
         elif outputs.mean is not None:
             states, wants_states = xp.empty((count, n, dim), x.dtype).transpose(1, 0, 2), True
         kept = np.where(is_kept & wants_states, np.cumsum(is_kept) - 1, -1).astype(np.int32)
-        step_size, scale = (c.astype(real) for c in plan.coefficients(start, stop))
         strides = [np.int64(stride // x.dtype.itemsize) for stride in states.strides[:2]]
-        low, high = plan.clamp or (None, None)
         out = xp.empty_like(x)
+        run = [*map(xp.asarray, schedules(plan, start, stop)), xp.asarray(kept)]
+        run += [np.int32(stop - start), np.int64(plan.step_offset + start), *counters(plan)]
+        head = [x, out, np.int64(n), np.int32(dim), self._parameters]
         self._module.launch(
-            "advance",
-            self._kernel.threads,
-            [
-                x, out, np.int64(n), np.int32(dim), self._parameters,
-                *map(xp.asarray, (step_size, scale, kept)), np.int32(stop - start),
-                np.int64(plan.step_offset + start), np.uint32(plan.seed & MASK),
-                np.uint32(plan.seed >> 32), np.uint32(Stream.LANGEVIN),
-                np.uint64(plan.chain_offset), real(-np.inf if low is None else low),
-                real(np.inf if high is None else high), states, *strides,
-            ],
-            self._kernel.block,
-        )  # fmt: skip
+            "advance", self._kernel.threads, [*head, *run, states, *strides], self._kernel.block
+        )
         if outputs.mean is not None and count:
             self._describe(states, strides, outputs)
         return out

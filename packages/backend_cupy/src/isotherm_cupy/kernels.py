@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from isotherm.energies import GaussianEnergy
 from isotherm.formulas import FormulaEnergy
+from isotherm.noise import MASK, Stream
 from isotherm.plan import Plan
 from isotherm_cupy.modules import BLOCK
 from isotherm_cupy.printer import print_program
+from isotherm_cupy.snippets import CudaEnergy
 from isotherm_cupy.source import assemble
 
 # A thread that steps a whole chain holds its state, gradient and four normals of each coordinate:
@@ -19,7 +22,7 @@ from isotherm_cupy.source import assemble
 _WHOLE_STATE = 32
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
-_QUADRATIC_BLOCK = 128  # threads, at least one chain
+_QUADRATIC_BLOCK = 128  # threads, or at least one chain
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         return None
     dim = plan.n_coordinates
     if isinstance(energy, GaussianEnergy) and dim <= _QUADRATIC:
-        chains = max(1, _QUADRATIC_BLOCK // dim)
+        chains = _chains_of_a_block(dim)
         constants = {
             "DIM": dim,
+            "STRIDE": -(-dim // 4) * 4,  # a state's place in shared memory, read by fours
             "CHAINS_PER_BLOCK": chains,
             "ROW_IN_REGISTERS": int(dim <= _ROW_IN_REGISTERS),
+            **needs(plan),
         }
         blocks = -(-plan.n_samples // chains)
         return Kernel(
@@ -65,21 +70,77 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         )
     if isinstance(energy, FormulaEnergy):
         return _of_program(plan, energy)
+    if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
+        return _of_state(plan, "fused CUDA functions", energy.source(), energy.parameter_values())
     return None
+
+
+def needs(plan: Plan) -> dict[str, int]:
+    """What a plan asks of a kernel beyond the plainest run, as the macros of ``chains.cuh``."""
+    is_constant = plan.step_size.values.ndim == 0 and plan.noise_scale.values.ndim == 0
+    return {
+        # Where the noise is switched off none may be added, not even zero.
+        "VARIES": int(not is_constant or float(plan.noise_scale.values) == 0.0),
+        "CLAMPS": int(plan.clamp is not None),
+        "KEEPS": int(plan.return_trajectory or plan.return_diagnostics),
+    }
+
+
+def schedules(plan: Plan, start: int, stop: int) -> tuple[np.ndarray[Any, Any], ...]:
+    """η and noise_scale·√(2η) of some steps, or one of each where they do not vary."""
+    length = stop - start if needs(plan)["VARIES"] else 1
+    step_size, scale = plan.coefficients(start, start + length)
+    return step_size.astype(plan.dtype), scale.astype(plan.dtype)
+
+
+def counters(plan: Plan) -> list[np.generic[Any]]:
+    """The key and the counter of the noise stream, and the clamp, as kernels take them."""
+    real = np.dtype(plan.dtype).type
+    low, high = plan.clamp or (None, None)
+    return [
+        np.uint32(plan.seed & MASK),
+        np.uint32(plan.seed >> 32),
+        np.uint32(Stream.LANGEVIN),
+        np.uint64(plan.chain_offset),
+        real(-np.inf if low is None else low),
+        real(np.inf if high is None else high),
+    ]
+
+
+def _chains_of_a_block(dim: int) -> int:
+    """So many that all warps are full, where that takes no more than two blocks' threads."""
+    full = 32 // math.gcd(32, dim)
+    if full * dim > 2 * _QUADRATIC_BLOCK:
+        return max(1, _QUADRATIC_BLOCK // dim)
+    return full * max(1, _QUADRATIC_BLOCK // (full * dim))
 
 
 def _of_program(plan: Plan, energy: FormulaEnergy) -> Kernel | None:
     if not energy.is_elementwise and plan.n_coordinates > _WHOLE_STATE:
         return None
-    program = energy.program(plan.event_shape[0])
-    loops = "elementwise.cu" if energy.is_elementwise else "whole.cu"
-    constants = {} if energy.is_elementwise else {"DIM": program.dim}
+    functions = print_program(energy.program(plan.event_shape[0]))
+    if not energy.is_elementwise:
+        return _of_state(plan, "fused program", functions, energy.parameter_values())
     return Kernel(
         path="fused program",
         source=assemble(
-            plan.dtype, print_program(program), loops, "moments.cu", constants=constants
+            plan.dtype, functions, "elementwise.cu", "moments.cu", constants=needs(plan)
         ),
         parameters=energy.parameter_values(),
         block=BLOCK,
-        threads=plan.n_samples * (plan.n_coordinates if energy.is_elementwise else 1),
+        threads=plan.n_samples * plan.n_coordinates,
+    )
+
+
+def _of_state(
+    plan: Plan, path: str, functions: str, parameters: np.ndarray[Any, np.dtype[np.float64]]
+) -> Kernel:
+    constants = {"DIM": plan.n_coordinates, **needs(plan)}
+    parts = (functions, "whole.cu", "energies.cu", "moments.cu")
+    return Kernel(
+        path=path,
+        source=assemble(plan.dtype, *parts, constants=constants),
+        parameters=parameters,
+        block=BLOCK,
+        threads=plan.n_samples,
     )

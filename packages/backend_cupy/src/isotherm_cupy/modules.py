@@ -10,6 +10,10 @@ OPTIONS = ("--std=c++17", "--fmad=false")  # contraction would change the bits o
 BLOCK = 128  # threads of a block where nothing asks for another number
 
 
+class CompileError(Exception):
+    """A source that the compiler refused; the message is the compiler's."""
+
+
 class Module(Protocol):
     """The kernels of one source."""
 
@@ -30,6 +34,10 @@ class DeviceModule:
         import cupy
 
         self._module = cupy.RawModule(code=source, options=OPTIONS)
+        try:
+            self._module.compile()
+        except cupy.cuda.compiler.CompileException as error:
+            raise CompileError(str(error)) from error
 
     def launch(self, name: str, threads: int, arguments: Sequence[Any], block: int = BLOCK) -> None:
         kernel = self._module.get_function(name)
@@ -38,5 +46,5 @@ class DeviceModule:
 
 @cache
 def compile_for_device(source: str) -> Module:
-    """The module of a source; CuPy compiles it on a device on first use, and keeps it on disk."""
+    """The module of a source; CuPy keeps what it compiled on disk."""
     return DeviceModule(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from isotherm.program import COMPARISONS, Program
@@ -70,7 +71,7 @@ class _Printer:
     def _name(self, index: int, *, inside: bool = False) -> str:
         instruction = self._program.instructions[index]
         if instruction.op == "const":
-            return f"REAL({instruction.value!r})"
+            return _constant(instruction.value)
         if instruction.op == "stop" and index in self._program.uniform:
             return self._name(instruction.args[0], inside=inside)
         is_held = index in self._program.uniform and not inside
@@ -98,3 +99,10 @@ class _Printer:
             case "max":
                 return f"{args[0]} > {args[1]} ? {args[0]} : {args[1]}"
         return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
+
+
+def _constant(value: float) -> str:
+    if math.isfinite(value):
+        return f"REAL({value!r})"
+    numerator = 0 if math.isnan(value) else math.copysign(1, value)
+    return f"(REAL({numerator}) / REAL(0))"

@@ -1,25 +1,23 @@
 // For the array loop: a block of normals, and the step that uses one of them.
 
 extern "C" __global__ void fill(
-    REAL* out, long long n_samples, int dim, unsigned block, unsigned k0, unsigned k1,
-    unsigned stream, unsigned long long chain_offset
+    REAL* out, long long n_samples, int dim, unsigned block, RUN_PARAMETERS
 ) {
+    const Run run = RUN;
     const long long element = thread_number(), size = n_samples * dim;
     if (element >= size) return;
-    const Stream noise = {k0, k1, stream, chain_offset};
     REAL z[STEPS_PER_BLOCK];
-    noise.fill(z, block, (unsigned)(element % dim), element / dim);
+    run.fill(z, block, (unsigned)(element % dim), element / dim);
 #pragma unroll
     for (int position = 0; position < STEPS_PER_BLOCK; ++position)
         out[position * size + element] = z[position];
 }
 
 extern "C" __global__ void update(
-    REAL* x, const REAL* gradient, const REAL* normal, long long size, REAL step_size, REAL scale,
-    REAL low, REAL high
+    REAL* x, const REAL* gradient, const REAL* normal, long long size, int s, RUN_PARAMETERS
 ) {
+    const Run run = RUN;
     const long long element = thread_number();
     if (element >= size) return;
-    const Step step = {low, high};
-    x[element] = step(x[element], gradient[element], normal[element], step_size, scale);
+    x[element] = run.step(x[element], gradient[element], normal[element], s);
 }

@@ -1,34 +1,24 @@
 // Chains of an elementwise program: a thread is one coordinate of one chain.
 
 extern "C" __global__ void advance(
-    const REAL* x, REAL* out, long long n_samples, int dim, const REAL* parameters,
-    const REAL* step_size, const REAL* scale, const int* kept, int n_steps, long long first_step,
-    unsigned k0, unsigned k1, unsigned stream, unsigned long long chain_offset,
-    REAL low, REAL high, REAL* states, long long chain_stride, long long kept_stride
+    const REAL* x, REAL* out, long long n_samples, int dim, const REAL* parameters, RUN_PARAMETERS
 ) {
+    const Run run = RUN;
     const long long element = thread_number();
     if (element >= n_samples * dim) return;
     const long long chain = element / dim;
     const int j = (int)(element % dim);
-    const Stream noise = {k0, k1, stream, chain_offset};
-    const Step step = {low, high};
-    const States keep = {states, chain_stride, kept_stride};
     const Uniform uniform(parameters);
     REAL v = x[element];
     REAL z[STEPS_PER_BLOCK];
-    int s = 0;
-    while (s < n_steps) {
-        const unsigned block = (unsigned)((first_step + s) / STEPS_PER_BLOCK);
-        const int first = (int)((first_step + s) % STEPS_PER_BLOCK);
-        noise.fill(z, block, (unsigned)j, chain);
-#pragma unroll
-        for (int position = 0; position < STEPS_PER_BLOCK; ++position) {
-            if (position < first || s >= n_steps) continue;
-            v = step(v, gradient(v, uniform), z[position], step_size[s], scale[s]);
-            if (kept[s] >= 0) keep(chain, kept[s], j) = v;
-            ++s;
+    for_each_step(
+        run,
+        [&](unsigned block) { run.fill(z, block, (unsigned)j, chain); },
+        [&](int position, int s) {
+            v = run.step(v, gradient(v, uniform), z[position], s);
+            run.keep(v, chain, j, s);
         }
-    }
+    );
     out[element] = v;
 }
 

@@ -32,6 +32,11 @@ __device__ __forceinline__ Words philox(Words c, unsigned k0, unsigned k1) {
     return c;
 }
 
+// -a where the highest bit is set, else a.
+__device__ __forceinline__ float turned(float a, unsigned bits) {
+    return __int_as_float(__float_as_int(a) ^ (int)(bits & (1u << 31)));
+}
+
 // Two normals from a word for the radius and one for the angle.
 __device__ __forceinline__ void box_muller(unsigned u, unsigned v, float& even, float& odd) {
     const float x = add(__uint2float_rn(u), 0.5f);
@@ -39,14 +44,16 @@ __device__ __forceinline__ void box_muller(unsigned u, unsigned v, float& even, 
     const float e = __int2float_rn((bits >> 23) - 32);
     const float t = sub(__int_as_float((bits & 0x7fffff) + SMALLEST32), 1.0f);
     const float r = root(add(mul(minus_two_log32(t), t), mul(e, MINUS_TWO_LOG_OF_2_32)));
-    const unsigned q = (v + (1u << 29)) >> 30;  // wraps where q is 4, the same turn as 0
-    const float a = mul(__int2float_rn((int)(v - (q << 30))), RADIANS32);
+    // The nearest quarter turn's number is in q's two highest bits; where v lies in it, with a sign,
+    // is in v's lower thirty, here read four times as large.
+    const unsigned q = v + (1u << 29);
+    const float a = mul(__int2float_rn((int)(v << 2)), RADIANS32 / 4);
     const float z = mul(a, a);
     float s = add(mul(mul(sine32(z), z), a), a);
     float c = add(mul(cosine32(z), z), 1.0f);
-    if (q & 1) { const float swapped = s; s = c; c = swapped; }
-    even = mul(r, ((q + 1) & 2) ? -c : c);
-    odd = mul(r, (q & 2) ? -s : s);
+    if ((int)(2 * v + (1u << 30)) < 0) { const float swapped = s; s = c; c = swapped; }
+    even = mul(r, turned(c, q + (1u << 30)));
+    odd = mul(r, turned(s, q));
 }
 
 __device__ __forceinline__ void box_muller(
@@ -81,16 +88,3 @@ __device__ __forceinline__ void normals(Words w, double* z) {
     const unsigned long long v = (unsigned long long)w.w2 << 21 | w.w3 >> 11;
     box_muller(u, v, z[0], z[1]);
 }
-
-struct Stream {
-    unsigned k0, k1, number;
-    unsigned long long chain_offset;
-
-    __device__ __forceinline__ void fill(
-        REAL* z, unsigned block, unsigned coordinate, long long chain
-    ) const {
-        const unsigned long long c = chain_offset + (unsigned long long)chain;
-        const Words counter = {block, coordinate, (unsigned)c, (unsigned)(c >> 32) | number << 24};
-        normals(philox(counter, k0, k1), z);
-    }
-};

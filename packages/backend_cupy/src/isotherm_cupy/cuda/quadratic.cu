@@ -3,18 +3,13 @@
 // row by row, which is symmetric: thread j reads its column, next to its neighbours'.
 
 extern "C" __global__ void advance(
-    const REAL* x, REAL* out, long long n_samples, int dim, const REAL* parameters,
-    const REAL* step_size, const REAL* scale, const int* kept, int n_steps, long long first_step,
-    unsigned k0, unsigned k1, unsigned stream, unsigned long long chain_offset,
-    REAL low, REAL high, REAL* states, long long chain_stride, long long kept_stride
+    const REAL* x, REAL* out, long long n_samples, int dim, const REAL* parameters, RUN_PARAMETERS
 ) {
-    __shared__ REAL centred[CHAINS_PER_BLOCK * DIM];
+    const Run run = RUN;
+    __shared__ __align__(16) REAL centred[2][CHAINS_PER_BLOCK * STRIDE];
     const int own = (int)threadIdx.x / DIM, j = (int)threadIdx.x % DIM;
     const long long chain = (long long)blockIdx.x * CHAINS_PER_BLOCK + own;
-    const bool is_there = own < CHAINS_PER_BLOCK && chain < n_samples;
-    const Stream noise = {k0, k1, stream, chain_offset};
-    const Step step = {low, high};
-    const States keep = {states, chain_stride, kept_stride};
+    const bool is_there = chain < n_samples;
     const REAL mean = parameters[j];
     const REAL* column = parameters + DIM + j;
 #if ROW_IN_REGISTERS
@@ -24,30 +19,25 @@ extern "C" __global__ void advance(
 #endif
     REAL v = is_there ? x[chain * DIM + j] : mean;
     REAL z[STEPS_PER_BLOCK];
-    int s = 0;
-    while (s < n_steps) {
-        const unsigned block = (unsigned)((first_step + s) / STEPS_PER_BLOCK);
-        const int first = (int)((first_step + s) % STEPS_PER_BLOCK);
-        noise.fill(z, block, (unsigned)j, chain);
-#pragma unroll
-        for (int position = 0; position < STEPS_PER_BLOCK; ++position) {
-            if (position < first || s >= n_steps) continue;
-            if (own < CHAINS_PER_BLOCK) centred[own * DIM + j] = sub(v, mean);
+    for_each_step(
+        run,
+        [&](unsigned block) { run.fill(z, block, (unsigned)j, chain); },
+        [&](int position, int s) {
+            // Two buffers take turns, so that the next state is written while this one is read.
+            REAL* state = centred[position % 2] + own * STRIDE;
+            state[j] = sub(v, mean);
             __syncthreads();
             REAL slope = REAL(0);
-            const REAL* chains_own = centred + (own < CHAINS_PER_BLOCK ? own * DIM : 0);
 #if ROW_IN_REGISTERS
 #pragma unroll
-            for (int k = 0; k < DIM; ++k) slope = fused(row[k], chains_own[k], slope);
+            for (int k = 0; k < DIM; ++k) slope = fused(row[k], state[k], slope);
 #else
-            for (int k = 0; k < DIM; ++k) slope = fused(column[k * DIM], chains_own[k], slope);
+            for (int k = 0; k < DIM; ++k) slope = fused(column[k * DIM], state[k], slope);
 #endif
-            __syncthreads();  // before anybody writes the next state
-            v = step(v, slope, z[position], step_size[s], scale[s]);
-            if (is_there && kept[s] >= 0) keep(chain, kept[s], j) = v;
-            ++s;
+            v = run.step(v, slope, z[position], s);
+            if (is_there) run.keep(v, chain, j, s);
         }
-    }
+    );
     if (is_there) out[chain * DIM + j] = v;
 }
 
