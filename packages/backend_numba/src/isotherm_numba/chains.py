@@ -12,38 +12,47 @@ from isotherm.backend import Outputs
 from isotherm.noise import MASK
 from isotherm.plan import Plan
 from isotherm_numba import modules, threads
+from isotherm_numba.apart import address_of
 from isotherm_numba.compiled import compile_for
 from isotherm_numba.kernels import Kernel
 
 _PARTS = 64  # at most, into which the chains are divided for threads and for the moments
 _MOMENTS = 2**26  # bytes for the moments of all parts
 
-_TEMPLATE = """\
-# What isotherm_numba compiles for {name}.
+_LOOP = """\
+# What isotherm_numba compiles for the loop over tiles in {dtype}.
+from numba import njit
+
+from isotherm_numba import tiles
+from isotherm_numba.noise import box_muller{bits} as box_muller
+
+
+@njit(tiles.signature("{dtype}"), cache=True, nogil=True, error_model="numpy")
+def advance({arguments}):
+    tiles.advance(box_muller, {steps_per_block}, {arguments})
+"""
+_ARGUMENTS = (
+    "gradient, terms, is_elementwise, by_coordinate, x, out, parameters, step_size, scale, kept, "
+    "low, high, trajectory, energy, mean, square, k0, k1, chain_offset, first_step, first, last, "
+    "chains"
+)
+_KERNEL = """\
+# What isotherm_numba compiles for {name} in {dtype}.
 from numba import njit
 from numpy import inf, nan
 from numpy import {dtype} as number
 
-from isotherm_numba import tiles
+from isotherm_numba.apart import kernel_signature
 from isotherm_numba.functions import *
-from isotherm_numba.noise import box_muller{bits} as box_muller
+from isotherm_numba.lanes import number_type
 
-compiled = njit(nogil=True, error_model="numpy")
+signature = kernel_signature(number_type("{dtype}"))
+options = {{"cache": {is_kept}, "nogil": True, "error_model": "numpy"}}
+compiled = njit(signature, **options)
 
 
 {functions}
-
-
-@njit(tiles.signature("{dtype}"), cache={is_kept}, nogil=True, error_model="numpy")
-def advance({arguments}):
-    tiles.advance(
-        gradient, terms, {is_elementwise}, {by_coordinate}, box_muller, {steps_per_block},
-        {arguments})
 """
-_ARGUMENTS = (
-    "x, out, parameters, step_size, scale, kept, low, high, trajectory, energy, mean, square, "
-    "k0, k1, chain_offset, first_step, first, last, chains"
-)
 
 
 class FusedChains:
@@ -56,16 +65,17 @@ class FusedChains:
         self._parameters = kernel.parameters.astype(self._dtype)
         self._tile = kernel.chains_per_tile
         self._part = self._tile * math.ceil(plan.n_samples / self._tile / _PARTS)
-        source = _TEMPLATE.format(
-            name=kernel.name,
+        loop = _LOOP.format(
             dtype=plan.dtype,
             bits=8 * self._dtype.itemsize,
-            functions=kernel.functions,
-            is_elementwise=kernel.is_elementwise,
-            by_coordinate=kernel.by_coordinate,
             steps_per_block=plan.steps_per_block,
-            is_kept=not kernel.users,
             arguments=_ARGUMENTS,
+        )
+        source = _KERNEL.format(
+            name=kernel.name,
+            dtype=plan.dtype,
+            is_kept=not kernel.users,
+            functions=kernel.functions,
         )
         if kernel.users:
             names = ("energy_of_chain", "gradient_of_chain")
@@ -73,7 +83,13 @@ class FusedChains:
             module = modules.build(kernel.name, source, tuple(users))
         else:
             module = modules.load(kernel.name, source)
-        self._advance = module.advance
+        self._energy = (
+            address_of(module.gradient),
+            address_of(module.terms),
+            kernel.is_elementwise,
+            kernel.by_coordinate,
+        )
+        self._advance = modules.load(f"tiles_{plan.dtype}", loop).advance
 
     def advance(
         self, x: np.ndarray[Any, Any], start: int, stop: int, outputs: Outputs
@@ -117,7 +133,7 @@ class FusedChains:
 
         def take(part: int) -> None:
             self._advance(
-                x, out, self._parameters, step_size, scale, kept,
+                *self._energy, x, out, self._parameters, step_size, scale, kept,
                 -np.inf if low is None else low, np.inf if high is None else high,
                 trajectory, energy, moments[0, part], moments[1, part],
                 plan.seed & MASK, plan.seed >> 32, plan.chain_offset, plan.step_offset + start,

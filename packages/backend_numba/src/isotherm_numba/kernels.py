@@ -23,21 +23,19 @@ _LONGEST = 2000  # instructions unrolled: longer programs compile for minutes an
 
 _QUADRATIC = """\
 from isotherm_numba import quadratic
-from isotherm_numba.apart import compiled_apart
 
-contracted = njit(nogil=True, error_model="numpy", fastmath={{"contract"}})
+contracted = njit(signature, fastmath={{"contract"}}, **options)
 
 
 @contracted
 def gradient(x, out, scratch, parameters, dim, stride, n):
-    compiled_apart()
     quadratic.gradient(x, out, scratch, parameters, {dim}, {stride}, n)
 
 
 @contracted
 def terms(x, out, scratch, parameters, dim, stride, n):
-    compiled_apart()
-    quadratic.terms(x, out, scratch, parameters, {dim}, {stride}, n)
+    gradient(x, out, scratch, parameters, dim, stride, n)
+    quadratic.energies(out, scratch, {dim}, {stride}, n)
 """
 
 _ONE_CHAIN = """\

@@ -96,7 +96,7 @@ def _told(name: str, who: str) -> Iterator[None]:
     timer = threading.Timer(
         _PATIENCE,
         _log.warning,
-        ["compiling the kernel of %s; %s take it from the cache", name, who],
+        ["compiling %s; %s take it from the cache", name, who],
     )
     timer.daemon = True
     timer.start()

@@ -77,6 +77,7 @@ class FusedTransition(LangevinTransition):
         self, x: np.ndarray[Any, Any], gradient: np.ndarray[Any, Any], step: int
     ) -> np.ndarray[Any, Any]:
         step_size, scale = self._coefficients[step - self._start]
+        x = np.ascontiguousarray(x)
         state, slope = x.reshape(-1), np.ascontiguousarray(gradient, x.dtype).reshape(-1)
         # Without noise its place is taken by an array that is not read.
         normals = self._normals_of(x, step).reshape(-1) if scale else state

@@ -49,9 +49,8 @@ def gradient(
 
 
 @njit(inline="always")
-def terms(x: Any, out: Any, scratch: Any, parameters: Any, dim: Any, stride: Any, n: Any) -> None:
-    """U of each chain into the first row of `out`."""
-    gradient(x, out, scratch, parameters, dim, stride, n)
+def energies(out: Any, scratch: Any, dim: Any, stride: Any, n: Any) -> None:
+    """U of each chain into the first row of `out`, after `gradient`."""
     for i in range(n):
         lane = u64(i)
         out[lane] *= scratch[lane]

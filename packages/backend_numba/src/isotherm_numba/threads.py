@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numba
+from numba.np.ufunc import parallel
 
 
 @cache
@@ -22,7 +23,7 @@ def _pool() -> ThreadPoolExecutor:
 
 def run_all(work: Callable[[int], object], count: int) -> None:
     """Call ``work(i)`` for every i below `count`, in no order, on ``numba.get_num_threads()``."""
-    helpers = min(numba.get_num_threads(), count) - 1
+    helpers = min(_wanted(), count) - 1
     if helpers == 0:
         for i in range(count):
             work(i)
@@ -42,6 +43,16 @@ def run_all(work: Callable[[int], object], count: int) -> None:
         for future in futures:
             if not future.cancel():
                 future.result()
+
+
+def _wanted() -> int:
+    """``numba.get_num_threads()``, which unasked would start a layer of Numba's.
+
+    And with OpenMP's layer set the number of threads of every other library that uses OpenMP.
+    """
+    if parallel._is_initialized:
+        return int(numba.get_num_threads())
+    return int(numba.config.NUMBA_NUM_THREADS)
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,7 +5,7 @@ one row of lanes, the chains' states one after another, as in the user's array. 
 coordinate*, row j holds coordinate j of every chain, so that a lane is a chain. Noise and update
 run over lanes and need not know which.
 
-Each kernel passes its own functions in, and all is compiled as one:
+What an energy adds are two functions of its own, compiled for themselves and called by address:
 
 ``gradient(x, out, scratch, parameters, dim, stride, n)``
     Write ∇U at the tile `x` to `out`. Rows are `stride` apart and have `n` lanes in use: chain by
@@ -13,8 +13,6 @@ Each kernel passes its own functions in, and all is compiled as one:
 ``terms(x, out, scratch, parameters, dim, stride, n)``
     Write the terms of U to `out`: one a coordinate in the tile's layout, or one a chain where
     its coordinate 0 would be.
-``box_muller(words, normals, start, n)``
-    One of `isotherm_numba.noise`.
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ from numba import uint32 as u32
 from numba import uint64 as u64
 
 from isotherm.noise import MASK, Stream
+from isotherm_numba.apart import call
 from isotherm_numba.lanes import array_type, number_type, update
 from isotherm_numba.noise import LANES, philox
 
@@ -38,9 +37,13 @@ _STREAM = np.uint32(Stream.LANGEVIN << 24)
 
 
 def signature(dtype: str) -> Any:
-    """The types of the arguments of `advance` that follow the kernel's own."""
+    """The types of the arguments of `advance` that follow the first two."""
     number = number_type(dtype)
     return types.void(
+        types.uint64,  # gradient
+        types.uint64,  # terms
+        types.boolean,  # is_elementwise
+        types.boolean,  # by_coordinate
         array_type(number, 2, readonly=True),  # x
         array_type(number, 2),  # out
         array_type(number, 1, readonly=True),  # parameters
@@ -66,8 +69,8 @@ def signature(dtype: str) -> Any:
 # Inlined, because Numba keeps no function on disk to which another one was passed.
 @njit(nogil=True, error_model="numpy", inline="always")
 def advance(
-    gradient: Any, terms: Any, is_elementwise: Any, by_coordinate: Any, box_muller: Any,
-    steps_per_block: Any, x: Any, out: Any, parameters: Any, step_size: Any, scale: Any, kept: Any,
+    box_muller: Any, steps_per_block: Any, gradient: Any, terms: Any, is_elementwise: Any,
+    by_coordinate: Any, x: Any, out: Any, parameters: Any, step_size: Any, scale: Any, kept: Any,
     low: Any, high: Any, trajectory: Any, energy: Any, mean: Any, square: Any, k0: Any, k1: Any,
     chain_offset: Any, first_step: Any, first: Any, last: Any, chains: Any,
 ) -> None:  # fmt: skip
@@ -75,13 +78,15 @@ def advance(
 
     Parameters
     ----------
-    gradient, terms, box_muller : functions
-        See the module's head.
+    box_muller : function
+        One of `isotherm_numba.noise`.
+    steps_per_block : int
+    gradient, terms : int
+        Addresses of the energy's functions; see the module's head.
     is_elementwise : bool
         Whether `terms` gives one term a coordinate, not one a chain.
     by_coordinate : bool
         The layout.
-    steps_per_block : int
     x, out : array, shape (n_samples, dim)
         The states before and after.
     parameters : array
@@ -146,7 +151,7 @@ def advance(
                         )  # fmt: skip
                         box_muller(words, normals, lane, end - lane)
             for s in range(step, step + count):
-                gradient(tile, slope, scratch, parameters, dim, stride, n)
+                call(gradient, tile, slope, scratch, parameters, dim, stride, n)
                 for run in range(runs):
                     lane, end = run * stride, run * stride + width
                     update(
@@ -161,7 +166,7 @@ def advance(
                         for j in range(dim):
                             trajectory[start + i, k, j] = tile[i * across + j * along]
                 if energy.size:
-                    terms(tile, slope, scratch, parameters, dim, stride, n)
+                    call(terms, tile, slope, scratch, parameters, dim, stride, n)
                     for i in range(m):
                         total = 0.0
                         for j in range(dim if is_elementwise else 1):

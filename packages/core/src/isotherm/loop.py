@@ -51,6 +51,8 @@ class LangevinTransition:
     def __init__(self, plan: Plan, fill_normals: FillNormals = noise.fill_normals) -> None:
         self._plan = plan
         self._fill_normals = fill_normals
+        self._steps_per_block = plan.steps_per_block
+        self._rows: list[Array] = []  # of `_normals`, each of the shape of the state
         self._normals: Array = None
         self._block: int | None = None
 
@@ -64,15 +66,15 @@ class LangevinTransition:
         x -= step_size * gradient
         if noise_scale:
             x += noise_scale * self._normals_of(x, step)
-        return clamp(x, self._plan.clamp)
+        return x if self._plan.clamp is None else clamp(x, self._plan.clamp)
 
     def _normals_of(self, x: Array, step: int) -> Array:
         """ξ of one step: blocks serve several steps, so one is made and used up."""
         plan = self._plan
-        block, position = divmod(plan.step_offset + step, plan.steps_per_block)
+        block, position = divmod(plan.step_offset + step, self._steps_per_block)
         if self._normals is None:
             xp = compat.array_namespace(x)
-            shape = (plan.steps_per_block, plan.n_samples, plan.n_coordinates)
+            shape = (self._steps_per_block, plan.n_samples, plan.n_coordinates)
             self._normals = xp.empty(shape, dtype=x.dtype, device=compat.device(x))
         if block != self._block:
             self._fill_normals(
@@ -83,7 +85,11 @@ class LangevinTransition:
                 chain_offset=plan.chain_offset,
             )
             self._block = block
-        return compat.array_namespace(x).reshape(self._normals[position, ...], x.shape)
+            xp = compat.array_namespace(x)
+            self._rows = [
+                xp.reshape(self._normals[i, ...], x.shape) for i in range(self._steps_per_block)
+            ]
+        return self._rows[position]
 
 
 def clamp(x: Array, bounds: tuple[float | None, float | None] | None) -> Array:
