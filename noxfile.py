@@ -118,5 +118,9 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def gpu(session: nox.Session) -> None:
     """On a machine with a GPU: the tests on the device, then times; writes benchmarks/results."""
-    install(session, CORE, *PLUGINS, *TEST_TOOLS)
+    # torch's wheels bring the libraries of CUDA 13, which CuPy then finds as well.
+    install(
+        session, CORE, *BACKENDS["numba"], *BACKENDS["torch"], "./packages/backend_cupy[cuda13]",
+        *TEST_TOOLS, "--constraint", "benchmarks/requirements.txt", "torchebm",
+    )  # fmt: skip
     session.run("python", "benchmarks/gpu.py", *session.posargs)

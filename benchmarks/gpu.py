@@ -169,7 +169,7 @@ def main() -> None:
     suite = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     print(suite.stdout[-4000:], suite.stderr[-1000:])
     properties = cupy.cuda.runtime.getDeviceProperties(0)
-    packages = ("isotherm", "cupy-cuda12x", "torch", "numpy", "torchebm")
+    packages = ("isotherm", "cupy-cuda12x", "cupy-cuda13x", "torch", "numpy", "torchebm")
     result: dict[str, Any] = {
         "device": properties["name"].decode(),
         "host": machine(),

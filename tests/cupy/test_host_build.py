@@ -6,7 +6,7 @@ import pytest
 import isotherm
 import isotherm.math as im
 from isotherm import registry
-from isotherm.testing import BackendConformance
+from isotherm.testing import BackendConformance, UsersEnergy
 from isotherm_cupy import chains, kernels
 from tests.cupy.host import HostBackend
 
@@ -89,6 +89,21 @@ def test_launches_of_any_length_give_the_same_bits(energy, keeps_trajectory, mon
     for name in ("mean", "variance", "energy"):
         one, many = getattr(in_one.diagnostics, name), getattr(in_many.diagnostics, name)
         assert one.tobytes() == many.tobytes(), name
+
+
+@pytest.mark.parametrize("energy", [UsersEnergy(1.0), isotherm.DoubleWellEnergy(), gaussian(3)])
+def test_a_start_in_any_layout_is_read_right(energy):
+    start = np.random.default_rng(5).normal(size=(8, 3)).astype(np.float32)
+    layouts = {
+        "columns": np.asfortranarray(start),
+        "every other row": np.repeat(start, 2, axis=0)[::2],
+        "backwards": start[::-1, ::-1].copy()[::-1, ::-1],
+    }
+    expected = isotherm.sample_chain(energy, start, n_steps=9, seed=1, backend="cupy_on_host")
+    for name, x in layouts.items():
+        got = isotherm.sample_chain(energy, x, n_steps=9, seed=1, backend="cupy_on_host")
+        assert got.tobytes() == expected.tobytes(), name
+        np.testing.assert_array_equal(x, start)
 
 
 def test_moments_over_several_parts_are_those_of_the_kept_states():

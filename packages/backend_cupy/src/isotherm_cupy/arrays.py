@@ -42,6 +42,7 @@ class FusedTransition(LangevinTransition):
         self._run = [*map(xp.asarray, pair), xp.empty(1, np.int32), *self._rest]
 
     def __call__(self, x: Array, gradient: Array, step: int) -> Array:
+        x = self._xp.ascontiguousarray(x)  # a copy keeps the layout of what the user gave
         _, scale = self._coefficients[step - self._start]
         # Without noise its place is taken by an array that is not read.
         normals = self._normals_of(x, step) if scale else x
