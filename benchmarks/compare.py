@@ -20,6 +20,7 @@ import argparse
 import datetime
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,9 @@ HERE = Path(__file__).parent
 _LEAST = 0.1
 # Before each measurement: the threads of the program before spin for a while, waiting for more.
 _PAUSE = 0.3
+# Processes that run before ours: with one more than there are cores, threads that share a piece of
+# work wait for each other many times as long as they work.
+_BUSY = 0.5
 
 
 class Worker:
@@ -154,6 +158,9 @@ def main() -> None:
     def sized(workloads: tuple[Workload, ...]) -> list[Workload]:
         return [tiny(workload) for workload in workloads[-3:]] if options.quick else [*workloads]
 
+    load = os.getloadavg()[0]
+    if load > _BUSY:
+        print(f"the machine is busy (load {load:.1f}): no figure will mean much", file=sys.stderr)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with ExitStack() as stack:
         everyone = [stack.enter_context(Worker(name)) for name in PEERS]
@@ -174,6 +181,7 @@ def main() -> None:
     result = {
         "date": date,
         "machine": machine(),
+        "load_before": load,
         "python": sys.version.split()[0],
         "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "-s") else ""),
         "rounds": rounds,
