@@ -31,7 +31,8 @@ def page(result: dict[str, Any]) -> str:
         "# Isotherm beside other programs",
         "",
         f"{result['machine']} (load before {result['load_before']:.1f}); Python "
-        f"{result['python']}; {result['date']}; commit {result['commit']}. Langevin chains in float32 on the CPU. Medians of {result['rounds']} "
+        f"{result['python']}; {result['date']}; commit {result['commit']}. Langevin chains in "
+        f"float32 on the CPU. Medians of {result['rounds']} "
         "interleaved rounds, with the least and the greatest; ratios are taken within a round. "
         "`benchmarks/compare.py` made this page.",
         "",
