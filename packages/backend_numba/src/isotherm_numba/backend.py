@@ -10,7 +10,7 @@ import numpy as np
 
 from isotherm.backend import Runner, Status
 from isotherm.errors import InputError
-from isotherm.loop import ArrayLoop
+from isotherm.loop import ArrayLoop, Transition
 from isotherm.memory import host_memory
 from isotherm.plan import PLAN_VERSION, Plan
 from isotherm_numba.kernels import kernel_of
@@ -23,6 +23,13 @@ def fill_normals(
     from isotherm_numba.normals import fill
 
     fill(out, seed=seed, stream=stream, block=block, chain_offset=chain_offset)
+
+
+def fused_transition(plan: Plan) -> Transition:
+    """See `isotherm.host_noise.fused_transition`."""
+    from isotherm_numba.normals import FusedTransition
+
+    return FusedTransition(plan)
 
 
 class NumbaBackend:
@@ -66,10 +73,8 @@ class NumbaBackend:
             from isotherm_numba.chains import FusedChains
 
             return FusedChains(plan, kernel)
-        from isotherm_numba.normals import FusedTransition
-
         return ArrayLoop(
-            plan, energy, energy.gradient, FusedTransition(plan), "array loop, fused update"
+            plan, energy, energy.gradient, fused_transition(plan), "array loop, fused update"
         )
 
 

@@ -97,6 +97,9 @@ def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any
 def _transition(plan: Plan) -> tuple[Transition, str]:
     """The step, on CUDA one kernel where that can be had, and what the path says about it."""
     if plan.device == "cpu":
+        fused = host_noise.fused_transition(plan)
+        if fused is not None:
+            return _OnHost(fused), ", fused step"
         return LangevinTransition(plan, _fill_normals(plan)), ""
     if importlib.util.find_spec("triton") is None:
         why_not: str | None = "Triton is not installed"
@@ -109,6 +112,17 @@ def _transition(plan: Plan) -> tuple[Transition, str]:
         if why_not is None:
             return kernel.FusedLangevin(plan), ", fused step"
     return LangevinTransition(plan), f", no fused step ({why_not})"
+
+
+class _OnHost:
+    """A transition of NumPy arrays, on the tensors' own memory."""
+
+    def __init__(self, transition: Transition) -> None:
+        self.start = transition.start
+        self._transition = transition
+
+    def __call__(self, x: torch.Tensor, gradient: torch.Tensor, step: int) -> torch.Tensor:
+        return torch.from_numpy(self._transition(x.numpy(), gradient.numpy(), step))
 
 
 def _fill_normals(plan: Plan) -> FillNormals:
