@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from isotherm import registry
 from isotherm.backend import Status
 from isotherm.errors import InputError
 from isotherm.plan import PLAN_VERSION
@@ -119,3 +120,8 @@ class HostBackend:
 
     def prepare(self, plan, energy):
         return runner_of(plan, energy, np, compile_for_host)
+
+
+registry.register(HostBackend())
+BUILDS = (HostBackend.name,) if BACKEND.status().reason else (HostBackend.name, BACKEND.name)
+"""The backends that run the source here: on the host, and on a GPU where there is one."""

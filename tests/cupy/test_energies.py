@@ -6,12 +6,11 @@ from cupy.cuda import nvrtc
 
 import isotherm
 from isotherm import registry
+from isotherm.arrays import to_numpy
 from isotherm_cupy import CudaEnergy, kernels
 from isotherm_cupy.source import assemble
-from tests.cupy.host import HostBackend, compile_for_host
+from tests.cupy.host import BUILDS, compile_for_host
 from tests.cupy.nvrtc import compiled
-
-registry.register(HostBackend())
 
 ENERGY = """
     real total = 0;
@@ -36,6 +35,9 @@ class HostEnergy(CudaEnergy):
     _compile = staticmethod(compile_for_host)
 
 
+KINDS = {"cupy_on_host": HostEnergy, "cupy": CudaEnergy}
+
+
 def huber(kind=HostEnergy, dim=3, **bodies):
     bodies = {"energy": ENERGY, "gradient": GRADIENT} | bodies
     return kind(**bodies, parameters={"centre": np.linspace(0, 1, dim), "width": 0.75}, dim=dim)
@@ -56,24 +58,25 @@ class ArrayHuber:
         return np.clip(x - self.centre.astype(x.dtype), -0.75, 0.75)
 
 
+@pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("dim", "path"),
     [(3, "fused CUDA functions"), (kernels._WHOLE_STATE + 1, "array loop, fused update")],
 )
-def test_cuda_functions_are_stepped_as_the_same_energy_on_arrays_is(dim, path, dtype):
+def test_cuda_functions_are_stepped_as_the_same_energy_on_arrays_is(build, dim, path, dtype):
     options = {
         "n_samples": 50, "n_steps": 21, "thinning": 4, "step_size": 0.1, "seed": 2, "dtype": dtype,
         "clamp": (-1.5, None), "return_trajectory": True, "return_diagnostics": True, "dim": dim,
     }  # fmt: skip
     results = []
-    for energy, backend in ((huber(dim=dim), "cupy_on_host"), (ArrayHuber(dim), "numpy")):
+    for energy, backend in ((huber(KINDS[build], dim), build), (ArrayHuber(dim), "numpy")):
         plan = isotherm.make_plan(energy, backend=backend, **options)
         results.append(isotherm.run(plan, energy))
     got, expected = results
     assert got.info.path == path
-    assert got.trajectory.tobytes() == expected.trajectory.tobytes()
-    assert got.diagnostics.energy.tobytes() == expected.diagnostics.energy.tobytes()
+    assert to_numpy(got.trajectory).tobytes() == expected.trajectory.tobytes()
+    assert to_numpy(got.diagnostics.energy).tobytes() == expected.diagnostics.energy.tobytes()
 
 
 def test_cuda_functions_can_be_called_on_arrays():
@@ -115,8 +118,10 @@ def test_names_that_mean_something_else_are_refused(name):
         CudaEnergy("return 0;", "", parameters={name: 1.0})
 
 
-def test_cuda_functions_take_cupy_arrays_of_two_dtypes():
+def test_cuda_functions_take_cupy_arrays_of_two_dtypes_and_their_dimension():
     with pytest.raises(isotherm.InputError, match="takes arrays of cupy, float32 or float64"):
         huber(CudaEnergy)(np.ones((2, 3)))
+    with pytest.raises(isotherm.InputError, match=r"shape \(2, 4\) but the energy has dimension 3"):
+        huber()(np.ones((2, 4)))
     plan = isotherm.make_plan(ArrayHuber(3), dim=3, dtype="float16", backend="numpy")
     assert "float32 and float64" in registry.load("cupy").supports(plan, huber(CudaEnergy))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm import registry
 from isotherm_cupy import TorchEnergy
 from tests.cupy.host import HostBackend
 
@@ -14,8 +13,6 @@ if find_spec("torch") is None:
     pytest.skip("the backend does not need torch", allow_module_level=True)
 
 import torch
-
-registry.register(HostBackend())
 
 
 class Network(torch.nn.Module):
@@ -40,6 +37,6 @@ def test_a_torch_module_sees_the_same_memory_and_gives_its_autograd_gradient():
     assert network.seen == [x.ctypes.data] * 2
     assert network.weight.grad is None
     options = {"dim": 3, "n_samples": 40, "n_steps": 30, "step_size": 0.02, "seed": 4}
-    got = isotherm.sample_chain(energy, backend="cupy_on_host", **options)
+    got = isotherm.sample_chain(energy, backend=HostBackend.name, **options)
     expected = isotherm.sample_chain(network, backend="torch", **options)
     np.testing.assert_allclose(got, expected.numpy(), rtol=1e-4, atol=1e-5)

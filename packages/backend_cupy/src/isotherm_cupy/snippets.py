@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import array_api_compat as compat
 import numpy as np
 
-from isotherm.arrays import Array, library_of
+from isotherm.arrays import Array, device_name, library_of
 from isotherm.errors import InputError
 from isotherm.formulas import finite_numbers
 from isotherm_cupy.modules import Compile, CompileError, Module, compile_for_device
@@ -91,22 +92,25 @@ class CudaEnergy:
             _checked(name): finite_numbers("CudaEnergy", name, value)
             for name, value in (parameters or {}).items()
         }
+        self._prepared: dict[tuple[str, int, str], tuple[Module, Array]] = {}
 
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
-        xp, module, rows, values = self._ready(x)
-        n, dim = rows.shape
-        out = xp.empty(n, dtype=x.dtype)
-        sizes = [np.int64(dim), np.int64(0), np.int64(n), np.int64(1), np.int32(dim)]
-        module.launch("energies", n, [rows, *sizes, values, out])
-        return out
+        with _its_device(x):
+            xp, rows, module, values = self._ready(x)
+            n, dim = rows.shape
+            out = xp.empty(n, dtype=x.dtype)
+            sizes = [np.int64(dim), np.int64(0), np.int64(n), np.int64(1), np.int32(dim)]
+            module.launch("energies", n, [rows, *sizes, values, out])
+            return out
 
     def gradient(self, x: Array) -> Array:
         """The gradient at each chain's state, of the shape of `x`."""
-        xp, module, rows, values = self._ready(x)
-        out = xp.empty(rows.shape, dtype=x.dtype)
-        module.launch("gradients", rows.shape[0], [rows, np.int64(rows.shape[0]), values, out])
-        return xp.reshape(out, x.shape)
+        with _its_device(x):
+            xp, rows, module, values = self._ready(x)
+            out = xp.empty(rows.shape, dtype=x.dtype)
+            module.launch("gradients", len(rows), [rows, np.int64(len(rows)), values, out])
+            return xp.reshape(out, x.shape)
 
     def __repr__(self) -> str:
         return f"CudaEnergy(parameters={self.parameters}, dim={self.dim})"
@@ -137,7 +141,7 @@ class CudaEnergy:
         line = lines[number - 1].strip() if number <= len(lines) else "its end"
         return InputError(f"CudaEnergy: {role}, line {number}: {line} ({reason})")
 
-    def _ready(self, x: Array) -> tuple[Any, Module, Array, Array]:
+    def _ready(self, x: Array) -> tuple[Any, Array, Module, Array]:
         if library_of(x) != self.library or str(x.dtype) not in ("float32", "float64"):
             raise InputError(
                 f"CudaEnergy takes arrays of {self.library}, float32 or float64; got {x.dtype} of "
@@ -145,15 +149,22 @@ class CudaEnergy:
             )
         xp = compat.array_namespace(x)
         rows = xp.reshape(xp.asarray(x, order="C"), (x.shape[0], -1))
+        if self.dim not in (None, rows.shape[1]):
+            raise InputError(f"x has shape {x.shape} but the energy has dimension {self.dim}")
+        place = str(x.dtype), rows.shape[1], device_name(x)
+        if place not in self._prepared:
+            self._prepared[place] = self._prepare(xp, *place[:2])
+        return xp, rows, *self._prepared[place]
+
+    def _prepare(self, xp: Any, dtype: str, dim: int) -> tuple[Module, Array]:
         parts = (self.source(), "energies.cu", "gradients.cu")
-        text = assemble(str(x.dtype), *parts, constants={"DIM": rows.shape[1], **_NEEDS})
+        text = assemble(dtype, *parts, constants={"DIM": dim, **_NEEDS})
         try:
             module = self._compile(text)
         except CompileError as error:
             raise self.explained(str(error)) from error
         # A pointer to nothing is no array: one number more.
-        values = xp.asarray(np.append(self.parameter_values(), 0.0).astype(str(x.dtype)))
-        return xp, module, rows, values
+        return module, xp.asarray(np.append(self.parameter_values(), 0.0).astype(dtype))
 
 
 # These kernels take no steps.
@@ -185,6 +196,11 @@ __device__ __forceinline__ void gradient(const REAL* x, REAL* out, const Uniform
     users::gradient(x, out{passed});
 }}
 """
+
+
+def _its_device(x: Array) -> AbstractContextManager[Any]:
+    """The device of `x` made the current one, on which CuPy allocates and launches."""
+    return x.device if compat.is_cupy_array(x) else nullcontext()
 
 
 def _checked(name: str) -> str:
