@@ -17,8 +17,8 @@ from isotherm_cupy.printer import print_program
 from isotherm_cupy.snippets import CudaEnergy
 from isotherm_cupy.source import assemble
 
-# A thread that steps a whole chain holds its state, gradient and a block of normals: in float32 more
-# coordinates than this do not fit into its 255 registers (in float64 about three quarters do).
+# A thread that steps a whole chain holds its state, gradient and a block of normals. In float32 a
+# few more coordinates than this spill its 255 registers; in float64 a few more than 20 do.
 _WHOLE_STATE = 32
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
