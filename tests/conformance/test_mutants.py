@@ -18,7 +18,7 @@ from tests.conformance.strict import StrictBackend
 
 # Enough to meet every mutant, whatever examples are drawn; a failure needs no smaller example.
 EXAMPLES = settings(
-    max_examples=40,
+    max_examples=200,
     phases=[Phase.generate],
     derandomize=True,
     database=None,
