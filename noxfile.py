@@ -9,7 +9,7 @@ import nox
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
 
-CORE = "./packages/core[cli,plot,testing]"
+CORE = "./packages/core[cli,plot,progress,testing]"
 BACKENDS = {
     "numpy": [],
     "numba": ["./packages/backend_numba"],

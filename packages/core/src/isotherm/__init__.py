@@ -24,7 +24,7 @@ from isotherm.errors import (
 from isotherm.formulas import formula
 from isotherm.plan import Plan
 from isotherm.planning import make_plan
-from isotherm.result import Divergence, Info, Result
+from isotherm.result import Divergence, Info, Progress, Result
 from isotherm.running import run
 from isotherm.sampler import LangevinDynamics, sample_chain
 
@@ -49,6 +49,7 @@ __all__ = [
     "IsothermError",
     "LangevinDynamics",
     "Plan",
+    "Progress",
     "RastriginEnergy",
     "Result",
     "RosenbrockEnergy",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +19,9 @@ from isotherm.errors import BackendNotFoundError, InputError, IsothermError
 try:
     import typer
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
+
+    from isotherm.progress import bar
 except ImportError:
     sys.exit("the command needs typer and rich; pip install 'isotherm[cli]'")
 
@@ -92,8 +91,8 @@ def sample(
         if path is not None and not path.parent.is_dir():
             raise InputError(f"the folder of {path} does not exist; make it first")
     pictures = None if plot is None else _pictures()
-    with _long_progress() as progress:
-        result = isotherm.run(plan, chosen, progress=progress)
+    with bar(_PATIENCE) as show:
+        result = isotherm.run(plan, chosen, callback=show)
     if out is not None:
         _write_samples(out, result)
     if pictures is not None and is_landscape:
@@ -163,24 +162,6 @@ def _pictures() -> Any:
     except ImportError:
         raise InputError("a plot needs matplotlib; pip install 'isotherm[plot]'") from None
     return plot
-
-
-@contextmanager
-def _long_progress() -> Iterator[Callable[[int, int], None]]:
-    """What shows a bar on stderr once a run has lasted, and takes it away at the end."""
-    bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task("sampling")
-    began = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        if time.monotonic() - began > _PATIENCE and not bar.live.is_started:
-            bar.start()
-
-    try:
-        yield show
-    finally:
-        bar.stop()
 
 
 def main() -> None:

@@ -26,6 +26,43 @@ class Divergence:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a run is, as a callback is told.
+
+    Attributes
+    ----------
+    n_steps, n_total : int
+        Steps taken and steps in all, burn-in included.
+    n_kept : int
+        States kept so far.
+    seconds : float
+        Wall-clock time since the run began; with compiling, where a kernel was compiled.
+    energy : float or None
+        The mean over the chains of U(x) at the last kept state; None without diagnostics, or where
+        no state is kept yet.
+    n_diverged : int
+        Chains that are not finite now.
+    """
+
+    n_steps: int
+    n_total: int
+    n_kept: int
+    seconds: float
+    energy: float | None
+    n_diverged: int
+
+    @property
+    def rate(self) -> float:
+        """Steps a second."""
+        return self.n_steps / self.seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the steps that are left, at the rate so far."""
+        return (self.n_total - self.n_steps) / self.rate
+
+
+@dataclass(frozen=True)
 class Info:
     """How a run went.
 
@@ -36,7 +73,7 @@ class Info:
     path : str
         How the chains ran: fused in a kernel, or in the array loop.
     n_steps : int
-        Steps taken, burn-in included.
+        Steps taken, burn-in included; fewer than planned where a callback ended the run.
     seconds : float
         Wall-clock time, without planning; with compiling, where a kernel was compiled.
     divergence : Divergence or None

@@ -6,7 +6,8 @@ import functools
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import array_api_compat as compat
@@ -17,12 +18,12 @@ from isotherm.arrays import Array, empty, is_array, move
 from isotherm.backend import Backend, Outputs, Runner
 from isotherm.diagnostics import Diagnostics
 from isotherm.energies import GaussianEnergy
-from isotherm.errors import DivergenceError, DivergenceWarning, InputError
+from isotherm.errors import DivergenceError, DivergenceWarning, InputError, shown
 from isotherm.formulas import FormulaEnergy
 from isotherm.host_noise import fill_normals
 from isotherm.plan import Plan
 from isotherm.planning import as_energy, as_state
-from isotherm.result import Divergence, Info, Result
+from isotherm.result import Divergence, Info, Progress, Result
 
 # Chains advance in pieces, so that Ctrl-C is answered, progress shown and divergence noticed. The
 # first is small enough not to be felt whatever the energy costs; the next ones last this long.
@@ -37,9 +38,13 @@ def run(
     x: Array | None = None,
     *,
     model_kwargs: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: bool | Callable[[int, int], object] = False,
+    callback: Callable[[Progress], object] | None = None,
 ) -> Result:
     """Run a plan.
+
+    Ctrl-C is answered between two pieces of about a quarter of a second: `KeyboardInterrupt` is
+    raised and nothing is kept. To keep what is done, end the run with a `callback`.
 
     Parameters
     ----------
@@ -52,8 +57,12 @@ def run(
     model_kwargs : mapping of str to anything, optional
         Keywords that the energy receives at every call, as they are: a network's conditioning, with
         one row per chain. For energies without a ``gradient``.
-    progress : callable, optional
-        Called now and then with the number of steps taken and of steps in all.
+    progress : bool or callable
+        True shows a bar on stderr, which needs ``isotherm[progress]``; a callable is called now and
+        then with the number of steps taken and of steps in all.
+    callback : callable, optional
+        Called now and then with a `Progress`. Where it returns something true, the run ends, and
+        the result holds what was done: ``info.n_steps`` steps and the states kept in them.
 
     Returns
     -------
@@ -64,8 +73,8 @@ def run(
     DivergenceError
         Chains left the finite numbers, and the plan says ``on_divergence="raise"``.
     InputError
-        `x` or what the energy returns does not have the plan's shape, or the energy does not take
-        `model_kwargs`.
+        `x` or what the energy returns does not have the plan's shape, the energy does not take
+        `model_kwargs`, or `progress` or `callback` is not what is asked for.
     """
     started = time.perf_counter()
     energy = _with_keywords(as_energy(energy), model_kwargs)
@@ -74,8 +83,11 @@ def run(
     _check_energy(plan, energy, x)
     runner = backend.prepare(plan, energy)
     outputs = _allocate(plan, backend)
-    with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
-        x, divergence = _advance(plan, runner, x, outputs, progress)
+    with ExitStack() as stack:
+        reports = _reports(progress, callback, stack)
+        x, done, divergence = _advance(plan, runner, x, outputs, reports, started)
+    n_kept = plan.kept_before(done)
+    outputs = outputs.between(0, n_kept)
     if divergence is not None and plan.on_divergence == "warn":
         warnings.warn(_describe(plan, divergence), DivergenceWarning, stacklevel=_users_level())
     back = _mover(plan)
@@ -88,18 +100,54 @@ def run(
             back(outputs.mean),
             back(outputs.variance),
             back(outputs.energy),
-            steps=plan.burn_in + plan.thinning * np.arange(1, plan.n_kept + 1),
+            steps=plan.burn_in + plan.thinning * np.arange(1, n_kept + 1),
         ),
         info=Info(
             seed=plan.seed,
             backend=plan.backend,
             device=plan.device,
             path=runner.path,
-            n_steps=plan.n_total,
+            n_steps=done,
             seconds=time.perf_counter() - started,
             divergence=divergence,
         ),
     )
+
+
+Report = Callable[[Progress], object]
+
+
+def _reports(
+    progress: bool | Callable[[int, int], object], callback: Report | None, stack: ExitStack
+) -> list[Report]:
+    """What is told of the run after every piece; what is true of any answer ends it."""
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise InputError(
+            f"progress must be True, False or a callable of (done, total), not {shown(progress)}"
+        )
+    if not (callback is None or callable(callback)):
+        raise InputError(f"callback must be a callable of one Progress, not {shown(callback)}")
+    reports: list[Report] = []
+    if progress is True:
+        reports.append(stack.enter_context(_bar()))
+    elif progress is not False:
+        told = progress
+
+        def tell(status: Progress) -> None:
+            told(status.n_steps, status.n_total)
+
+        reports.append(tell)
+    if callback is not None:
+        reports.append(callback)
+    return reports
+
+
+def _bar() -> AbstractContextManager[Report]:
+    try:
+        from isotherm.progress import bar
+    except ImportError:
+        raise InputError("a progress bar needs rich; pip install 'isotherm[progress]'") from None
+    return bar()
 
 
 def _with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
@@ -186,41 +234,64 @@ def _advance(
     runner: Runner,
     x: Array,
     outputs: Outputs,
-    progress: Callable[[int, int], object] | None,
-) -> tuple[Array, Divergence | None]:
+    reports: list[Report],
+    started: float,
+) -> tuple[Array, int, Divergence | None]:
+    """The state at the end, the steps taken, and what diverged."""
     first_bad: int | None = None
     watches = plan.on_divergence != "ignore"
     # Between pieces the host waits; where nothing needs it, a device is left to run on.
-    runs_on = plan.device != "cpu" and not watches and progress is None
-    for start, stop in _pieces(plan, in_one=runs_on):
-        kept = plan.kept_before(start), plan.kept_before(stop)
-        before, x = x, runner.advance(x, start, stop, outputs.between(*kept))
-        if watches and first_bad is None and not _is_finite(x):
-            first_bad = _first_bad_step(runner, before, start, stop)
-            if plan.on_divergence == "raise":
-                found = Divergence(first_bad, _count_diverged(x))
-                raise DivergenceError(_describe(plan, found))
-        if progress is not None:
-            progress(stop, plan.n_total)
-    return x, None if first_bad is None else Divergence(first_bad, _count_diverged(x))
-
-
-def _pieces(plan: Plan, *, in_one: bool) -> Iterator[tuple[int, int]]:
-    """(start, stop) of pieces that last about `_PIECE_SECONDS`, by the time of those before."""
-    whole_block = plan.steps_per_block
-    length = min(_FIRST_STEPS, _FIRST_PIECE // (plan.n_samples * plan.n_coordinates))
-    if in_one:
-        length = plan.n_total
+    runs_on = plan.device != "cpu" and not watches and not reports
+    length = plan.n_total if runs_on else _first_length(plan)
     start = 0
     while start < plan.n_total:
-        length = max(whole_block, length // whole_block * whole_block)
         stop = min(start + length, plan.n_total)
         began = time.perf_counter()
-        yield start, stop
-        seconds = max(time.perf_counter() - began, 1e-6)
-        # At most fourfold at a time: the first piece may have been quick for lack of divergence.
-        length = int(length * min(4.0, _PIECE_SECONDS / seconds))
+        kept = plan.kept_before(start), plan.kept_before(stop)
+        before = x
+        with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
+            x = runner.advance(x, start, stop, outputs.between(*kept))
+            if watches and first_bad is None and not _is_finite(x):
+                first_bad = _first_bad_step(runner, before, start, stop)
+                if plan.on_divergence == "raise":
+                    found = Divergence(first_bad, _count_diverged(x))
+                    raise DivergenceError(_describe(plan, found))
+        if reports:
+            status = _status(plan, x, outputs, stop, time.perf_counter() - started)
+        # What a callback takes does not count: a slow one would make pieces ever shorter.
+        length = _next_length(plan, length, time.perf_counter() - began)
         start = stop
+        if reports:
+            answers = [report(status) for report in reports]  # all are told
+            if any(answers):
+                break
+    return x, start, None if first_bad is None else Divergence(first_bad, _count_diverged(x))
+
+
+def _status(plan: Plan, x: Array, outputs: Outputs, done: int, seconds: float) -> Progress:
+    n_kept = plan.kept_before(done)
+    energy = None
+    if outputs.energy is not None and n_kept > 0:
+        row = outputs.energy[n_kept - 1, ...]
+        with np.errstate(all="ignore"):
+            energy = float(compat.array_namespace(row).mean(row))
+    return Progress(done, plan.n_total, n_kept, seconds, energy, _count_diverged(x))
+
+
+def _first_length(plan: Plan) -> int:
+    """Steps of the first piece: whole blocks of the noise stream."""
+    length = min(_FIRST_STEPS, _FIRST_PIECE // (plan.n_samples * plan.n_coordinates))
+    return _whole_blocks(plan, length)
+
+
+def _next_length(plan: Plan, length: int, seconds: float) -> int:
+    """Steps of a piece that lasts about `_PIECE_SECONDS`, by the time of the one before."""
+    # At most fourfold at a time: the first piece may have been quick for lack of divergence.
+    return _whole_blocks(plan, int(length * min(4.0, _PIECE_SECONDS / max(seconds, 1e-6))))
+
+
+def _whole_blocks(plan: Plan, length: int) -> int:
+    return max(1, length // plan.steps_per_block) * plan.steps_per_block
 
 
 def _is_finite(x: Array) -> bool:

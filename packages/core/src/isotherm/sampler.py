@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from isotherm.arrays import Array
 from isotherm.planning import ScheduleLike, as_energy, make_plan
-from isotherm.result import Result
+from isotherm.result import Progress, Result
 from isotherm.running import run
 
 
@@ -86,11 +86,13 @@ class LangevinDynamics:
         step_offset: int = 0,
         on_divergence: str = "warn",
         model_kwargs: Mapping[str, Any] | None = None,
+        progress: bool | Callable[[int, int], object] = False,
+        callback: Callable[[Progress], object] | None = None,
     ) -> Any:
         """Run the chains.
 
         See `isotherm.make_plan` for the parameters and what is raised, and `isotherm.run` for
-        `model_kwargs`.
+        `model_kwargs`, `progress` and `callback`.
 
         Returns
         -------
@@ -123,7 +125,15 @@ class LangevinDynamics:
             step_offset=step_offset,
             on_divergence=on_divergence,
         )
-        return _short(run(plan, self.energy_function, x, model_kwargs=model_kwargs))
+        result = run(
+            plan,
+            self.energy_function,
+            x,
+            model_kwargs=model_kwargs,
+            progress=progress,
+            callback=callback,
+        )
+        return _short(result)
 
 
 def sample_chain(
@@ -131,6 +141,8 @@ def sample_chain(
     x: Array | None = None,
     *,
     model_kwargs: Mapping[str, Any] | None = None,
+    progress: bool | Callable[[int, int], object] = False,
+    callback: Callable[[Progress], object] | None = None,
     **options: Any,
 ) -> Any:
     """Sample exp(-U/noise_scale²) with many Langevin chains, in one call.
@@ -143,6 +155,10 @@ def sample_chain(
         Where the chains start.
     model_kwargs : mapping of str to anything, optional
         Keywords that the energy receives at every call; see `isotherm.run`.
+    progress : bool or callable
+        True shows a bar; see `isotherm.run`.
+    callback : callable, optional
+        Is told how far the run is, and may end it; see `isotherm.run`.
     **options
         Those of `isotherm.make_plan`.
 
@@ -161,14 +177,20 @@ def sample_chain(
     >>> isotherm.sample_chain(energy, dim=10, n_samples=1000, step_size=5e-3, seed=0).shape
     (1000, 10)
     """
-    return _short(run(make_plan(energy, x, **options), energy, x, model_kwargs=model_kwargs))
+    plan = make_plan(energy, x, **options)
+    return _short(
+        run(plan, energy, x, model_kwargs=model_kwargs, progress=progress, callback=callback)
+    )
 
 
 _planning = inspect.signature(make_plan)
 sample_chain.__signature__ = _planning.replace(  # type: ignore[attr-defined]
     parameters=[
         *_planning.parameters.values(),
-        inspect.signature(sample_chain).parameters["model_kwargs"],
+        *(
+            inspect.signature(sample_chain).parameters[name]
+            for name in ("model_kwargs", "progress", "callback")
+        ),
     ],
     return_annotation=Any,
 )

@@ -1,0 +1,165 @@
+"""What is told of a run while it lasts, and runs that are ended early."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm import InputError, running
+
+WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
+RUN = {"dim": 2, "n_samples": 5, "n_steps": 60, "step_size": 0.05, "seed": 3}
+
+same = np.testing.assert_array_equal
+
+
+@pytest.fixture(autouse=True)
+def many_pieces(monkeypatch):
+    """Pieces of one block of steps, so that runs of the tests have several."""
+    monkeypatch.setattr(running, "_FIRST_PIECE", 1)
+    monkeypatch.setattr(running, "_PIECE_SECONDS", 0.0)
+
+
+def run(callback=None, energy=WELL, progress=False, **options):
+    plan = isotherm.make_plan(energy, **{"backend": "numpy"} | RUN | options)
+    return isotherm.run(plan, energy, callback=callback, progress=progress)
+
+
+def test_a_callback_is_told_how_far_the_run_is():
+    told = []
+    result = run(told.append, burn_in=7, thinning=3, return_diagnostics=True)
+    assert [status.n_steps for status in told] == [*range(4, 67, 4), 67]
+    assert {status.n_total for status in told} == {67}
+    assert [status.n_kept for status in told] == [max(0, s.n_steps - 7) // 3 for s in told]
+    seconds = [status.seconds for status in told]
+    assert seconds == sorted(seconds)
+    assert told[3].rate == 16 / seconds[3]
+    assert told[3].seconds_left == pytest.approx(seconds[3] * 51 / 16)
+    assert told[-1].seconds_left == 0
+    assert [status.energy for status in told[:2]] == [None, None]
+    means = result.diagnostics.energy.mean(axis=1)
+    assert [s.energy for s in told[2:]] == [float(means[s.n_kept - 1]) for s in told[2:]]
+    assert {status.n_diverged for status in told} == {0}
+
+
+def test_without_diagnostics_no_energy_is_told():
+    told = []
+    run(told.append)
+    assert {status.energy for status in told} == {None}
+
+
+@pytest.mark.parametrize("on_divergence", ["warn", "ignore"])
+@pytest.mark.filterwarnings("ignore::isotherm.DivergenceWarning")
+def test_divergences_are_told(on_divergence):
+    # Without noise x is multiplied by -2**10 in each step: of the 20 only the first 12 are finite.
+    exploding = isotherm.HarmonicEnergy(k=1025.0)
+    x = np.array([[1.0], [0.0], [1.0]], dtype=np.float32)
+    plan = isotherm.make_plan(
+        exploding, x, n_steps=20, step_size=1.0, noise_scale=0.0, backend="numpy",
+        on_divergence=on_divergence,
+    )  # fmt: skip
+    told = []
+    isotherm.run(plan, exploding, x, callback=told.append)
+    assert [status.n_diverged for status in told] == [0, 0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("stop", [4, 12, 60])
+def test_a_run_that_is_ended_is_the_start_of_the_whole(backend, stop):
+    options = {
+        "burn_in": 6, "thinning": 4, "return_trajectory": True, "return_diagnostics": True,
+        "backend": backend,
+    }  # fmt: skip
+    whole = run(**options)
+    part = run(lambda status: status.n_steps >= stop, **options)
+    assert part.info.n_steps == stop
+    n_kept = max(0, stop - 6) // 4
+    assert part.trajectory.shape == (5, n_kept, 2)
+    same(part.trajectory, whole.trajectory[:, :n_kept])
+    for name in ("mean", "variance", "energy", "steps"):
+        same(getattr(part.diagnostics, name), getattr(whole.diagnostics, name)[:n_kept])
+    final = isotherm.sample_chain(WELL, **RUN | {"n_steps": stop, "backend": backend})
+    same(part.samples, final)
+
+
+def test_both_faces_take_both():
+    def stop(status):
+        return status.n_steps >= 8
+
+    seen = []
+    options = {"return_trajectory": True, "callback": stop}
+    run_ = {name: value for name, value in RUN.items() if name != "step_size"}
+    sampler = isotherm.LangevinDynamics(WELL, step_size=0.05, backend="numpy")
+    states = sampler.sample_chain(**run_, **options, progress=lambda *at: seen.append(at))
+    assert seen == [(4, 60), (8, 60)]
+    assert states.shape == (5, 8, 2)
+    same(states, isotherm.sample_chain(WELL, **RUN, **options, backend="numpy"))
+
+
+def test_the_answer_of_progress_ends_nothing():
+    assert run(progress=lambda done, total: True).info.n_steps == 60
+
+
+def test_a_slow_callback_does_not_make_pieces_shorter(monkeypatch):
+    clock = [0.0]
+
+    def pass_time(seconds):
+        clock[0] += seconds
+
+    class Slow:
+        """One second a step."""
+
+        def gradient(self, x):
+            pass_time(1.0)
+            return x
+
+        def __call__(self, x):
+            return x * x
+
+    monkeypatch.setattr(running.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(running, "_PIECE_SECONDS", 8.0)
+    told = []
+
+    def callback(progress):
+        told.append(progress.n_steps)
+        pass_time(1000.0)
+
+    run(callback, energy=Slow())
+    assert told == [4, *range(12, 61, 8)]
+
+
+def test_users_code_has_users_floating_point_errors():
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        run(lambda status: np.float32(3e38) * np.float32(2))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_what_a_callback_raises_is_raised(error):
+    def callback(status):
+        raise error
+
+    with pytest.raises(error):
+        run(callback, progress=True)
+
+
+def test_a_bar(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "200")
+    run(progress=True, return_diagnostics=True)
+    shown = capsys.readouterr().err
+    assert all(word in shown for word in ("sampling", "60/60", "steps/s", "60 kept", "energy"))
+    run()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bar_without_rich_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "isotherm.progress", raising=False)
+    monkeypatch.setitem(sys.modules, "rich.progress", None)
+    with pytest.raises(InputError, match=r"pip install 'isotherm\[progress\]'"):
+        run(progress=True)
+
+
+@pytest.mark.parametrize("bad", [{"progress": 1}, {"progress": None}, {"callback": True}])
+def test_what_cannot_be_called_is_refused(bad):
+    with pytest.raises(InputError, match="must be"):
+        run(**bad)
