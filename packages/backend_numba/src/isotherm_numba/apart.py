@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from numba import types
@@ -55,6 +56,7 @@ def call(
     return types.void(types.uint64, *of), generate
 
 
+@cache
 def address_of(dispatcher: Any) -> int:
     """Where the only compiled version of a function of Numba's lies, for `call`."""
     (compiled,) = dispatcher.overloads.values()
