@@ -9,7 +9,7 @@ import nox
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
 
-CORE = "./packages/core[cli,plot,progress,testing]"
+CORE = "./packages/core[arviz,cli,plot,progress,testing]"
 BACKENDS = {
     "numpy": [],
     "numba": ["./packages/backend_numba"],
@@ -19,7 +19,7 @@ BACKENDS = {
     "cupy": ["./packages/backend_cupy[cuda12]", "nvidia-cuda-nvrtc-cu12"],
 }
 PLUGINS = [requirement for requirements in BACKENDS.values() for requirement in requirements]
-TEST_TOOLS = ["array-api-strict", "mpmath", "scipy"]
+TEST_TOOLS = ["array-api-strict", "dask", "distributed", "mpmath", "scipy"]
 EXAMPLE_TOOLS = ["pandas", "scikit-learn"]
 
 

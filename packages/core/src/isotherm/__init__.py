@@ -1,6 +1,7 @@
 """Isotherm: Langevin sampling from energy functions, the same chain on every array library."""
 
 from isotherm import math
+from isotherm.arviz import summary, to_arviz
 from isotherm.check import GradientReport, check_gradient
 from isotherm.diagnostics import Diagnostics
 from isotherm.energies import (
@@ -59,4 +60,6 @@ __all__ = [
     "math",
     "run",
     "sample_chain",
+    "summary",
+    "to_arviz",
 ]
