@@ -178,8 +178,6 @@ def test_refused(option):
         ({"noise_scale": 1.0, "temperature": 1.0}, "not both"),
         ({"step_size": [0.1] * 4}, r"each of the 5 steps \(burn_in \+ n_steps\)"),
         ({"step_size": lambda t: 1.0 - t}, "positive and finite at every step, not 0.0"),
-        ({"n_samples": 2**45}, r"the result needs .* TiB and cpu has .* run fewer chains"),
-        ({"n_steps": 2**30, "n_samples": 2**20, "return_trajectory": True}, "a larger thinning"),
         ({"backend": "nonexistent"}, "there is no backend 'nonexistent'; installed are .*numpy"),
         ({"device": "moon"}, "device 'moon' does not exist"),
     ],
@@ -187,6 +185,21 @@ def test_refused(option):
 def test_messages_say_what_was_given_and_what_to_do(options, message):
     with pytest.raises(IsothermError, match=message):
         isotherm.make_plan(isotherm.DoubleWellEnergy(), **GOOD | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_samples": 2**45}, r"the run needs .* TiB and cpu has .* available; .*run fewer chains$"),
+        (
+            {"n_steps": 2**30, "n_samples": 2**20, "return_trajectory": True},
+            r"store='run.zarr'\), keep less \(a larger thinning\), or run fewer chains$",
+        ),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_refused(options, message):
+    with pytest.raises(IsothermError, match=message):
+        isotherm.sample_chain(isotherm.DoubleWellEnergy(), **GOOD | options)
 
 
 @pytest.mark.parametrize(

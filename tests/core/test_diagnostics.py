@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import isotherm
-from isotherm import running
+from isotherm import pieces
 
 sample = partial(isotherm.sample_chain, backend="numpy", seed=5, step_size=0.05)
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
@@ -109,7 +109,7 @@ def test_indices_out_of_bounds(key):
 def peak_of(monkeypatch):
     """The most memory that a run of 100 chains of 1000 coordinates held at once, in states."""
     # Short first pieces, so that every run has several: the last state is held beside the next.
-    monkeypatch.setattr(running, "_FIRST_PIECE", 1)
+    monkeypatch.setattr(pieces, "_FIRST_PIECE", 1)
     energy = isotherm.HarmonicEnergy()
 
     def peak(n_steps, **options):

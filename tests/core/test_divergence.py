@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm import DivergenceError, DivergenceWarning, InputError, running
+from isotherm import DivergenceError, DivergenceWarning, InputError, kept, pieces, running
 
 # Without noise x is multiplied by 1 - 1025 = -2**10 in each step: from 1, float32's largest
 # number, just under 2**128, is passed in step 13.
@@ -21,10 +21,10 @@ def run(x=START, energy=EXPLODING, **options):
     return isotherm.run(plan, energy, x)
 
 
-@pytest.fixture(params=[1, 40, running._FIRST_PIECE])
+@pytest.fixture(params=[1, 40, pieces._FIRST_PIECE])
 def first_piece(request, monkeypatch):
     """How finely a run is cut, in coordinates times steps."""
-    monkeypatch.setattr(running, "_FIRST_PIECE", request.param)
+    monkeypatch.setattr(pieces, "_FIRST_PIECE", request.param)
 
 
 @pytest.mark.usefixtures("first_piece")
@@ -110,7 +110,7 @@ def test_pieces_do_not_change_the_bits(dtype):
     # On "ignore", and on the CPU without progress, a run may be one piece: advance it by hand.
     runner = isotherm.registry.load("numpy").prepare(plan, well)
     x = running._initial_state(plan, isotherm.registry.load("numpy"), None)
-    outputs = running._allocate(plan, isotherm.registry.load("numpy"))
+    outputs = kept.allocator(plan, isotherm.registry.load("numpy"))(plan.n_kept)
     x = runner.advance(x, 0, plan.n_total, outputs)
     np.testing.assert_array_equal(result.samples, x)
     np.testing.assert_array_equal(result.trajectory, outputs.trajectory)
@@ -120,7 +120,7 @@ def test_pieces_do_not_change_the_bits(dtype):
 
 
 def test_the_first_piece_does_cut(monkeypatch):
-    monkeypatch.setattr(running, "_FIRST_PIECE", 1)
+    monkeypatch.setattr(pieces, "_FIRST_PIECE", 1)
     well = isotherm.DoubleWellEnergy()
     plan = isotherm.make_plan(well, dim=2, n_steps=100, backend="numpy", seed=0)
     done = []

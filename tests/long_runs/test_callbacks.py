@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm import InputError, running
+from isotherm import InputError, pieces
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 RUN = {"dim": 2, "n_samples": 5, "n_steps": 60, "step_size": 0.05, "seed": 3}
@@ -17,8 +17,8 @@ same = np.testing.assert_array_equal
 @pytest.fixture(autouse=True)
 def many_pieces(monkeypatch):
     """Pieces of one block of steps, so that runs of the tests have several."""
-    monkeypatch.setattr(running, "_FIRST_PIECE", 1)
-    monkeypatch.setattr(running, "_PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(pieces, "_FIRST_PIECE", 1)
+    monkeypatch.setattr(pieces, "_PIECE_SECONDS", 0.0)
 
 
 def run(callback=None, energy=WELL, progress=False, **options):
@@ -116,8 +116,8 @@ def test_a_slow_callback_does_not_make_pieces_shorter(monkeypatch):
         def __call__(self, x):
             return x * x
 
-    monkeypatch.setattr(running.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(running, "_PIECE_SECONDS", 8.0)
+    monkeypatch.setattr(pieces.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(pieces, "_PIECE_SECONDS", 8.0)
     told = []
 
     def callback(progress):

@@ -21,12 +21,14 @@ from isotherm.errors import (
     FormulaError,
     InputError,
     IsothermError,
+    RunInterrupted,
+    StoreError,
 )
 from isotherm.formulas import formula
 from isotherm.plan import Plan
 from isotherm.planning import make_plan
 from isotherm.result import Divergence, Info, Progress, Result
-from isotherm.running import run
+from isotherm.running import open_run, resume, run
 from isotherm.sampler import LangevinDynamics, sample_chain
 
 __version__ = "0.1.0"
@@ -54,10 +56,14 @@ __all__ = [
     "RastriginEnergy",
     "Result",
     "RosenbrockEnergy",
+    "RunInterrupted",
+    "StoreError",
     "check_gradient",
     "formula",
     "make_plan",
     "math",
+    "open_run",
+    "resume",
     "run",
     "sample_chain",
     "summary",

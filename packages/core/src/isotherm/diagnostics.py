@@ -7,7 +7,7 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm.arrays import Array, to_numpy
+from isotherm.arrays import Array, is_array, to_numpy
 
 
 class Diagnostics:
@@ -20,7 +20,8 @@ class Diagnostics:
     Attributes
     ----------
     mean, variance : array, shape (n_kept, *event_shape)
-        Over the chains; the variance is divided by n_samples (0 for one chain).
+        Over the chains; the variance is divided by n_samples (0 for one chain). These three are
+        ``xarray.DataArray`` where they are in a store, from which indexing reads a part.
     energy : array, shape (n_kept, n_samples)
         U(x) of each chain's kept state.
     steps : int array, shape (n_kept,)
@@ -68,10 +69,10 @@ class Diagnostics:
 
     def _parts(self, rows: slice) -> list[Array]:
         """The three, as views of one shape (n_rows, n_samples, *event_shape)."""
-        xp = compat.array_namespace(self.mean)
         mean, variance, energy = (
-            part[rows, ...] for part in (self.mean, self.variance, self.energy)
+            _values(part[rows, ...]) for part in (self.mean, self.variance, self.energy)
         )
+        xp = compat.array_namespace(mean)
         event = mean.shape[1:]
         shape = (*energy.shape, *event)
         energy = xp.reshape(energy, (*energy.shape, *(1 for _ in event)))
@@ -81,7 +82,8 @@ class Diagnostics:
         ]
 
     def _stack(self, rows: slice) -> Array:
-        return compat.array_namespace(self.mean).stack(self._parts(rows), axis=1)
+        parts = self._parts(rows)
+        return compat.array_namespace(parts[0]).stack(parts, axis=1)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if copy is False:
@@ -90,6 +92,11 @@ class Diagnostics:
 
     def __repr__(self) -> str:
         return f"<Diagnostics: mean, variance, energy; shape {self.shape}, {self.dtype}>"
+
+
+def _values(part: Any) -> Array:
+    """A part as an array: one in a store is read."""
+    return part if is_array(part) else np.asarray(part)
 
 
 def _is_basic(key: object) -> bool:

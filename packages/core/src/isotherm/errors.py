@@ -1,6 +1,12 @@
 """What Isotherm raises and warns: one base class, each also an ordinary Python error."""
 
+from __future__ import annotations
+
 import reprlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from isotherm.result import Result
 
 
 class IsothermError(Exception):
@@ -25,6 +31,24 @@ class BackendNotFoundError(IsothermError, ImportError):
 
 class DivergenceError(IsothermError, RuntimeError):
     """Chains left the finite numbers and ``on_divergence="raise"`` was asked for."""
+
+
+class StoreError(IsothermError, ValueError):
+    """A store cannot be used: it is no run's, a part of it is missing, or somebody writes to it."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a run.
+
+    Attributes
+    ----------
+    result : Result
+        What was done; of a run with a store, `isotherm.resume` goes on with it.
+    """
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class DivergenceWarning(RuntimeWarning):

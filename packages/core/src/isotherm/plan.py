@@ -143,6 +143,10 @@ class Plan:
         """Whether the state after step `step` (counted from 0) is kept."""
         return self.kept_before(step + 1) > self.kept_before(step)
 
+    def kept_steps(self, n_kept: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """How many steps of the run the first `n_kept` kept states have behind them."""
+        return self.burn_in + self.thinning * np.arange(1, n_kept + 1)
+
     def coefficients(
         self, start: int, stop: int
     ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:

@@ -25,7 +25,7 @@ from isotherm.arrays import (
 from isotherm.backend import Backend
 from isotherm.errors import BackendError, InputError, shown
 from isotherm.formulas import Formula, FormulaEnergy, real_numbers
-from isotherm.plan import Plan, Schedule, format_bytes
+from isotherm.plan import PLAN_VERSION, Plan, Schedule
 
 ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
 
@@ -133,10 +133,7 @@ def make_plan(
         )
     n_samples, event_shape = _state_shape(energy, x, dim, n_samples)
     _check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
-    if not isinstance(on_divergence, str) or on_divergence not in ("warn", "raise", "ignore"):
-        raise InputError(
-            f"on_divergence must be 'warn', 'raise' or 'ignore', not {shown(on_divergence)}"
-        )
+    on_divergence = _on_divergence(on_divergence)
     steps = range(step_offset, step_offset + burn_in + n_steps)
     step_sizes = _decayed(_schedule("step_size", step_size, steps, positive=True), decay, steps)
     if temperature is not None and noise_scale is not None:
@@ -181,8 +178,97 @@ def make_plan(
     if reason is not None:
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
     _check_start(x, plan.dtype)
-    _check_memory(plan, chosen)
     return plan
+
+
+def continued(
+    plan: Plan,
+    done: int,
+    energy: Any,
+    *,
+    n_steps: int | None,
+    step_size: ScheduleLike | None,
+    noise_scale: ScheduleLike | None,
+    decay: float,
+    backend: str | None,
+    device: Any,
+) -> tuple[Plan, int]:
+    """The plan of a run that goes on, and the step to which it now goes.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the run so far.
+    done : int
+        Steps that are done.
+    energy : callable
+    n_steps, step_size, noise_scale, decay, backend, device
+        As given to `isotherm.resume`.
+    """
+    if n_steps is None and done == plan.n_total:
+        raise InputError(f"all {done} steps of this run are done; say how many more: n_steps=100")
+    last = plan.n_total if n_steps is None else done + _count("n_steps", n_steps, 1)
+    beyond = range(plan.step_offset + plan.n_total, plan.step_offset + last)
+    if not beyond and (step_size is not None or noise_scale is not None or decay):
+        raise InputError(
+            "step_size, noise_scale and decay are for steps beyond those that were planned, and "
+            f"step {last} is one of the {plan.n_total} planned"
+        )
+    _check_stream(plan.n_samples, plan.event_shape, plan.chain_offset, beyond.stop)
+    chosen = registry.usable(plan.backend if backend is None else _backend_name(backend))
+    where = None if device is None else str(device)
+    if where is None and chosen.name == plan.backend:
+        where = plan.device
+    plan = replace(
+        plan,
+        n_steps=max(plan.n_total, last) - plan.burn_in,
+        step_size=_longer("step_size", plan.step_size, plan.n_total, beyond, step_size, decay),
+        noise_scale=_longer("noise_scale", plan.noise_scale, plan.n_total, beyond, noise_scale),
+        backend=chosen.name,
+        device=chosen.resolve_device(where),
+        library=chosen.library,
+    )
+    reason = chosen.supports(plan, energy)
+    if reason is not None:
+        raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
+    return plan, last
+
+
+def checked(plan: Plan) -> Plan:
+    """A plan that came from elsewhere, after a look at everything that `make_plan` looks at.
+
+    Raises
+    ------
+    InputError
+        A field is not what `make_plan` would have made.
+    """
+    n_steps = _count("n_steps", plan.n_steps, 1)
+    burn_in = _count("burn_in", plan.burn_in, 0)
+    step_offset = _count("step_offset", plan.step_offset, 0)
+    chain_offset = _count("chain_offset", plan.chain_offset, 0)
+    n_samples = _count("n_samples", plan.n_samples, 1)
+    event_shape = _shape(plan.event_shape)
+    _check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
+    if plan.version != PLAN_VERSION:
+        raise InputError(f"the plan has version {shown(plan.version)}, and this is {PLAN_VERSION}")
+    if plan.dtype not in FLOATING:
+        raise InputError(f"dtype must be one of {', '.join(FLOATING)}, not {shown(plan.dtype)}")
+    for name in ("energy", "backend", "device"):
+        if not isinstance(getattr(plan, name), str):
+            raise InputError(f"{name} must be a name, not {shown(getattr(plan, name))}")
+    steps = range(burn_in + n_steps)
+    return replace(
+        plan,
+        n_samples=n_samples,
+        event_shape=event_shape,
+        thinning=_count("thinning", plan.thinning, 1),
+        step_size=Schedule(_schedule("step_size", plan.step_size.values, steps, positive=True)),
+        noise_scale=Schedule(_schedule("noise_scale", plan.noise_scale.values, steps)),
+        seed=_integer_seed(plan.seed),
+        clamp=_bounds(plan.clamp),
+        return_diagnostics=_flag("return_diagnostics", plan.return_diagnostics),
+        on_divergence=_on_divergence(plan.on_divergence),
+    )
 
 
 def as_energy(energy: Any) -> Any:
@@ -233,6 +319,12 @@ def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise InputError(f"{name} must be True or False, not {shown(value)}")
     return bool(value)
+
+
+def _on_divergence(value: Any) -> str:
+    if not isinstance(value, str) or value not in ("warn", "raise", "ignore"):
+        raise InputError(f"on_divergence must be 'warn', 'raise' or 'ignore', not {shown(value)}")
+    return value
 
 
 def _state_shape(
@@ -334,6 +426,30 @@ def _decayed(
     return Schedule(step_size * (1.0 - float(decay)) ** np.arange(steps.start, steps.stop))
 
 
+def _longer(
+    name: str, schedule: Schedule, planned: int, beyond: range, given: Any, decay: float = 0.0
+) -> Schedule:
+    """A schedule of `planned` steps that goes on for the steps `beyond` of the noise stream."""
+    if given is None and not decay:
+        if schedule.values.ndim and beyond:
+            raise InputError(
+                f"the run's {name} changed from step to step, and that was planned for {planned} "
+                f"steps only; say what follows: {name}="
+            )
+        return schedule
+    if given is None:
+        raise InputError(f"decay is that of a {name}; give this as well")
+    new = _decayed(_schedule(name, given, beyond, positive=name == "step_size"), decay, beyond)
+    if schedule.values.ndim == 0 and schedule == new:
+        return schedule
+    counts = (planned, len(beyond))
+    parts = (
+        np.broadcast_to(part.values, (count,))
+        for part, count in zip((schedule, new), counts, strict=True)
+    )
+    return Schedule(np.concatenate([*parts]))
+
+
 def _bounds(clamp: Any) -> tuple[float | None, float | None] | None:
     if clamp is None:
         return None
@@ -403,6 +519,10 @@ def _seed(seed: Any, backend: Backend) -> int:
         if seed is None:
             return secrets.randbits(64)
         raise InputError(f"seed must be an integer in [0, 2**64), not {shown(seed)}")
+    return _integer_seed(seed)
+
+
+def _integer_seed(seed: Any) -> int:
     number = _count("seed", seed, 0)
     if number >= 2**64:
         raise InputError(f"seed must be an integer in [0, 2**64), not {shown(seed)}")
@@ -422,14 +542,3 @@ def _check_start(x: Array | None, dtype: str) -> None:
             f"x holds NaN, infinity or what {dtype} cannot hold; chains must start from finite "
             "states"
         )
-
-
-def _check_memory(plan: Plan, backend: Backend) -> None:
-    available = backend.available_memory(plan.device)
-    if available is None or plan.result_bytes <= available:
-        return
-    raise InputError(
-        f"the result needs {format_bytes(plan.result_bytes)} and {plan.device} has "
-        f"{format_bytes(available)} available; keep fewer states (a larger thinning, "
-        "return_trajectory=False) or run fewer chains"
-    )

@@ -42,6 +42,8 @@ class Progress:
         no state is kept yet.
     n_diverged : int
         Chains that are not finite now.
+    n_before : int
+        Steps that were done before a run was gone on with.
     """
 
     n_steps: int
@@ -50,11 +52,12 @@ class Progress:
     seconds: float
     energy: float | None
     n_diverged: int
+    n_before: int = 0
 
     @property
     def rate(self) -> float:
         """Steps a second."""
-        return self.n_steps / self.seconds
+        return (self.n_steps - self.n_before) / self.seconds
 
     @property
     def seconds_left(self) -> float:
@@ -73,7 +76,7 @@ class Info:
     path : str
         How the chains ran: fused in a kernel, or in the array loop.
     n_steps : int
-        Steps taken, burn-in included; fewer than planned where a callback ended the run.
+        Steps done, burn-in included; fewer than planned where the run was ended early.
     seconds : float
         Wall-clock time, without planning; with compiling, where a kernel was compiled.
     divergence : Divergence or None
@@ -90,13 +93,14 @@ class Info:
 
 @dataclass(frozen=True)
 class Result:
-    """What `isotherm.run` returns.
+    """What `isotherm.run`, `isotherm.resume` and `isotherm.open_run` return.
 
     Attributes
     ----------
     samples : array, shape (n_samples, *event_shape)
         The chains' final states.
     trajectory : array, shape (n_samples, n_kept, *event_shape), or None
+        An ``xarray.DataArray`` where it is in a store, from which indexing reads a part.
     diagnostics : Diagnostics or None
     info : Info
     """

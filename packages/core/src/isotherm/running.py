@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
+from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import array_api_compat as compat
@@ -16,20 +20,26 @@ import numpy as np
 from isotherm import noise, registry
 from isotherm.arrays import Array, empty, is_array, move
 from isotherm.backend import Backend, Outputs, Runner
-from isotherm.diagnostics import Diagnostics
 from isotherm.energies import GaussianEnergy
-from isotherm.errors import DivergenceError, DivergenceWarning, InputError, shown
+from isotherm.errors import (
+    DivergenceWarning,
+    InputError,
+    RunInterrupted,
+)
 from isotherm.formulas import FormulaEnergy
 from isotherm.host_noise import fill_normals
-from isotherm.plan import Plan
-from isotherm.planning import as_energy, as_state
-from isotherm.result import Divergence, Info, Progress, Result
+from isotherm.kept import InMemory, Kept, allocator, mover
+from isotherm.pieces import Piece, advance, count_diverged, describe
+from isotherm.plan import ITEMSIZE, Plan, format_bytes
+from isotherm.planning import ScheduleLike, as_energy, as_state, continued
+from isotherm.reports import Report, reports
+from isotherm.result import Info, Progress, Result
 
-# Chains advance in pieces, so that Ctrl-C is answered, progress shown and divergence noticed. The
-# first is small enough not to be felt whatever the energy costs; the next ones last this long.
-_FIRST_PIECE = 2**21  # coordinates times steps, at most
-_FIRST_STEPS = 1024  # at most
-_PIECE_SECONDS = 0.25
+# A run that needs no more than Python itself is begun without asking how much there is.
+_SMALL_RUN = 2**26
+
+# Relative, of energies whose parameters may have been rounded to float32.
+_PROBE_TOLERANCE = 1e-3
 
 
 def run(
@@ -40,11 +50,12 @@ def run(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Run a plan.
 
-    Ctrl-C is answered between two pieces of about a quarter of a second: `KeyboardInterrupt` is
-    raised and nothing is kept. To keep what is done, end the run with a `callback`.
+    Ctrl-C is answered between two pieces of about a quarter of a second: `RunInterrupted`, which is
+    a `KeyboardInterrupt`, is raised and holds the result so far.
 
     Parameters
     ----------
@@ -63,10 +74,16 @@ def run(
     callback : callable, optional
         Called now and then with a `Progress`. Where it returns something true, the run ends, and
         the result holds what was done: ``info.n_steps`` steps and the states kept in them.
+    store : path, optional
+        A folder, not yet there, in which all kept states (whatever ``plan.return_trajectory``) and
+        the diagnostics asked for are kept while the chains run, so that memory holds only a chunk
+        of them. It is a Zarr group that xarray and ArviZ read; `open_run` opens it, `resume` goes
+        on. Needs ``isotherm[store]``.
 
     Returns
     -------
     Result
+        With a store, trajectory and diagnostics are ``xarray.DataArray`` that are read when used.
 
     Raises
     ------
@@ -74,80 +91,149 @@ def run(
         Chains left the finite numbers, and the plan says ``on_divergence="raise"``.
     InputError
         `x` or what the energy returns does not have the plan's shape, the energy does not take
-        `model_kwargs`, or `progress` or `callback` is not what is asked for.
+        `model_kwargs`, the result does not fit into memory, or another argument is not what is
+        asked for.
+    RunInterrupted
+        Ctrl-C.
+    OSError
+        The store cannot be written, the disk is full; what was written before can be gone on with.
     """
     started = time.perf_counter()
     energy = _with_keywords(as_energy(energy), model_kwargs)
     backend = registry.usable(plan.backend)
+    if store is not None:
+        plan = replace(plan, return_trajectory=True)
+    allocate = _checked_allocator(plan, backend, is_stored=store is not None)
     x = _initial_state(plan, backend, as_state(x))
     _check_energy(plan, energy, x)
     runner = backend.prepare(plan, energy)
-    outputs = _allocate(plan, backend)
     with ExitStack() as stack:
-        reports = _reports(progress, callback, stack)
-        x, done, divergence = _advance(plan, runner, x, outputs, reports, started)
-    n_kept = plan.kept_before(done)
-    outputs = outputs.between(0, n_kept)
-    if divergence is not None and plan.on_divergence == "warn":
-        warnings.warn(_describe(plan, divergence), DivergenceWarning, stacklevel=_users_level())
-    back = _mover(plan)
-    return Result(
-        samples=back(x),
-        trajectory=back(outputs.trajectory),
-        diagnostics=None
-        if outputs.mean is None
-        else Diagnostics(
-            back(outputs.mean),
-            back(outputs.variance),
-            back(outputs.energy),
-            steps=plan.burn_in + plan.thinning * np.arange(1, n_kept + 1),
-        ),
-        info=Info(
-            seed=plan.seed,
-            backend=plan.backend,
-            device=plan.device,
-            path=runner.path,
-            n_steps=done,
-            seconds=time.perf_counter() - started,
-            divergence=divergence,
-        ),
-    )
+        told = reports(progress, callback, stack)
+        kept: Kept
+        if store is None:
+            kept = InMemory(plan, allocate)
+        else:
+            disk = _disk()
+            folder, header = disk.create(store, plan, _probe(plan, energy), runner.path, x)
+            stack.enter_context(folder.locked())
+            kept = disk.Writer(folder, header, allocate)
+        return _go(plan, runner, Piece(x), plan.n_total, kept, told, started)
 
 
-Report = Callable[[Progress], object]
+def open_run(store: str | os.PathLike[str]) -> Result:
+    """A run that is kept in a store, whether or not it is at its end.
+
+    Parameters
+    ----------
+    store : path
+        As given to `run` or `sample_chain`.
+
+    Returns
+    -------
+    Result
+        The last states as a NumPy array; trajectory (dimensions ``chain``, ``draw``, ``x_dim_0``,
+        ...) and diagnostics are ``xarray.DataArray`` that are read when used. ``info.n_steps`` are
+        the steps that are done.
+
+    Raises
+    ------
+    StoreError
+        It is not a run's, or a part of it is missing.
+    InputError
+        The extra ``isotherm[store]`` is not installed.
+    """
+    disk = _disk()
+    folder = disk.Store(disk.local_path(store))
+    result: Result = folder.result(folder.header())
+    return result
 
 
-def _reports(
-    progress: bool | Callable[[int, int], object], callback: Report | None, stack: ExitStack
-) -> list[Report]:
-    """What is told of the run after every piece; what is true of any answer ends it."""
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise InputError(
-            f"progress must be True, False or a callable of (done, total), not {shown(progress)}"
-        )
-    if not (callback is None or callable(callback)):
-        raise InputError(f"callback must be a callable of one Progress, not {shown(callback)}")
-    reports: list[Report] = []
-    if progress is True:
-        reports.append(stack.enter_context(_bar()))
-    elif progress is not False:
-        told = progress
+def resume(
+    store: str | os.PathLike[str],
+    energy: Any,
+    n_steps: int | None = None,
+    *,
+    backend: str | None = None,
+    device: Any = None,
+    step_size: ScheduleLike | None = None,
+    noise_scale: ScheduleLike | None = None,
+    decay: float = 0.0,
+    model_kwargs: Mapping[str, Any] | None = None,
+    progress: bool | Callable[[int, int], object] = False,
+    callback: Callable[[Progress], object] | None = None,
+) -> Result:
+    """Go on with a run that is kept in a store, as if it had never stopped.
 
-        def tell(status: Progress) -> None:
-            told(status.n_steps, status.n_total)
+    Whichever backend does so, the result is that of a run that was not interrupted: to the bit,
+    where backends are equal to the bit.
 
-        reports.append(tell)
-    if callback is not None:
-        reports.append(callback)
-    return reports
+    Parameters
+    ----------
+    store : path
+    energy : callable
+        The run's energy.
+    n_steps : int, optional
+        Steps to take now; by default those that were planned and are not yet done.
+    backend : str, optional
+        The run's by default.
+    device : str or device, optional
+        The run's by default, or that backend's first.
+    step_size, noise_scale : float, array or callable, optional
+        Of the steps beyond those that were planned (a callable is given the step's number in the
+        noise stream); by default as before, which can only be said where that was constant.
+    decay : float
+        Of this `step_size`: step t of the noise stream uses step_size·(1 - decay)^t.
+    model_kwargs, progress, callback
+        See `run`.
+
+    Returns
+    -------
+    Result
+        The whole run: trajectory and diagnostics are ``xarray.DataArray`` that are read when used.
+
+    Raises
+    ------
+    StoreError
+        The store is not a run's, a part of it is missing, or another run is writing to it.
+    InputError
+        The energy is not the run's, nothing is left to do, or an argument is not usable.
+    BackendError, BackendNotFoundError
+        The backend cannot run this, or is not installed.
+    DivergenceError, RunInterrupted, OSError
+        See `run`.
+    """
+    started = time.perf_counter()
+    disk = _disk()
+    folder = disk.Store(disk.local_path(store))
+    with ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        header = folder.header()
+        plan, last = continued(
+            header.plan, header.n_steps, as_energy(energy), n_steps=n_steps, step_size=step_size,
+            noise_scale=noise_scale, decay=decay, backend=backend, device=device,
+        )  # fmt: skip
+        _check_same(_probe(plan, as_energy(energy)), header.probe, folder.path)
+        energy = _with_keywords(as_energy(energy), model_kwargs)
+        runs_on = registry.usable(plan.backend)
+        allocate = _checked_allocator(plan, runs_on, is_stored=True)
+        x = move(folder.state(header), runs_on.library, plan.dtype, plan.device)
+        _check_energy(plan, energy, x)
+        runner = runs_on.prepare(plan, energy)
+        told = reports(progress, callback, stack)
+        header = folder.reopen(header, plan, runner.path)
+        kept = disk.Writer(folder, header, allocate)
+        first_bad = None if header.divergence is None else header.divergence.first_step
+        return _go(plan, runner, Piece(x, header.n_steps, first_bad), last, kept, told, started)
 
 
-def _bar() -> AbstractContextManager[Report]:
+def _disk() -> ModuleType:
     try:
-        from isotherm.progress import bar
-    except ImportError:
-        raise InputError("a progress bar needs rich; pip install 'isotherm[progress]'") from None
-    return bar()
+        from isotherm import store
+    except ImportError as error:
+        raise InputError(
+            f"a store needs {error.name}, which is not installed; pip install 'isotherm[store]'"
+        ) from None
+    return store
 
 
 def _with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
@@ -196,6 +282,51 @@ def _initial_state(plan: Plan, backend: Backend, x: Array | None) -> Array:
     return compat.array_namespace(state).broadcast_to(state, plan.shape)
 
 
+def _checked_allocator(
+    plan: Plan, backend: Backend, *, is_stored: bool
+) -> Callable[[int], Outputs]:
+    """What makes room for kept states; refuses a run that does not fit into memory."""
+    state = plan.n_samples * plan.n_coordinates * ITEMSIZE[plan.dtype]
+    needed = _disk().buffer_bytes(plan) if is_stored else plan.result_bytes
+    # The first states are drawn with their whole block of the noise stream.
+    needed += plan.steps_per_block * state
+    if needed > _SMALL_RUN:
+        available = backend.available_memory(plan.device)
+        if available is not None and needed > available:
+            remedy = "run fewer chains"
+            if not is_stored and (plan.return_trajectory or plan.return_diagnostics):
+                remedy = (
+                    "keep what is kept on the disk (store='run.zarr'), keep less (a larger "
+                    f"thinning), or {remedy}"
+                )
+            raise InputError(
+                f"the run needs {format_bytes(needed)} and {plan.device} has "
+                f"{format_bytes(available)} available; {remedy}"
+            )
+    return allocator(plan, backend)
+
+
+def _probe(plan: Plan, energy: Any) -> float | None:
+    """The energy at one state, to tell energies apart; None where it cannot be had on the host."""
+    if not isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+        return None
+    normals = np.empty((noise.steps_per_block("float64"), 1, plan.n_coordinates))
+    noise.fill_normals(normals, seed=plan.seed, stream=noise.Stream.INITIAL, block=0)
+    with np.errstate(all="ignore"):
+        return float(energy(normals[0].reshape(1, *plan.event_shape))[0])
+
+
+def _check_same(probe: float | None, held: float | None, path: os.PathLike[str]) -> None:
+    """Refuse an energy that is known not to be the one of the run."""
+    if probe is None or held is None:
+        return
+    if not np.isclose(probe, held, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE, equal_nan=True):
+        raise InputError(
+            f"the energy is not that of {path}: at one state it is {probe:g}, and it was {held:g} "
+            "there; pass the energy that the run had"
+        )
+
+
 def _check_energy(plan: Plan, energy: Any, x: Array) -> None:
     """Refuse a user's energy whose outputs have the wrong shapes, before the first step."""
     if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
@@ -215,119 +346,77 @@ def _check_energy(plan: Plan, energy: Any, x: Array) -> None:
             )
 
 
-def _allocate(plan: Plan, backend: Backend) -> Outputs:
-    def array(*shape: int) -> Array:
-        return empty(backend.library, shape, plan.dtype, plan.device)
-
-    outputs = Outputs()
-    if plan.return_trajectory:
-        outputs.trajectory = array(plan.n_samples, plan.n_kept, *plan.event_shape)
-    if plan.return_diagnostics:
-        outputs.mean = array(plan.n_kept, *plan.event_shape)
-        outputs.variance = array(plan.n_kept, *plan.event_shape)
-        outputs.energy = array(plan.n_kept, plan.n_samples)
-    return outputs
-
-
-def _advance(
+def _go(
     plan: Plan,
     runner: Runner,
-    x: Array,
-    outputs: Outputs,
-    reports: list[Report],
+    piece: Piece,
+    last: int,
+    kept: Kept,
+    told: list[Report],
     started: float,
-) -> tuple[Array, int, Divergence | None]:
-    """The state at the end, the steps taken, and what diverged."""
-    first_bad: int | None = None
-    watches = plan.on_divergence != "ignore"
-    # Between pieces the host waits; where nothing needs it, a device is left to run on.
-    runs_on = plan.device != "cpu" and not watches and not reports
-    length = plan.n_total if runs_on else _first_length(plan)
-    start = 0
-    while start < plan.n_total:
-        stop = min(start + length, plan.n_total)
-        began = time.perf_counter()
-        kept = plan.kept_before(start), plan.kept_before(stop)
-        before = x
-        with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
-            x = runner.advance(x, start, stop, outputs.between(*kept))
-            if watches and first_bad is None and not _is_finite(x):
-                first_bad = _first_bad_step(runner, before, start, stop)
-                if plan.on_divergence == "raise":
-                    found = Divergence(first_bad, _count_diverged(x))
-                    raise DivergenceError(_describe(plan, found))
-        if reports:
-            status = _status(plan, x, outputs, stop, time.perf_counter() - started)
-        # What a callback takes does not count: a slow one would make pieces ever shorter.
-        length = _next_length(plan, length, time.perf_counter() - began)
-        start = stop
-        if reports:
-            answers = [report(status) for report in reports]  # all are told
-            if any(answers):
-                break
-    return x, start, None if first_bad is None else Divergence(first_bad, _count_diverged(x))
-
-
-def _status(plan: Plan, x: Array, outputs: Outputs, done: int, seconds: float) -> Progress:
-    n_kept = plan.kept_before(done)
-    energy = None
-    if outputs.energy is not None and n_kept > 0:
-        row = outputs.energy[n_kept - 1, ...]
-        with np.errstate(all="ignore"):
-            energy = float(compat.array_namespace(row).mean(row))
-    return Progress(done, plan.n_total, n_kept, seconds, energy, _count_diverged(x))
-
-
-def _first_length(plan: Plan) -> int:
-    """Steps of the first piece: whole blocks of the noise stream."""
-    length = min(_FIRST_STEPS, _FIRST_PIECE // (plan.n_samples * plan.n_coordinates))
-    return _whole_blocks(plan, length)
-
-
-def _next_length(plan: Plan, length: int, seconds: float) -> int:
-    """Steps of a piece that lasts about `_PIECE_SECONDS`, by the time of the one before."""
-    # At most fourfold at a time: the first piece may have been quick for lack of divergence.
-    return _whole_blocks(plan, int(length * min(4.0, _PIECE_SECONDS / max(seconds, 1e-6))))
-
-
-def _whole_blocks(plan: Plan, length: int) -> int:
-    return max(1, length // plan.steps_per_block) * plan.steps_per_block
-
-
-def _is_finite(x: Array) -> bool:
-    xp = compat.array_namespace(x)
-    return bool(xp.all(xp.isfinite(x)))
-
-
-def _count_diverged(x: Array) -> int:
-    xp = compat.array_namespace(x)
-    finite = xp.all(xp.isfinite(xp.reshape(x, (x.shape[0], -1))), axis=1)
-    return int(x.shape[0] - xp.count_nonzero(finite))
-
-
-def _first_bad_step(runner: Runner, x: Array, start: int, stop: int) -> int:
-    """The step, counted from 1, after which the state is first not finite.
-
-    Chains are pure functions, so the piece is run again, in halves: that costs as much as the piece
-    did, and nothing where no chain diverges.
-    """
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        state = runner.advance(x, start, middle, Outputs())
-        if _is_finite(state):
-            x, start = state, middle
-        else:
-            stop = middle
-    return stop
-
-
-def _describe(plan: Plan, divergence: Divergence) -> str:
-    return (
-        f"{divergence.n_chains} of {plan.n_samples} chains left the finite numbers, the first at "
-        f"step {divergence.first_step} of {plan.n_total}; take a smaller step_size (it is "
-        f"{plan.step_size}), set clamp=(low, high), or check the energy with "
-        "isotherm.check_gradient"
+) -> Result:
+    """Let the chains advance from the end of a piece to the step `last`; what comes out."""
+    n_before, interrupted = piece.n_steps, False
+    n_kept, mean_energy = plan.kept_before(n_before), None
+    pieces = advance(plan, runner, piece, last, kept, waits=bool(told))
+    try:
+        for piece in pieces:
+            kept.advanced(piece.x, piece.n_steps, piece.divergence)
+            if told:
+                if plan.kept_before(piece.n_steps) > n_kept:
+                    n_kept = plan.kept_before(piece.n_steps)
+                    mean_energy = _mean_energy(piece.outputs)
+                status = Progress(
+                    n_steps=piece.n_steps,
+                    n_total=last,
+                    n_kept=n_kept,
+                    seconds=time.perf_counter() - started,
+                    energy=mean_energy,
+                    n_diverged=count_diverged(piece.x),
+                    n_before=n_before,
+                )
+                answers = [report(status) for report in told]  # all are told
+                if any(answers):
+                    break
+    except KeyboardInterrupt:
+        interrupted = True
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that came first is raised
+            kept.close(piece.x, piece.n_steps, piece.divergence)
+        raise
+    trajectory, diagnostics = kept.close(piece.x, piece.n_steps, piece.divergence)
+    divergence = piece.divergence
+    if divergence is not None and plan.on_divergence == "warn":
+        warnings.warn(describe(plan, divergence), DivergenceWarning, stacklevel=_users_level())
+    result = Result(
+        samples=mover(plan)(piece.x),
+        trajectory=trajectory,
+        diagnostics=diagnostics,
+        info=Info(
+            seed=plan.seed,
+            backend=plan.backend,
+            device=plan.device,
+            path=runner.path,
+            n_steps=piece.n_steps,
+            seconds=time.perf_counter() - started,
+            divergence=divergence,
+        ),
     )
+    if interrupted:
+        raise RunInterrupted(
+            f"after {piece.n_steps} of {last} steps; what was done is in this error's .result",
+            result,
+        )
+    return result
+
+
+def _mean_energy(outputs: Outputs) -> float | None:
+    """The mean over the chains at the last state kept in a piece."""
+    if outputs.energy is None:
+        return None
+    row = outputs.energy[-1, ...]
+    with np.errstate(all="ignore"):
+        return float(compat.array_namespace(row).mean(row))
 
 
 def _users_level() -> int:
@@ -336,13 +425,3 @@ def _users_level() -> int:
     while frame is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:
         level, frame = level + 1, frame.f_back
     return level - 1
-
-
-def _mover(plan: Plan) -> Callable[[Array | None], Any]:
-    device = "cpu" if plan.library == "numpy" else plan.device
-    dtype = plan.dtype
-
-    def back(x: Array | None) -> Array | None:
-        return None if x is None else move(x, plan.library, dtype, device)
-
-    return back

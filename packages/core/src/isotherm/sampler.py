@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from isotherm.arrays import Array
+from isotherm.plan import Plan
 from isotherm.planning import ScheduleLike, as_energy, make_plan
 from isotherm.result import Progress, Result
 from isotherm.running import run
@@ -88,17 +90,18 @@ class LangevinDynamics:
         model_kwargs: Mapping[str, Any] | None = None,
         progress: bool | Callable[[int, int], object] = False,
         callback: Callable[[Progress], object] | None = None,
+        store: str | os.PathLike[str] | None = None,
     ) -> Any:
         """Run the chains.
 
         See `isotherm.make_plan` for the parameters and what is raised, and `isotherm.run` for
-        `model_kwargs`, `progress` and `callback`.
+        `model_kwargs`, `progress`, `callback` and `store`.
 
         Returns
         -------
         samples : array, shape (n_samples, *event_shape)
             The final states; or with `return_trajectory` the kept states, shape
-            (n_samples, n_steps // thinning, *event_shape).
+            (n_samples, n_steps // thinning, *event_shape); with a store an ``xarray.DataArray``.
         diagnostics : Diagnostics
             Only with `return_diagnostics`, as the second of a pair.
         """
@@ -132,8 +135,9 @@ class LangevinDynamics:
             model_kwargs=model_kwargs,
             progress=progress,
             callback=callback,
+            store=store,
         )
-        return _short(result)
+        return _short(plan, result)
 
 
 def sample_chain(
@@ -143,6 +147,7 @@ def sample_chain(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
+    store: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Any:
     """Sample exp(-U/noise_scale²) with many Langevin chains, in one call.
@@ -159,6 +164,9 @@ def sample_chain(
         True shows a bar; see `isotherm.run`.
     callback : callable, optional
         Is told how far the run is, and may end it; see `isotherm.run`.
+    store : path, optional
+        A folder in which all kept states, and the diagnostics asked for, are kept while the chains
+        run; see `isotherm.run`.
     **options
         Those of `isotherm.make_plan`.
 
@@ -166,7 +174,7 @@ def sample_chain(
     -------
     samples : array, shape (n_samples, *event_shape)
         The final states; or with ``return_trajectory=True`` the kept states, shape
-        (n_samples, n_steps // thinning, *event_shape).
+        (n_samples, n_steps // thinning, *event_shape); with a store an ``xarray.DataArray``.
     diagnostics : Diagnostics
         Only with ``return_diagnostics=True``, as the second of a pair.
 
@@ -178,9 +186,16 @@ def sample_chain(
     (1000, 10)
     """
     plan = make_plan(energy, x, **options)
-    return _short(
-        run(plan, energy, x, model_kwargs=model_kwargs, progress=progress, callback=callback)
+    result = run(
+        plan,
+        energy,
+        x,
+        model_kwargs=model_kwargs,
+        progress=progress,
+        callback=callback,
+        store=store,
     )
+    return _short(plan, result)
 
 
 _planning = inspect.signature(make_plan)
@@ -189,13 +204,13 @@ sample_chain.__signature__ = _planning.replace(  # type: ignore[attr-defined]
         *_planning.parameters.values(),
         *(
             inspect.signature(sample_chain).parameters[name]
-            for name in ("model_kwargs", "progress", "callback")
+            for name in ("model_kwargs", "progress", "callback", "store")
         ),
     ],
     return_annotation=Any,
 )
 
 
-def _short(result: Result) -> Any:
-    samples = result.samples if result.trajectory is None else result.trajectory
+def _short(plan: Plan, result: Result) -> Any:
+    samples = result.trajectory if plan.return_trajectory else result.samples
     return samples if result.diagnostics is None else (samples, result.diagnostics)
