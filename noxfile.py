@@ -9,7 +9,7 @@ import nox
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
 
-CORE = "./packages/core[arviz,cli,plot,progress,testing]"
+CORE = "./packages/core[arviz,cli,plot,progress,store,testing]"
 BACKENDS = {
     "numpy": [],
     "numba": ["./packages/backend_numba"],

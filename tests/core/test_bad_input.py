@@ -190,7 +190,10 @@ def test_messages_say_what_was_given_and_what_to_do(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_samples": 2**45}, r"the run needs .* TiB and cpu has .* available; .*run fewer chains$"),
+        (
+            {"n_samples": 2**45},
+            r"the run needs .* TiB and cpu has .* available; .*run fewer chains$",
+        ),
         (
             {"n_steps": 2**30, "n_samples": 2**20, "return_trajectory": True},
             r"store='run.zarr'\), keep less \(a larger thinning\), or run fewer chains$",
