@@ -27,9 +27,9 @@ RUN = {
 same = np.testing.assert_array_equal
 
 
-def run(**options):
+def run(store=None, **options):
     plan = isotherm.make_plan(WELL, **{"backend": "numpy"} | RUN | options)
-    return isotherm.run(plan, WELL)
+    return isotherm.run(plan, WELL, store=store)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,18 @@ def test_what_arviz_gets(result):
         same(group["chain"], np.arange(6))
         assert group.attrs["seed"] == 2**64 - 1
         assert group.attrs["backend"] == "numpy"
+
+
+def test_a_store_is_read(result, tmp_path):
+    stored = run(return_diagnostics=True, store=tmp_path / "run.zarr")
+    expected = isotherm.to_arviz(result)
+    for given in (stored, tmp_path / "run.zarr", str(tmp_path / "run.zarr")):
+        data = isotherm.to_arviz(given)
+        assert data["posterior"]["x"].equals(expected["posterior"]["x"])
+        assert data["sample_stats"]["energy"].equals(expected["sample_stats"]["energy"])
+        same(isotherm.summary(given), isotherm.summary(result))
+    part = isotherm.open_run(tmp_path / "run.zarr").trajectory[:, ::10]
+    same(isotherm.summary(part), isotherm.summary(result.trajectory[:, ::10]))
 
 
 def test_it_is_written_and_read_by_arviz(result, tmp_path):

@@ -74,9 +74,15 @@ def array_origin(
 
 
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:
-    """A NumPy array with the values of `x`: a view where `x` is in host memory, else a copy."""
+    """A NumPy array with the values of `x`: a view where `x` is in host memory, else a copy.
+
+    bfloat16, which NumPy lacks, becomes float32.
+    """
     if hasattr(x, "detach"):  # torch refuses to hand out what autograd tracks
         x = x.detach()
+    if is_array(x) and dtype_name(x.dtype) == "bfloat16":
+        xp = compat.array_namespace(x)
+        x = xp.astype(x, xp.float32)
     if is_array(x) and device_name(x) != "cpu":
         x = compat.to_device(x, "cpu")
     return np.asarray(x)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 from typing import Any
 
-import array_api_compat as compat
 import numpy as np
 
-from isotherm.arrays import Array, dtype_name, is_array, to_numpy
+from isotherm.arrays import is_array, to_numpy
 from isotherm.errors import InputError
 from isotherm.result import Result
+from isotherm.running import open_run
 
 _LEAST_DRAWS = 4  # of which ArviZ calculates an ESS or R-hat: each half of a chain needs two
 _TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds")
@@ -29,10 +30,11 @@ def summary(result: Any, **options: Any) -> Any:
 
     Parameters
     ----------
-    result : Result or array, shape (n_samples, n_kept, *event_shape)
-        Of a run with ``return_trajectory=True``; or the trajectory itself, an array of any library
-        or an ``xarray.DataArray``. At least 4 kept states a chain. ArviZ needs all in memory; where
-        that is too much, give a part: ``trajectory[:, ::10]``.
+    result : Result, path, or array of shape (n_samples, n_kept, *event_shape)
+        Of a run with ``return_trajectory=True``; or its store; or the trajectory itself, an array
+        of any library or an ``xarray.DataArray``. At least 4 kept states a chain. ArviZ needs all
+        in memory; of a store for which that is too much, give ``open_run(store).trajectory[:,
+        ::10]``.
     **options
         Those of ``arviz.summary``: ``round_to="none"`` for all digits, ``kind="diagnostics"``.
 
@@ -46,6 +48,8 @@ def summary(result: Any, **options: Any) -> Any:
     ------
     InputError
         There is no trajectory, too few states were kept, or ArviZ is not installed.
+    StoreError
+        There is no such store, or it is not sound.
     """
     data = to_arviz(result)
     draws = data["posterior"].sizes["draw"]
@@ -62,9 +66,10 @@ def to_arviz(result: Any) -> Any:
 
     Parameters
     ----------
-    result : Result or array, shape (n_samples, n_kept, *event_shape)
-        Of a run with ``return_trajectory=True``; or the trajectory itself, an array of any library
-        or an ``xarray.DataArray`` of the dimensions ``chain``, ``draw`` and those of the event.
+    result : Result, path, or array of shape (n_samples, n_kept, *event_shape)
+        Of a run with ``return_trajectory=True``; or its store; or the trajectory itself, an array
+        of any library or an ``xarray.DataArray`` of the dimensions ``chain``, ``draw`` and those of
+        the event.
 
     Returns
     -------
@@ -79,10 +84,14 @@ def to_arviz(result: Any) -> Any:
     ------
     InputError
         There is no trajectory, or ArviZ is not installed.
+    StoreError
+        There is no such store, or it is not sound.
     """
     arviz = _arviz()
     import xarray
 
+    if isinstance(result, (str, os.PathLike)):
+        result = open_run(result)
     x = _draws(_trajectory(result), "x")
     coords: dict[str, Any] = {name: np.arange(x.sizes[name]) for name in ("chain", "draw")}
     variables = {"posterior": {"x": x}}
@@ -114,13 +123,13 @@ def _trajectory(result: Any) -> Any:
         if result.trajectory is None:
             raise InputError(
                 "this run kept only the chains' final states, one draw a chain, of which nothing "
-                "tells whether it has converged; run with return_trajectory=True"
+                "tells whether it has converged; run with return_trajectory=True or store="
             )
         return result.trajectory
     if not (is_array(result) or hasattr(result, "dims")):
         raise InputError(
-            "give a Result or a trajectory of shape (n_samples, n_kept, *event_shape), not "
-            f"{type(result).__name__}"
+            "give a Result, a store's path or a trajectory of shape (n_samples, n_kept, "
+            f"*event_shape), not {type(result).__name__}"
         )
     if result.ndim < 3:
         raise InputError(
@@ -138,11 +147,5 @@ def _draws(values: Any, name: str) -> Any:
     if isinstance(values, xarray.DataArray):
         return values.transpose("chain", "draw", ...).astype(np.float64).compute()
     axes = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
-    return xarray.DataArray(_wide(values), dims=("chain", "draw", *axes))
-
-
-def _wide(x: Array) -> np.ndarray[Any, np.dtype[np.float64]]:
-    if dtype_name(x.dtype) == "bfloat16":  # which NumPy lacks
-        xp = compat.array_namespace(x)
-        x = xp.astype(x, xp.float32)
-    return to_numpy(x).astype(np.float64)
+    wide = to_numpy(values).astype(np.float64)
+    return xarray.DataArray(wide, dims=("chain", "draw", *axes))
