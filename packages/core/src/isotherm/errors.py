@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 from typing import TYPE_CHECKING
 
@@ -58,3 +59,11 @@ class DivergenceWarning(RuntimeWarning):
 def shown(value: object) -> str:
     """A value as messages show it: on one line, and shortened."""
     return " ".join(reprlib.repr(value).split())
+
+
+def users_level() -> int:
+    """The stack level of the caller outside this package: a warning shows the user's line."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    return level - 1

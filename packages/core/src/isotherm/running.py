@@ -25,7 +25,9 @@ from isotherm.errors import (
     DivergenceWarning,
     InputError,
     RunInterrupted,
+    users_level,
 )
+from isotherm.executors import ExecutorLike, spread
 from isotherm.formulas import FormulaEnergy
 from isotherm.host_noise import fill_normals
 from isotherm.kept import InMemory, Kept, allocator, mover
@@ -51,6 +53,8 @@ def run(
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
     store: str | os.PathLike[str] | None = None,
+    executor: ExecutorLike | None = None,
+    n_shares: int | None = None,
 ) -> Result:
     """Run a plan.
 
@@ -79,6 +83,18 @@ def run(
         the diagnostics asked for are kept while the chains run, so that memory holds only a chunk
         of them. It is a Zarr group that xarray and ArviZ read; `open_run` opens it, `resume` goes
         on. Needs ``isotherm[store]``.
+    executor : concurrent.futures.Executor, or callable that makes one, optional
+        Whose workers the chains are shared out among: ``ProcessPoolExecutor``, Dask's
+        ``client.get_executor()``, ``MPIPoolExecutor``. Chains and their energies do not depend on
+        the workers: they are to the bit those of a run without, of energies whose value for a chain
+        does not depend on how many there are (where a library multiplies matrices, to rounding).
+        Mean and variance are those of a run without to rounding, and do not depend on the number of
+        workers either. A share whose worker dies is run again: by a new executor, where this is a
+        function that makes them; by Dask itself; else in this process. `progress` is told whenever
+        a share is done. Arrays in `model_kwargs` with a row a chain are shared out likewise. Ctrl-C
+        raises `KeyboardInterrupt` and nothing is kept; shares that have begun go on to their end.
+    n_shares : int, optional
+        Into how many the chains are divided, 64 by default; on cards, as many as there are.
 
     Returns
     -------
@@ -87,6 +103,8 @@ def run(
 
     Raises
     ------
+    BrokenExecutor
+        Three executors, one after another, broke without finishing a share.
     DivergenceError
         Chains left the finite numbers, and the plan says ``on_divergence="raise"``.
     InputError
@@ -98,6 +116,27 @@ def run(
     OSError
         The store cannot be written, the disk is full; what was written before can be gone on with.
     """
+    if executor is not None:
+        result = _spread(
+            plan, energy, x, executor, n_shares, model_kwargs, progress, callback, store
+        )
+    elif n_shares is not None:
+        raise InputError("n_shares shares out chains among the workers of an executor; give both")
+    else:
+        result = _run(plan, energy, x, model_kwargs, progress, callback, store)
+    return _warned(plan, result)
+
+
+def _run(
+    plan: Plan,
+    energy: Any,
+    x: Array | None,
+    model_kwargs: Mapping[str, Any] | None,
+    progress: bool | Callable[[int, int], object] = False,
+    callback: Report | None = None,
+    store: str | os.PathLike[str] | None = None,
+) -> Result:
+    """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
     energy = _with_keywords(as_energy(energy), model_kwargs)
     backend = registry.usable(plan.backend)
@@ -118,6 +157,41 @@ def run(
             stack.enter_context(folder.locked())
             kept = disk.Writer(folder, header, allocate)
         return _go(plan, runner, Piece(x), plan.n_total, kept, told, started)
+
+
+def _spread(
+    plan: Plan,
+    energy: Any,
+    x: Array | None,
+    executor: ExecutorLike,
+    n_shares: int | None,
+    model_kwargs: Mapping[str, Any] | None,
+    progress: bool | Callable[[int, int], object],
+    callback: Report | None,
+    store: str | os.PathLike[str] | None,
+) -> Result:
+    """Run a plan on the workers of an executor."""
+    for name, given in {"callback": callback, "store": store}.items():
+        if given is not None:
+            raise InputError(
+                f"{name}= follows all chains step by step, and the workers of an executor are not "
+                f"in step; leave out {name} or executor"
+            )
+    energy = as_energy(energy)
+    _with_keywords(energy, model_kwargs)
+    with ExitStack() as stack:
+        told = reports(progress, None, stack)
+        return spread(
+            _run, plan, energy, as_state(x), executor,
+            model_kwargs=model_kwargs, n_shares=n_shares, told=told,
+        )  # fmt: skip
+
+
+def _warned(plan: Plan, result: Result) -> Result:
+    divergence = result.info.divergence
+    if divergence is not None and plan.on_divergence == "warn":
+        warnings.warn(describe(plan, divergence), DivergenceWarning, stacklevel=users_level())
+    return result
 
 
 def open_run(store: str | os.PathLike[str]) -> Result:
@@ -223,7 +297,8 @@ def resume(
         header = folder.reopen(header, plan, runner.path)
         kept = disk.Writer(folder, header, allocate)
         first_bad = None if header.divergence is None else header.divergence.first_step
-        return _go(plan, runner, Piece(x, header.n_steps, first_bad), last, kept, told, started)
+        result = _go(plan, runner, Piece(x, header.n_steps, first_bad), last, kept, told, started)
+    return _warned(plan, result)
 
 
 def _disk() -> ModuleType:
@@ -385,9 +460,6 @@ def _go(
             kept.close(piece.x, piece.n_steps, piece.divergence)
         raise
     trajectory, diagnostics = kept.close(piece.x, piece.n_steps, piece.divergence)
-    divergence = piece.divergence
-    if divergence is not None and plan.on_divergence == "warn":
-        warnings.warn(describe(plan, divergence), DivergenceWarning, stacklevel=_users_level())
     result = Result(
         samples=mover(plan)(piece.x),
         trajectory=trajectory,
@@ -399,7 +471,7 @@ def _go(
             path=runner.path,
             n_steps=piece.n_steps,
             seconds=time.perf_counter() - started,
-            divergence=divergence,
+            divergence=piece.divergence,
         ),
     )
     if interrupted:
@@ -417,11 +489,3 @@ def _mean_energy(outputs: Outputs) -> float | None:
     row = outputs.energy[-1, ...]
     with np.errstate(all="ignore"):
         return float(compat.array_namespace(row).mean(row))
-
-
-def _users_level() -> int:
-    """The stack level of the caller outside this package: a warning shows the user's line."""
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:
-        level, frame = level + 1, frame.f_back
-    return level - 1

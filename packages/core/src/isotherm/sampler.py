@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from isotherm.arrays import Array
+from isotherm.executors import ExecutorLike
 from isotherm.plan import Plan
 from isotherm.planning import ScheduleLike, as_energy, make_plan
 from isotherm.result import Progress, Result
@@ -91,11 +92,12 @@ class LangevinDynamics:
         progress: bool | Callable[[int, int], object] = False,
         callback: Callable[[Progress], object] | None = None,
         store: str | os.PathLike[str] | None = None,
+        executor: ExecutorLike | None = None,
     ) -> Any:
         """Run the chains.
 
         See `isotherm.make_plan` for the parameters and what is raised, and `isotherm.run` for
-        `model_kwargs`, `progress`, `callback` and `store`.
+        `model_kwargs`, `progress`, `callback`, `store` and `executor`.
 
         Returns
         -------
@@ -136,6 +138,7 @@ class LangevinDynamics:
             progress=progress,
             callback=callback,
             store=store,
+            executor=executor,
         )
         return _short(plan, result)
 
@@ -148,6 +151,7 @@ def sample_chain(
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
     store: str | os.PathLike[str] | None = None,
+    executor: ExecutorLike | None = None,
     **options: Any,
 ) -> Any:
     """Sample exp(-U/noise_scale²) with many Langevin chains, in one call.
@@ -167,6 +171,8 @@ def sample_chain(
     store : path, optional
         A folder in which all kept states, and the diagnostics asked for, are kept while the chains
         run; see `isotherm.run`.
+    executor : concurrent.futures.Executor, or callable that makes one, optional
+        Whose workers the chains are shared out among; see `isotherm.run`.
     **options
         Those of `isotherm.make_plan`.
 
@@ -194,6 +200,7 @@ def sample_chain(
         progress=progress,
         callback=callback,
         store=store,
+        executor=executor,
     )
     return _short(plan, result)
 
@@ -204,7 +211,7 @@ sample_chain.__signature__ = _planning.replace(  # type: ignore[attr-defined]
         *_planning.parameters.values(),
         *(
             inspect.signature(sample_chain).parameters[name]
-            for name in ("model_kwargs", "progress", "callback", "store")
+            for name in ("model_kwargs", "progress", "callback", "store", "executor")
         ),
     ],
     return_annotation=Any,
