@@ -23,8 +23,9 @@ from isotherm.arrays import Array, is_array, to_numpy
 from isotherm.diagnostics import Diagnostics
 from isotherm.errors import InputError, IsothermError, shown, users_level
 from isotherm.kept import mover
+from isotherm.memory import host_memory
 from isotherm.pieces import count_diverged
-from isotherm.plan import Plan
+from isotherm.plan import Plan, format_bytes
 from isotherm.result import Divergence, Info, Progress, Result
 
 #: An executor of the kind of `concurrent.futures`, or a function that makes one.
@@ -71,7 +72,8 @@ def spread(
     Raises
     ------
     InputError
-        The energy cannot be sent to a worker, or an argument is not usable.
+        The energy cannot be sent to a worker, the result does not fit into memory, or an argument
+        is not usable.
     BrokenExecutor
         Executors broke time after time.
     Exception
@@ -82,6 +84,12 @@ def spread(
         raise InputError(
             "executor must be an executor of concurrent.futures' kind, or a function that makes "
             f"one, not {shown(executor)}"
+        )
+    available = host_memory()
+    if available is not None and plan.result_bytes > available:
+        raise InputError(
+            f"the result needs {format_bytes(plan.result_bytes)} and this process can have "
+            f"{format_bytes(available)}; keep fewer states (a larger thinning) or run fewer chains"
         )
     shares = _shares(plan.n_samples, n_shares)
     rows = None if x is None else _rows(plan, x)

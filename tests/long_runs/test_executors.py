@@ -1,0 +1,291 @@
+"""Chains shared out among workers: the bits of one machine, and workers that die."""
+
+import multiprocessing
+import threading
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from distributed import Client, LocalCluster
+
+import isotherm
+from isotherm import DivergenceError, DivergenceWarning, InputError
+from tests.long_runs.energies import WELL, Counted, Deadly, Faulty, Well, WellError
+
+RUN = {
+    "dim": 3, "n_samples": 101, "n_steps": 40, "burn_in": 5, "thinning": 3, "step_size": 0.01,
+    "seed": 7, "chain_offset": 11, "return_trajectory": True, "return_diagnostics": True,
+}  # fmt: skip
+START = np.random.default_rng(0).normal(size=(101, 3)).astype(np.float32)
+
+same = np.testing.assert_array_equal
+Processes = partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn"))
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with Processes(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(3) as pool:
+        yield pool
+
+
+def run(energy=WELL, x=None, executor=None, n_shares=None, progress=False, **options):
+    options = {"backend": "numpy"} | RUN | options
+    if x is not None:
+        del options["dim"]
+    plan = isotherm.make_plan(energy, x, **options)
+    return isotherm.run(plan, energy, x, executor=executor, n_shares=n_shares, progress=progress)
+
+
+def assert_same_run(got, expected):
+    """Equal to the bit but for mean and variance, which are equal to rounding."""
+    same(got.samples, expected.samples)
+    same(got.trajectory, expected.trajectory)
+    same(got.diagnostics.energy, expected.diagnostics.energy)
+    same(got.diagnostics.steps, expected.diagnostics.steps)
+    precision = 4 * np.finfo(np.asarray(expected.samples).dtype).eps
+    for name in ("mean", "variance"):
+        np.testing.assert_allclose(
+            getattr(got.diagnostics, name), getattr(expected.diagnostics, name),
+            rtol=precision, atol=precision,
+        )  # fmt: skip
+    for name in ("seed", "backend", "device", "path", "n_steps", "divergence"):
+        assert getattr(got.info, name) == getattr(expected.info, name), name
+
+
+@pytest.mark.parametrize(
+    "start", [None, START, START[0], START[:1]], ids=["drawn", "rows", "one", "row"]
+)
+def test_the_bits_are_those_of_one_machine(backend, threads, start):
+    options = {"backend": backend, "x": start}
+    if start is not None and start.shape != START.shape:
+        options["n_samples"] = 101
+    assert_same_run(run(executor=threads, n_shares=5, **options), run(**options))
+
+
+@pytest.mark.parametrize("n_shares", [1, 2, 7, 101, 1000])
+def test_into_how_many_shares_does_not_matter(threads, n_shares):
+    assert_same_run(run(executor=threads, n_shares=n_shares), run())
+
+
+def test_processes_give_the_same(processes):
+    assert_same_run(run(executor=processes, x=START), run(x=START))
+    assert_same_run(run(Well(), executor=processes), run(Well()))
+
+
+def test_one_chain_and_float64(threads):
+    options = {"n_samples": 1, "dtype": "float64"}
+    got = run(executor=threads, **options)
+    assert_same_run(got, run(**options))
+    assert not got.diagnostics.variance.any()
+
+
+class Backwards(Executor):
+    """Does what it is given, once that is `count` tasks, from the last to the first."""
+
+    def __init__(self, count):
+        self.count = count
+        self.tasks = []
+
+    def submit(self, function, *arguments):
+        future = Future()
+        self.tasks.append(lambda: future.set_result(function(*arguments)))
+        if len(self.tasks) == self.count:
+            threading.Thread(target=lambda: [task() for task in reversed(self.tasks)]).start()
+        return future
+
+
+def test_neither_number_of_workers_nor_order_shows_in_any_bit(processes):
+    far = {"x": START + 1000, "energy": isotherm.HarmonicEnergy(k=0.1), "n_shares": 10}
+    expected = run(executor=processes, **far)
+    for executor in (ThreadPoolExecutor(1), ThreadPoolExecutor(5), Backwards(10)):
+        got = run(executor=executor, **far)
+        assert_same_run(got, expected)
+        for name in ("mean", "variance"):
+            same(getattr(got.diagnostics, name), getattr(expected.diagnostics, name))
+        executor.shutdown()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_arrays_come_back_in_the_library_they_came_from(threads, dtype):
+    x = torch.from_numpy(START).to(dtype)
+    got = run(x=x, executor=threads, n_shares=5, backend="torch")
+    expected = run(x=x, backend="torch")
+    for name in ("samples", "trajectory"):
+        assert getattr(got, name).dtype == dtype
+        assert torch.equal(getattr(got, name), getattr(expected, name))
+    assert got.diagnostics.mean.dtype == dtype
+    tolerance = torch.finfo(dtype).eps * 4
+    assert torch.allclose(got.diagnostics.mean, expected.diagnostics.mean, tolerance, tolerance)
+
+
+class Conditioned(torch.nn.Module):
+    def forward(self, x, at, scale=1.0):
+        return (scale * (x - at) ** 2).sum(dim=1)
+
+
+def test_conditioning_is_shared_out_with_its_chains(threads):
+    energy, at = Conditioned(), torch.linspace(0, 1, 101)[:, None]
+    options = RUN | {"return_diagnostics": False, "backend": "torch", "n_steps": 6}
+    for keywords in ({"at": at, "scale": 2.0}, {"at": at[:1], "scale": torch.tensor(2.0)}):
+        chains = partial(isotherm.sample_chain, energy, **options, model_kwargs=keywords)
+        assert torch.equal(chains(executor=threads), chains())
+    with pytest.raises(InputError, match=r"'at'.*not clear whether it has one row a chain"):
+        isotherm.sample_chain(
+            energy, **options | {"n_samples": 3}, executor=threads, model_kwargs={"at": at[:3]}
+        )
+    with pytest.raises(InputError, match="does not take these model_kwargs"):
+        isotherm.sample_chain(energy, **options, executor=threads, model_kwargs={"a": at})
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_divergence_is_reported_once(request, kind):
+    # Without noise x is multiplied by -2**10 in each step: of the 20 only the first 12 are finite.
+    x = np.zeros((100, 1), dtype=np.float32)
+    x[[3, 40, 99], 0] = 1, 1, 1e-3
+    exploding = isotherm.HarmonicEnergy(k=1025.0)
+    plan = partial(
+        isotherm.make_plan, exploding, x, n_steps=20, step_size=1.0, noise_scale=0.0,
+        backend="numpy",
+    )  # fmt: skip
+    executor = request.getfixturevalue(kind)
+    with pytest.warns(DivergenceWarning, match="3 of 100 chains left") as caught:
+        got = isotherm.run(plan(), exploding, x, executor=executor)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert got.info.divergence == isotherm.Divergence(13, 3)
+    quiet = isotherm.run(plan(on_divergence="ignore"), exploding, x, executor=executor)
+    assert quiet.info.divergence is None
+    same(quiet.samples, got.samples)
+    with pytest.raises(DivergenceError, match=r"1 of \d chains left"):
+        isotherm.run(plan(on_divergence="raise"), exploding, x, executor=executor)
+
+
+def test_an_error_of_the_energy_is_raised(processes, threads):
+    for executor in (processes, threads):
+        with pytest.raises(ZeroDivisionError, match="deep") as caught:
+            run(Faulty(ZeroDivisionError, "deep"), executor=executor)
+        assert "in gradient" in caught.value.__notes__[0]
+    with pytest.raises(RuntimeError, match=r"WellError: no well at 3 \(0.5\)"):
+        run(Faulty(WellError, "3", 0.5), executor=processes)
+    with pytest.raises(InputError, match=r"shape \(5,\)"):
+        run(Faulty(InputError, "x has shape (5,)"), executor=processes)
+    assert_same_run(run(executor=processes), run())  # the workers are as good as before
+
+
+def test_what_cannot_be_sent(processes, threads):
+    energy = isotherm.formula(lambda x: x * x * x * x)
+    with pytest.raises(InputError, match="cannot be sent to a worker"):
+        run(energy, executor=processes)
+    assert_same_run(run(energy, executor=threads), run(energy))
+
+
+def test_a_dead_worker_s_shares_are_run_again_by_a_new_executor(tmp_path):
+    made = []
+
+    def make():
+        made.append(Processes(2))
+        return made[-1]
+
+    assert_same_run(run(Deadly(tmp_path, 1), executor=make), run(Well()))
+    assert len(made) == 2
+    for pool in made:
+        with pytest.raises(RuntimeError, match=r"shutdown|broken|terminated"):
+            pool.submit(print)
+
+
+def test_a_dead_worker_s_shares_are_run_again_here(tmp_path):
+    with Processes(2) as pool, pytest.warns(RuntimeWarning, match="run in this process") as caught:
+        got = run(Deadly(tmp_path, 1), executor=pool)
+    assert caught[0].filename == __file__
+    assert_same_run(got, run(Well()))
+
+
+def test_a_share_that_kills_every_worker_is_given_up(tmp_path):
+    with pytest.raises(BrokenExecutor) as caught:
+        run(Deadly(tmp_path, 1000), executor=partial(Processes, 1), n_shares=2)
+    assert "3 executors in turn broke" in caught.value.__notes__[-1]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_dask_runs_a_dead_worker_s_shares_again(tmp_path):
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        executor = client.get_executor()
+        assert_same_run(run(executor=executor, x=START), run(x=START))
+        assert_same_run(run(Deadly(tmp_path, 1), executor=executor), run(Well()))
+        assert len(list(tmp_path.iterdir())) == 1
+
+        class Local(Well):
+            pass
+
+        assert_same_run(run(Local(), executor=executor), run(Local()))
+
+
+def test_progress_is_told_as_shares_are_done(threads):
+    told = []
+    result = run(executor=threads, n_shares=4, progress=lambda *at: told.append(at))
+    assert told == [(12, 45), (23, 45), (34, 45), (45, 45)]
+    assert result.info.n_steps == 45
+
+
+def test_ctrl_c_calls_off_the_shares_that_have_not_begun(tmp_path):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
+        run(Counted(tmp_path), executor=pool, progress=interrupt, n_steps=3, burn_in=0)
+    done = len(list(tmp_path.iterdir()))
+    assert 0 < done < 64 * 3
+
+
+def test_both_faces_take_an_executor(threads):
+    options = {key: value for key, value in RUN.items() if key != "step_size"}
+    states, diagnostics = isotherm.LangevinDynamics(WELL, step_size=0.01).sample_chain(
+        **options, executor=threads
+    )
+    expected, expected_diagnostics = isotherm.sample_chain(WELL, **RUN, executor=threads)
+    same(states, expected)
+    same(diagnostics, expected_diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"executor": 3}, "executor must be an executor of concurrent.futures' kind.*not 3"),
+        ({"executor": ThreadPoolExecutor, "n_shares": 0}, "n_shares must be an integer"),
+        ({"executor": ThreadPoolExecutor, "n_shares": True}, "n_shares must be an integer"),
+        ({"n_shares": 3}, "give both"),
+        ({"executor": ThreadPoolExecutor, "callback": print}, "leave out callback or executor"),
+        ({"executor": ThreadPoolExecutor, "store": "run.zarr"}, "leave out store or executor"),
+        ({"executor": ThreadPoolExecutor, "x": START[:5]}, r"x has shape \(5, 3\)"),
+        ({"executor": ThreadPoolExecutor, "progress": 3}, "progress must be"),
+    ],
+)
+def test_what_is_refused(arguments, message):
+    plan = isotherm.make_plan(WELL, **RUN)
+    with pytest.raises(InputError, match=message):
+        isotherm.run(plan, WELL, **arguments)
+
+
+def test_a_result_that_does_not_fit_into_memory_is_refused(threads, monkeypatch):
+    monkeypatch.setattr("isotherm.executors.host_memory", lambda: 1000)
+    with pytest.raises(InputError, match="this process can have 1000 B"):
+        run(executor=threads)
