@@ -234,10 +234,14 @@ class Store:
         for name in header.scheduled:
             self.write(header, f"checkpoint/{name}", 0, getattr(header.plan, name).values)
 
-    def commit(self, header: Header) -> None:
-        """From now on the store is what the header says."""
-        for name, document in _documents(header).items():  # the root is the first
-            _write_durably(self.path / name / _DOCUMENT, json.dumps(document).encode())
+    def commit(self, header: Header, before: Header | None = None) -> None:
+        """From now on the store is what the header says; before, it was what another said."""
+        old = {} if before is None else _documents(before)
+        for name, document in _documents(header).items():
+            if document != old.get(name):
+                # The root, which is the first, counts; the others are for who opens a part alone.
+                content = json.dumps(document).encode()
+                _replace(self.path / name / _DOCUMENT, content, flush=not name)
 
     def lazily(self, header: Header) -> tuple[xarray.DataArray, Diagnostics | None]:
         """Trajectory and diagnostics, which stay on the disk until they are read."""
@@ -284,7 +288,7 @@ class Store:
     def _xarray(self, header: Header, group: str | None) -> xarray.Dataset:
         folder = _Folder(self.path, header)
         opened: xarray.Dataset = xarray.open_zarr(
-            folder, group=group, chunks=None, consolidated=False
+            folder, group=group, chunks=None, consolidated=True
         )
         return opened
 
@@ -386,22 +390,22 @@ class Writer:
         draws = np.arange(before.n_kept, header.n_kept)
         rows |= {"draw": draws, "step": plan.kept_steps(header.n_kept)[before.n_kept :]}
         state = move(x, "numpy", _stored_dtype(plan), "cpu")
-        self._writing = self._pool.submit(self._commit, before.n_kept, rows, state, header)
+        self._writing = self._pool.submit(self._commit, rows, state, header, before)
         self._header, self._committed = header, now
         self._buffer = next(self._buffers)
 
     def _commit(
         self,
-        first: int,
         rows: dict[str, np.ndarray[Any, Any]],
         state: np.ndarray[Any, Any],
         header: Header,
+        before: Header,
     ) -> None:
-        if header.n_kept > first:
+        if header.n_kept > before.n_kept:
             for name, values in rows.items():
-                self._store.write(header, name, first, values)
+                self._store.write(header, name, before.n_kept, values)
         self._store.write(header, f"checkpoint/state_{header.state}", 0, state)
-        self._store.commit(header)
+        self._store.commit(header, before)
 
     def _wait(self) -> None:
         """Let the last chunk be written; what went wrong is raised, now and at every later call."""
@@ -520,19 +524,21 @@ class _Folder(LocalStore):
         return await super().get(key, prototype, byte_range)
 
     async def set(self, key: str, value: Any) -> None:
-        await asyncio.to_thread(_write_durably, self.root / key, value.to_bytes())
+        await asyncio.to_thread(_replace, self.root / key, value.to_bytes(), flush=True)
 
 
-def _write_durably(file: Path, content: bytes) -> None:
-    """Replace a file as a whole; afterwards it is on the disk."""
+def _replace(file: Path, content: bytes, *, flush: bool) -> None:
+    """Replace a file as a whole; flushed, it is on the disk afterwards."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.partial")
     with new.open("wb") as opened:
         opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
+        if flush:
+            opened.flush()
+            os.fsync(opened.fileno())
     new.replace(file)
-    _flush_folder(file.parent)
+    if flush:
+        _flush_folder(file.parent)
 
 
 def _flush_folder(folder: Path) -> None:

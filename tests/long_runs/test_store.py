@@ -1,0 +1,568 @@
+"""Runs that are kept in a store: what is in it, going on, and what may go wrong."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+
+import isotherm
+from isotherm import InputError, StoreError, pieces, store
+
+WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
+RUN = {
+    "dim": 2, "n_samples": 5, "n_steps": 60, "burn_in": 7, "thinning": 3, "step_size": 0.05,
+    "seed": 3, "return_trajectory": True, "return_diagnostics": True, "backend": "numpy",
+}  # fmt: skip
+
+same = np.testing.assert_array_equal
+
+
+def run(path=None, energy=WELL, x=None, callback=None, **options):
+    plan = isotherm.make_plan(energy, x, **RUN | options)
+    return isotherm.run(plan, energy, x, store=path, callback=callback)
+
+
+def check_same(result, other):
+    """Everything that two runs have in common is equal to the bit."""
+    same(result.samples, other.samples)
+    same(result.trajectory, other.trajectory)
+    for name in ("mean", "variance", "energy", "steps"):
+        same(getattr(result.diagnostics, name), getattr(other.diagnostics, name))
+
+
+def python(*arguments):
+    """Another Python at the end of its work."""
+    return subprocess.run([sys.executable, *arguments], check=False, capture_output=True, text=True)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.zarr"
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    """Pieces of one block of steps, so that runs of the tests have several."""
+    monkeypatch.setattr(pieces, "_FIRST_PIECE", 1)
+    monkeypatch.setattr(pieces, "_PIECE_SECONDS", 0.0)
+
+
+@pytest.fixture(params=["one chunk", "chunks", "chains apart", "unfinished chunks"])
+def layout(request, monkeypatch):
+    """How a run is cut into files: 20 draws of 5 chains of 8 bytes, or of 16."""
+    if request.param != "one chunk":
+        monkeypatch.setattr(store, "_LEAST_CHUNK_BYTES", 0)
+        size = 24 if request.param == "chains apart" else 6 * 5 * 8
+        monkeypatch.setattr(store, "_CHUNK_BYTES", size)
+    if request.param == "unfinished chunks":
+        monkeypatch.setattr(store, "_COMMIT_SECONDS", -1.0)
+
+
+@pytest.mark.usefixtures("layout")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_stored_is_what_memory_would_hold(path, backend, dtype):
+    options = {"backend": backend, "dtype": dtype}
+    whole = run(**options)
+    stored = run(path, **options)
+    for result in (stored, isotherm.open_run(path)):
+        check_same(result, whole)
+        assert result.trajectory.dims == ("chain", "draw", "x_dim_0")
+        same(result.diagnostics, whole.diagnostics)
+        same(result.diagnostics[3, 2], whole.diagnostics[3, 2])
+        assert result.info.n_steps == 67
+        assert result.info.path == whole.info.path
+
+
+@pytest.mark.usefixtures("layout")
+def test_xarray_and_zarr_read_it_by_themselves(path):
+    whole = run(chain_offset=10)
+    run(path, chain_offset=10)
+    with xarray.open_zarr(path, chunks=None) as read:
+        assert read.x.dims == ("chain", "draw", "x_dim_0")
+        same(read.x, whole.trajectory)
+        same(read.x.sel(chain=12, draw=3), whole.trajectory[2, 3])
+        same(read.draw, np.arange(20))
+        same(read.step, 7 + 3 * np.arange(1, 21))
+        assert read.attrs["seed"] == 3
+        assert read.attrs["energy"] == "DoubleWellEnergy"
+        assert json.loads(read.attrs["plan"])["thinning"] == 3
+        assert set(json.loads(read.attrs["versions"])) == {"isotherm", "numpy", "python", "zarr"}
+        # As every file format takes them.
+        assert all(isinstance(value, (int, str)) for value in read.attrs.values())
+    with xarray.open_zarr(path, group="diagnostics", chunks=None) as read:
+        same(read["mean"], whole.diagnostics.mean)
+        same(read["energy"], whole.diagnostics.energy.T)
+    assert read["energy"].dims == ("chain", "draw")
+    same(zarr.open_array(path / "x", mode="r")[...], whole.trajectory)
+
+
+def test_only_what_is_asked_for_is_returned(path):
+    energy = WELL
+    options = {key: value for key, value in RUN.items() if not key.startswith("return")}
+    samples = isotherm.sample_chain(energy, **options, store=path)
+    same(samples, isotherm.sample_chain(energy, **options))
+    held = isotherm.open_run(str(path))
+    assert held.trajectory.shape == (5, 20, 2)
+    assert held.diagnostics is None
+    sampler = isotherm.LangevinDynamics(energy, step_size=0.05, backend="numpy")
+    del options["step_size"], options["backend"]
+    states, diagnostics = sampler.sample_chain(
+        **options, return_trajectory=True, return_diagnostics=True, store=path.with_name("other")
+    )
+    same(states, held.trajectory)
+    assert diagnostics.shape == (20, 3, 5, 2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision(path, dtype):
+    torch = pytest.importorskip("torch") if dtype == "bfloat16" else None
+    backend = "numpy" if torch is None else "torch"
+    whole = run(backend=backend, dtype=dtype)
+    stored = run(path, backend=backend, dtype=dtype)
+    assert stored.trajectory.dtype == ("float16" if torch is None else "float32")
+    same(stored.trajectory, whole.trajectory if torch is None else whole.trajectory.float())
+    longer = isotherm.resume(path, WELL, n_steps=9)
+    expected = run(backend=backend, dtype=dtype, n_steps=69)
+    same(longer.trajectory, expected.trajectory if torch is None else expected.trajectory.float())
+
+
+@pytest.mark.usefixtures("layout")
+@pytest.mark.parametrize("stop", [4, 28, 60])
+def test_a_run_that_was_ended_goes_on_as_if_it_had_not(path, backend, stop):
+    part = run(path, callback=lambda status: status.n_steps >= stop, backend=backend)
+    assert stop <= part.info.n_steps == isotherm.open_run(path).info.n_steps < stop + 4
+    result = isotherm.resume(path, WELL)
+    assert result.info.backend == backend
+    check_same(result, run(backend=backend))
+    check_same(isotherm.open_run(path), run(backend=backend))
+
+
+@pytest.mark.parametrize("first", ["numpy", "numba", "torch"])
+@pytest.mark.parametrize("second", ["numpy", "numba", "torch"])
+def test_one_backend_goes_on_where_another_stopped(path, first, second):
+    for name in {first, second} - {"numpy"}:
+        pytest.importorskip(f"isotherm_{name}")
+    run(path, callback=lambda status: status.n_steps >= 30, backend=first)
+    result = isotherm.resume(path, WELL, backend=second)
+    assert result.info.backend == second
+    whole = run()
+    same(result.samples, whole.samples)
+    same(result.trajectory, whole.trajectory)
+    np.testing.assert_allclose(result.diagnostics.energy, whole.diagnostics.energy, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("layout")
+def test_a_run_goes_on_beyond_its_plan(path):
+    run(path)
+    told = []
+    result = isotherm.resume(path, WELL, n_steps=33, callback=told.append)
+    check_same(result, run(n_steps=93))
+    assert (told[-1].n_steps, told[-1].n_total, told[-1].n_before) == (100, 100, 67)
+    assert told[-1].rate == pytest.approx(33 / told[-1].seconds)
+    assert told[-1].seconds_left == 0
+    # A few at a time, then the rest.
+    run(path.with_name("other"), callback=lambda status: True)
+    for n_steps in (1, 5, 20):
+        part = isotherm.resume(path.with_name("other"), WELL, n_steps=n_steps)
+    assert part.info.n_steps == 30
+    check_same(isotherm.resume(path.with_name("other"), WELL), run())
+
+
+@pytest.mark.parametrize("follows", [0.02, [0.04] * 12, lambda step: 0.1 / (1 + step)])
+def test_schedules_that_follow(path, follows):
+    first = 0.05 / (1 + np.arange(67))
+    run(path, step_size=first, callback=lambda status: status.n_steps >= 20)
+    with pytest.raises(InputError, match="say what follows: step_size="):
+        isotherm.resume(path, WELL, n_steps=59)
+    result = isotherm.resume(path, WELL, n_steps=59, step_size=follows)
+    values = follows if not callable(follows) else [follows(step) for step in range(67, 79)]
+    whole = run(step_size=[*first, *np.broadcast_to(values, 12)], n_steps=72)
+    check_same(result, whole)
+    assert isotherm.open_run(path).info.n_steps == 79
+
+
+def test_decay_and_noise_that_follow(path):
+    run(path, decay=0.01, noise_scale=0.5)
+    result = isotherm.resume(path, WELL, n_steps=3, step_size=0.05, decay=0.01, noise_scale=0.5)
+    check_same(result, run(decay=0.01, noise_scale=0.5, n_steps=63))
+
+
+def test_a_start_in_mid_stream_and_a_clamp(path):
+    x = np.linspace(-1, 1, 10).reshape(5, 2)
+    options = {"x": x, "dim": None, "step_offset": 3, "chain_offset": 2**40, "clamp": (None, 1.0)}
+    run(path, **options, callback=lambda status: status.n_steps >= 12)
+    check_same(isotherm.resume(path, WELL), run(**options))
+
+
+def test_events_of_several_axes(path):
+    energy = isotherm.HarmonicEnergy()
+    run(path, energy, dim=(2, 3), callback=lambda status: status.n_steps >= 12)
+    result = isotherm.resume(path, energy)
+    assert result.trajectory.dims == ("chain", "draw", "x_dim_0", "x_dim_1")
+    check_same(result, run(energy=energy, dim=(2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore::isotherm.DivergenceWarning")
+def test_a_divergence_is_remembered(path):
+    exploding = isotherm.HarmonicEnergy(k=1025.0)
+    options = {"dim": 1, "step_size": 1.0, "noise_scale": 0.0, "burn_in": 0, "thinning": 1}
+    whole = run(energy=exploding, **options)
+    run(path, exploding, **options, callback=lambda status: status.n_steps >= 40)
+    assert isotherm.open_run(path).info.divergence == whole.info.divergence
+    with pytest.warns(isotherm.DivergenceWarning, match="5 of 5 chains"):
+        result = isotherm.resume(path, exploding)
+    assert result.info.divergence == whole.info.divergence
+    same(result.trajectory, whole.trajectory)
+    other = path.with_name("other")
+    with pytest.raises(isotherm.DivergenceError):
+        run(other, exploding, **options, on_divergence="raise")
+    good = isotherm.open_run(other)
+    assert 0 < good.info.n_steps < whole.info.divergence.first_step
+    same(good.trajectory, whole.trajectory[:, : good.info.n_steps])
+
+
+class Interrupting:
+    """A harmonic energy whose gradient is interrupted, as by Ctrl-C, at one call."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self, x):
+        return 0.5 * (x * x).sum(axis=1)
+
+    def gradient(self, x):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return x
+
+
+@pytest.mark.parametrize("at", [1, 2, 31, 66])
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_ctrl_c_hands_back_what_is_done(path, at, is_stored):
+    whole = run(energy=Interrupting(0))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        # The gradient's shape is looked at once, before the first step.
+        run(path if is_stored else None, Interrupting(at + 1))
+    assert isinstance(caught.value, isotherm.RunInterrupted)
+    part = caught.value.result
+    assert part.info.n_steps == (at - 1) // 4 * 4
+    n_kept = max(0, part.info.n_steps - 7) // 3
+    same(part.trajectory, whole.trajectory[:, :n_kept])
+    same(part.diagnostics.mean, whole.diagnostics.mean[:n_kept])
+    assert f"after {part.info.n_steps} of 67 steps" in str(caught.value)
+    if is_stored:
+        check_same(isotherm.resume(path, Interrupting(0)), whole)
+
+
+def test_an_error_of_the_energy_keeps_what_is_done(path):
+    class Failing(Interrupting):
+        def gradient(self, x):
+            self.left -= 1
+            return x / (1 if self.left else 1 // 0)
+
+    with pytest.raises(ZeroDivisionError):
+        run(path, Failing(31))
+    assert isotherm.open_run(path).info.n_steps == 28
+    check_same(isotherm.resume(path, Interrupting(0)), run(energy=Interrupting(0)))
+
+
+@pytest.mark.parametrize("write", range(20, 60, 7))
+def test_a_full_disk(path, write, monkeypatch):
+    """From one write on, every write fails; then there is room again."""
+    monkeypatch.setattr(store, "_COMMIT_SECONDS", -1.0)
+    replace, count = store._replace, 0
+
+    def full(file, content, *, flush):
+        nonlocal count
+        count += 1
+        if count > write:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        replace(file, content, flush=flush)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_replace", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            run(path)
+    assert "isotherm.resume goes on from there" in caught.value.__notes__[0]
+    part = isotherm.open_run(path)
+    whole = run()
+    same(part.trajectory, whole.trajectory[:, : part.trajectory.shape[1]])
+    check_same(isotherm.resume(path, WELL), whole)
+
+
+def test_killed_at_every_write(tmp_path):
+    program = Path(__file__).with_name("kills.py")
+    done = python("-W", "error", program, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
+
+
+def test_nobody_else_may_write(path):
+    refused = []
+
+    def callback(status):
+        with pytest.raises(StoreError, match="another run is writing") as caught:
+            isotherm.resume(path, WELL)
+        refused.append(caught.value)
+        with pytest.raises(InputError, match=r"exists; go on with it by isotherm\.resume"):
+            run(path)
+        isotherm.open_run(path)  # to read is no harm
+        return True
+
+    run(path, callback=callback)
+    assert refused
+    isotherm.resume(path, WELL)
+
+
+def test_another_process_may_not_write(path):
+    program = (
+        "import isotherm, sys\n"
+        f"path = {str(path)!r}\n"
+        "well = isotherm.DoubleWellEnergy(barrier_height=0.5)\n"
+        "try:\n    isotherm.resume(path, well)\n"
+        "except isotherm.StoreError as error:\n    print(error)\n"
+    )
+    told = []
+
+    def callback(status):
+        told.append(python("-c", program).stdout)
+        return True
+
+    run(path, callback=callback)
+    assert "another run is writing" in told[0]
+
+
+def test_reading_while_it_is_written(path, monkeypatch):
+    monkeypatch.setattr(store, "_COMMIT_SECONDS", -1.0)
+    whole = run()
+    seen, stop = [], threading.Event()
+
+    def read():
+        while not stop.is_set():
+            if path.exists():
+                part = isotherm.open_run(path)
+                seen.append((part.info.n_steps, np.asarray(part.trajectory), part.samples))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    run(path)
+    stop.set()
+    reader.join()
+    assert seen
+    for n_steps, trajectory, samples in seen:
+        same(trajectory, whole.trajectory[:, : trajectory.shape[1]])
+        if n_steps > 7:
+            same(samples, run(n_steps=n_steps - 7, thinning=1).samples)
+
+
+def edit(change):
+    """What changes the root's document."""
+
+    def tamper(path):
+        file = path / "zarr.json"
+        root = json.loads(file.read_text())
+        change(root)
+        file.write_text(json.dumps(root))
+
+    return tamper
+
+
+def in_attribute(name, **values):
+    def change(root):
+        root["attributes"][name] = json.dumps(json.loads(root["attributes"][name]) | values)
+
+    return edit(change)
+
+
+def in_metadata(name, key, value):
+    return edit(
+        lambda root: root["consolidated_metadata"]["metadata"][name].__setitem__(key, value)
+    )
+
+
+def replaced_by_link(path):
+    (path / "x/c/0/0/0").unlink()
+    (path / "x/c/0/0/0").symlink_to("/etc/hostname")
+
+
+def linked_folder(path):
+    shutil.move(path / "x", path.with_name("elsewhere"))
+    (path / "x").symlink_to(path.with_name("elsewhere"))
+
+
+def pipe(path):
+    os.mkfifo(path / "checkpoint" / "pipe")
+
+
+def cut(path):
+    file = path / "x/c/0/0/0"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+TAMPERED = {
+    "no document": lambda path: (path / "zarr.json").unlink(),
+    "no JSON": lambda path: (path / "zarr.json").write_text("{"),
+    "another JSON": lambda path: (path / "zarr.json").write_text("[]"),
+    "deep JSON": lambda path: (path / "zarr.json").write_text("[" * 100_000),
+    "huge document": lambda path: (path / "zarr.json").write_text(" " * 2**21),
+    "no attributes": edit(lambda root: root.pop("attributes")),
+    "another format": edit(lambda root: root["attributes"].update(isotherm_store=2)),
+    "no plan": edit(lambda root: root["attributes"].pop("plan")),
+    "a plan that is no text": edit(lambda root: root["attributes"].update(plan=3)),
+    "a deep plan": edit(lambda root: root["attributes"].update(plan="[" * 100_000)),
+    "an unknown field": in_attribute("plan", colour="red"),
+    "more chains": in_attribute("plan", n_samples=6),
+    "very many chains": in_attribute("plan", n_samples=2**50),
+    "no chains": in_attribute("plan", n_samples=0),
+    "chains that are no number": in_attribute("plan", n_samples="5"),
+    "another event": in_attribute("plan", event_shape=[3]),
+    "very many axes": in_attribute("plan", event_shape=[1] * 100),
+    "a large event": in_attribute("plan", event_shape=[2**31]),
+    "another dtype": in_attribute("plan", dtype="float64"),
+    "an object's dtype": in_attribute("plan", dtype="object"),
+    "another version": in_attribute("plan", version=2),
+    "a negative step size": in_attribute("plan", step_size=-1.0),
+    "a schedule that is not there": in_attribute("plan", step_size=None),
+    "a seed that is none": in_attribute("plan", seed=2**64),
+    "a backend that is none": in_attribute("plan", backend=3),
+    "more steps done than planned": in_attribute("run", n_steps=68),
+    "more steps done": in_attribute("run", n_steps=66),
+    "steps done that are no number": in_attribute("run", n_steps=1.5),
+    "a third state": in_attribute("run", state=2),
+    "another chunk": in_attribute("run", chunk=7),
+    "a chunk that is none": in_attribute("run", chunk=0),
+    "an unknown part of the run": in_attribute("run", colour="red"),
+    "a divergence that is none": in_attribute("run", divergence="x"),
+    "no metadata": edit(lambda root: root.pop("consolidated_metadata")),
+    "metadata that are none": edit(lambda root: root.update(consolidated_metadata=[1])),
+    "another array": edit(
+        lambda root: root["consolidated_metadata"]["metadata"].update(y={"shape": [1]})
+    ),
+    "an array less": edit(lambda root: root["consolidated_metadata"]["metadata"].pop("x")),
+    "another shape": in_metadata("x", "shape", [5, 200, 2]),
+    "another codec": in_metadata("x", "codecs", [{"name": "numcodecs.pickle"}]),
+    "another place": in_metadata(
+        "x", "chunk_key_encoding", {"name": "default", "configuration": {"separator": "../"}}
+    ),
+    "a link": replaced_by_link,
+    "a linked folder": linked_folder,
+    "a pipe": pipe,
+    "no chunk": lambda path: (path / "x/c/0/0/0").unlink(),
+    "half a chunk": cut,
+    "no state": lambda path: (path / "checkpoint/state_0/c/0/0").unlink(),
+    "no lock": lambda path: (path / "checkpoint/lock").unlink(),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_a_store_that_is_not_sound_is_refused(path, what):
+    run(path)
+    TAMPERED[what](path)
+    for use in (isotherm.open_run, lambda held: isotherm.resume(held, WELL, n_steps=3)):
+        if what == "no lock" and use is isotherm.open_run:
+            continue  # one may read where one may not write
+        with pytest.raises(StoreError, match=r"run\.zarr is not a sound store of a run: ") as error:
+            use(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["x/c/0/0/0", "checkpoint/state_1/c/0/0"])
+def test_a_chunk_that_was_changed_is_noticed_when_it_is_read(path, name):
+    run(path)
+    content = bytearray((path / name).read_bytes())
+    content[5] ^= 1
+    (path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="checksum"):
+        np.asarray(isotherm.open_run(path).trajectory)
+
+
+def test_a_name_that_is_taken_missing_or_none(path):
+    run(path)
+    with pytest.raises(InputError, match="exists; go on with it"):
+        run(path)
+    for bad in ("s3://bucket/run.zarr", 3, "", "a\0b", b"bytes"):
+        with pytest.raises(InputError, match="store must be the path of a local folder"):
+            run(bad)
+    with pytest.raises(StoreError, match="there is no folder"):
+        isotherm.open_run(path.with_name("nothing"))
+    with pytest.raises(StoreError, match="is not a sound store"):
+        isotherm.resume(path.parent, WELL)
+
+
+def test_another_energy_is_refused(path):
+    run(path, callback=lambda status: status.n_steps >= 20)
+    with pytest.raises(InputError, match=r"the energy is not that of .*pass the energy that the"):
+        isotherm.resume(path, isotherm.DoubleWellEnergy(barrier_height=0.6))
+    isotherm.resume(path, isotherm.DoubleWellEnergy(barrier_height=np.float32(0.5)))
+
+
+def test_nothing_is_left_to_do(path):
+    run(path)
+    with pytest.raises(InputError, match="all 67 steps of this run are done; say how many more"):
+        isotherm.resume(path, WELL)
+    for bad in (0, -1, 1.5, True):
+        with pytest.raises(InputError, match="n_steps"):
+            isotherm.resume(path, WELL, n_steps=bad)
+    other = path.with_name("other")
+    run(other, callback=lambda status: True)
+    with pytest.raises(InputError, match="beyond those that were planned"):
+        isotherm.resume(other, WELL, step_size=0.1)
+    with pytest.raises(InputError, match="decay is that of a step_size"):
+        isotherm.resume(path, WELL, n_steps=3, decay=0.1)
+    with pytest.raises(isotherm.BackendNotFoundError):
+        isotherm.resume(path, WELL, n_steps=3, backend="abacus")
+
+
+def test_without_zarr_it_says_what_to_install(path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "isotherm.store", raising=False)
+    monkeypatch.delattr(isotherm, "store", raising=False)
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(InputError, match=r"pip install 'isotherm\[store\]'"):
+        run(path)
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+import isotherm
+
+well = isotherm.DoubleWellEnergy(barrier_height=0.5)
+options = {
+    "dim": 4, "n_samples": 1000, "n_steps": 40_000, "step_size": 0.05, "seed": 3,
+    "backend": "numpy", "return_trajectory": True,
+}
+small = isotherm.sample_chain(well, **options | {"n_steps": 8}, store=sys.argv[1] + ".first")
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 2**28
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    isotherm.sample_chain(well, **options)
+except isotherm.InputError as error:
+    print(error)
+options["thinning"] = 1
+stop = lambda status: status.n_steps >= 20_000
+states = isotherm.sample_chain(well, **options, store=sys.argv[1], callback=stop)
+print(states.nbytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are Linux's")
+def test_a_store_holds_more_than_memory_may(path):
+    """320 MB of states, in a process that may take 256 MiB more than it has."""
+    done = python("-W", "error", "-c", LIMITED, path)
+    assert done.returncode == 0, done.stderr
+    refusal, size = done.stdout.splitlines()
+    assert "the run needs 610" in refusal
+    assert "store='run.zarr'" in refusal
+    assert int(size) >= 20_000 * 1000 * 4 * 4
