@@ -1,6 +1,7 @@
 """Chains shared out among workers: the bits of one machine, and workers that die."""
 
 import multiprocessing
+import pickle
 import threading
 from concurrent.futures import (
     BrokenExecutor,
@@ -132,6 +133,18 @@ def test_arrays_come_back_in_the_library_they_came_from(threads, dtype):
     assert torch.allclose(got.diagnostics.mean, expected.diagnostics.mean, tolerance, tolerance)
 
 
+class Measuring(ThreadPoolExecutor):
+    """Threads that are told how large what is sent would be."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.bytes = []
+
+    def submit(self, function, *arguments):
+        self.bytes.append(len(pickle.dumps(arguments)))
+        return super().submit(function, *arguments)
+
+
 class Conditioned(torch.nn.Module):
     def forward(self, x, at, scale=1.0):
         return (scale * (x - at) ** 2).sum(dim=1)
@@ -143,6 +156,10 @@ def test_conditioning_is_shared_out_with_its_chains(threads):
     for keywords in ({"at": at, "scale": 2.0}, {"at": at[:1], "scale": torch.tensor(2.0)}):
         chains = partial(isotherm.sample_chain, energy, **options, model_kwargs=keywords)
         assert torch.equal(chains(executor=threads), chains())
+    chains = partial(isotherm.sample_chain, energy, **options | {"dim": 500})
+    with Measuring() as executor:
+        chains(executor=executor, x=None, model_kwargs={"at": torch.zeros(101, 500)})
+    assert max(executor.bytes) < 101 * 500 * 4 / 10
     with pytest.raises(InputError, match=r"'at'.*not clear whether it has one row a chain"):
         isotherm.sample_chain(
             energy, **options | {"n_samples": 3}, executor=threads, model_kwargs={"at": at[:3]}
@@ -254,6 +271,12 @@ def test_ctrl_c_calls_off_the_shares_that_have_not_begun(tmp_path):
         run(Counted(tmp_path), executor=pool, progress=interrupt, n_steps=3, burn_in=0)
     done = len(list(tmp_path.iterdir()))
     assert 0 < done < 64 * 3
+
+
+def test_a_worker_s_ctrl_c_is_plain(threads):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(Faulty(KeyboardInterrupt), executor=threads)
+    assert type(caught.value) is KeyboardInterrupt
 
 
 def test_both_faces_take_an_executor(threads):

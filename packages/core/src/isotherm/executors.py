@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+import array_api_compat as compat
 import numpy as np
 
 from isotherm.arrays import Array, is_array, to_numpy
@@ -117,7 +118,7 @@ def spread(
 def _shares(n_samples: int, n_shares: int | None) -> list[range]:
     """The chains of each share: their numbers differ by one at most."""
     if n_shares is not None and (
-        isinstance(n_shares, bool) or not isinstance(n_shares, int) or n_shares < 1
+        isinstance(n_shares, bool) or not isinstance(n_shares, (int, np.integer)) or n_shares < 1
     ):
         raise InputError(f"n_shares must be an integer of at least 1, not {shown(n_shares)}")
     count = min(n_samples, n_shares or _SHARES)
@@ -140,14 +141,16 @@ def _keywords(plan: Plan, keywords: Mapping[str, Any], share: range) -> dict[str
     """The keywords of a share: of arrays with a row a chain, the rows of its chains."""
     cut = {}
     for name, value in keywords.items():
-        is_conditioning = is_array(value) and value.ndim > 0 and len(value) == plan.n_samples
-        if is_conditioning and plan.n_samples > 1 and plan.n_samples in plan.event_shape:
+        has_rows = is_array(value) and value.ndim > 0 and len(value) == plan.n_samples > 1
+        if has_rows and plan.n_samples in plan.event_shape:
             raise InputError(
                 f"model_kwargs[{name!r}] has as many rows as there are chains, and as the state "
                 f"{plan.event_shape} has coordinates, so that it is not clear whether it has one "
                 "row a chain; put it into the energy, or run another number of chains"
             )
-        cut[name] = _cut(value, share) if is_conditioning else value
+        cut[name] = value
+        if has_rows:  # a copy: torch pickles all that a view is part of
+            cut[name] = compat.array_namespace(value).asarray(_cut(value, share), copy=True)
     return cut
 
 
@@ -166,6 +169,8 @@ def _run_share(
         result = run(plan, energy, x, model_kwargs)
     except Exception as error:
         return _sendable(error)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None  # without the result of a share, which is of no use
     diagnostics = None
     if result.diagnostics is not None:
         found = result.diagnostics
@@ -180,14 +185,14 @@ def _run_share(
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error with its traceback as a note; one that cannot be pickled in words."""
+    """The error with its traceback as a note; one that cannot be pickled, in words."""
     if not isinstance(error, IsothermError):
         error.add_note(f"in a worker:\n{traceback.format_exc()}")
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # which it may raise in pickling is as free as what it holds
         said = RuntimeError(f"{type(error).__name__}: {error}")
-        for note in error.__notes__:
+        for note in getattr(error, "__notes__", ()):
             said.add_note(note)
         return said
     return error
@@ -301,7 +306,7 @@ class _Whole:
             self._trajectory = np.empty((plan.n_samples, plan.n_kept, *plan.event_shape), dtype)
         if plan.return_diagnostics:
             self._energy = np.empty((plan.n_kept, plan.n_samples), dtype)
-        self._moments = _Moments((plan.n_kept, *plan.event_shape))
+            self._moments = _Moments((plan.n_kept, *plan.event_shape))
         self._infos: dict[int, Info] = {}
         self._n_done = self._n_diverged = 0
         self._last_energies = 0.0
