@@ -42,7 +42,8 @@ def test_training_an_energy_brings_samples_to_the_data(tmp_path):
     assert trained < 0.7 * start
 
 
-def test_the_readmes_python_runs(capsys):
+def test_the_readmes_python_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) >= 4
     names = {}
@@ -51,4 +52,6 @@ def test_the_readmes_python_runs(capsys):
     out = capsys.readouterr().out
     assert "(250, 100, 2) (100, 3, 250, 2)" in out
     assert "gradient[1]" in out
+    assert "('chain', 'draw', 'x_dim_0') (100, 300, 2)" in out
+    assert re.search(r"^x\[0\] .*\n^x\[1\] ", out, re.MULTILINE)  # the table of a summary
     assert names["samples"].shape == (1000, 2)
