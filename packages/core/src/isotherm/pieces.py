@@ -19,9 +19,10 @@ from isotherm.kept import Kept
 from isotherm.plan import Plan
 from isotherm.result import Divergence
 
-# The first piece is small enough not to be felt whatever the energy costs; the next ones last
-# this long.
+# The first piece takes no longer than a second where a chain's step takes 10 microseconds, as a
+# compiled energy with a loop may; the next ones are made to last this long.
 _FIRST_PIECE = 2**21  # coordinates times steps, at most
+_FIRST_CHAINS = 2**17  # chains times steps, at most
 _FIRST_STEPS = 1024  # at most
 _PIECE_SECONDS = 0.25
 
@@ -115,7 +116,8 @@ def describe(plan: Plan, divergence: Divergence) -> str:
 
 def _first_length(plan: Plan) -> int:
     """Steps of the first piece: whole blocks of the noise stream."""
-    length = min(_FIRST_STEPS, _FIRST_PIECE // (plan.n_samples * plan.n_coordinates))
+    coordinates = plan.n_samples * plan.n_coordinates
+    length = min(_FIRST_STEPS, _FIRST_CHAINS // plan.n_samples, _FIRST_PIECE // coordinates)
     return _whole_blocks(plan, length)
 
 
