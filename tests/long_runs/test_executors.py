@@ -12,6 +12,7 @@ from concurrent.futures import (
 )
 from functools import partial
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -312,3 +313,13 @@ def test_a_result_that_does_not_fit_into_memory_is_refused(threads, monkeypatch)
     monkeypatch.setattr("isotherm.executors.host_memory", lambda: 1000)
     with pytest.raises(InputError, match="this process can have 1000 B"):
         run(executor=threads)
+
+
+def test_a_formula_of_a_notebook_travels_by_value():
+    @isotherm.formula(dim=2)
+    def bowl(x, *, k=2.0):
+        return k * x[0] * x[0] + x[1] * x[1]
+
+    there = cloudpickle.loads(cloudpickle.dumps(bowl(k=3.0)))
+    options = {"n_samples": 3, "n_steps": 5, "seed": 0, "backend": "numpy"}
+    same(isotherm.sample_chain(there, **options), isotherm.sample_chain(bowl(k=3.0), **options))

@@ -6,7 +6,7 @@ import inspect
 import linecache
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, NoReturn, TypeAlias, cast, overload
 
 import array_api_compat as compat
@@ -473,6 +473,20 @@ def place_of(name: str, x: Any) -> tuple[str, str, str]:
     return library_of(x), dtype, device_name(x)
 
 
+def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
+    """The same function, under a name by which pickle finds it: that of an attribute of a formula.
+
+    The formula stands in the function's own place. cloudpickle sends it by value from a notebook.
+    """
+    twin = FunctionType(
+        function.__code__, function.__globals__, function.__name__, closure=function.__closure__
+    )
+    for name in ("__defaults__", "__kwdefaults__", "__annotations__", "__module__", "__doc__"):
+        setattr(twin, name, getattr(function, name))
+    twin.__qualname__ = qualname
+    return twin
+
+
 class Formula:
     """A traced function: call it with values for its parameters to get an energy."""
 
@@ -483,7 +497,7 @@ class Formula:
             )
         if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int) or dim < 1):
             raise InputError(f"dim must be a positive integer or None, not {shown(dim)}")
-        self.function = function
+        self.function = _twin(function, f"{function.__qualname__}.function")
         self.dim = dim
         self.is_elementwise = is_elementwise
         _, *parameters = inspect.signature(function).parameters.values()
@@ -509,9 +523,6 @@ class Formula:
                 raise InputError(f"{self.__name__}: {name} must be an int, not {shown(value)}")
         values = {name: v for name, v in bound.arguments.items() if name not in static}
         return FormulaEnergy(self, values, static=static, device=device)
-
-    def __reduce__(self) -> str:
-        return self.__qualname__  # pickled by name, like the function that it wraps
 
     def __repr__(self) -> str:
         return f"<formula {self.__name__}{self._signature}>"
