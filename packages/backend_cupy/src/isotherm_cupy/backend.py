@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
-from isotherm.arrays import Array
-from isotherm.backend import Outputs, Runner, Status
+from isotherm.backend import Runner, Status
 from isotherm.errors import InputError
 from isotherm.loop import ArrayLoop
 from isotherm.plan import PLAN_VERSION, Plan
@@ -44,7 +44,7 @@ class CupyBackend:
     def available_memory(self, device: str) -> int | None:
         import cupy
 
-        with cupy.cuda.Device(_index(device)):
+        with self.on_device(device):
             free, _ = cupy.cuda.runtime.memGetInfo()
             # What CuPy's pool holds but does not use can be had as well.
             return int(free + cupy.get_default_memory_pool().free_bytes())
@@ -71,8 +71,13 @@ class CupyBackend:
     def prepare(self, plan: Plan, energy: Any) -> Runner:
         import cupy
 
-        with cupy.cuda.Device(_index(plan.device)):
-            return _OnDevice(runner_of(plan, energy, cupy, compile_for_device), plan.device)
+        return runner_of(plan, energy, cupy, compile_for_device)
+
+    def on_device(self, device: str) -> AbstractContextManager[Any]:
+        import cupy
+
+        current: AbstractContextManager[Any] = cupy.cuda.Device(int(device.partition(":")[2]))
+        return current
 
 
 def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
@@ -84,25 +89,6 @@ def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
         return ArrayLoop(plan, energy, energy.gradient)
     transition = FusedTransition(plan, xp, compile_)
     return ArrayLoop(plan, energy, energy.gradient, transition, "array loop, fused update")
-
-
-class _OnDevice:
-    """A runner with the plan's device current, which CuPy's operations need."""
-
-    def __init__(self, runner: Runner, device: str) -> None:
-        self.path = runner.path
-        self._runner = runner
-        self._device_index = _index(device)
-
-    def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
-        import cupy
-
-        with cupy.cuda.Device(self._device_index):
-            return self._runner.advance(x, start, stop, outputs)
-
-
-def _index(device: str) -> int:
-    return int(device.partition(":")[2])
 
 
 @cache

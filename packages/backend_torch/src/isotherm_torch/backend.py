@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from isotherm.backend import Runner, Status
@@ -74,6 +75,12 @@ class TorchBackend:
         from isotherm_torch.loop import TorchLoop
 
         return TorchLoop(plan, energy)
+
+    def on_device(self, device: str) -> AbstractContextManager[None]:
+        import torch
+
+        # Triton launches on the current device, a user's kernels too.
+        return nullcontext() if device == "cpu" else torch.cuda.device(device)
 
     def _devices(self) -> tuple[str, ...]:
         import torch

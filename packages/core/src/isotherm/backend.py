@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from isotherm.arrays import Array
 from isotherm.plan import Plan
@@ -142,3 +143,24 @@ class Backend(Protocol):
 
     def prepare(self, plan: Plan, energy: Any) -> Runner:
         """Make a supported plan ready to run."""
+
+
+@runtime_checkable
+class HasCurrentDevice(Protocol):
+    """What a backend has besides if its library allocates and computes on a current device."""
+
+    def on_device(self, device: str) -> AbstractContextManager[Any]:
+        """A context in which this device is the current one; whole runs take place in it.
+
+        Parameters
+        ----------
+        device : str
+            Of `Backend.resolve_device`.
+        """
+
+
+def on_device(backend: Backend, device: str) -> AbstractContextManager[Any]:
+    """The context of a backend in which a run on a device takes place."""
+    if isinstance(backend, HasCurrentDevice):
+        return backend.on_device(device)
+    return nullcontext()

@@ -19,7 +19,7 @@ import numpy as np
 
 from isotherm import noise, registry
 from isotherm.arrays import Array, empty, is_array, move
-from isotherm.backend import Backend, Outputs, Runner
+from isotherm.backend import Backend, Outputs, Runner, on_device
 from isotherm.energies import GaussianEnergy
 from isotherm.errors import (
     DivergenceWarning,
@@ -142,11 +142,12 @@ def _run(
     backend = registry.usable(plan.backend)
     if store is not None:
         plan = replace(plan, return_trajectory=True)
-    allocate = _checked_allocator(plan, backend, is_stored=store is not None)
-    x = _initial_state(plan, backend, as_state(x))
-    _check_energy(plan, energy, x)
-    runner = backend.prepare(plan, energy)
     with ExitStack() as stack:
+        stack.enter_context(on_device(backend, plan.device))
+        allocate = _checked_allocator(plan, backend, is_stored=store is not None)
+        x = _initial_state(plan, backend, as_state(x))
+        _check_energy(plan, energy, x)
+        runner = backend.prepare(plan, energy)
         told = reports(progress, callback, stack)
         kept: Kept
         if store is None:
@@ -289,6 +290,7 @@ def resume(
         _check_same(_probe(plan, as_energy(energy)), header.probe, folder.path)
         energy = _with_keywords(as_energy(energy), model_kwargs)
         runs_on = registry.usable(plan.backend)
+        stack.enter_context(on_device(runs_on, plan.device))
         allocate = _checked_allocator(plan, runs_on, is_stored=True)
         x = move(folder.state(header), runs_on.library, plan.dtype, plan.device)
         _check_energy(plan, energy, x)
