@@ -13,7 +13,10 @@ import numpy as np
 import xarray
 
 import isotherm
-from isotherm import pieces, store
+from isotherm import pieces
+from isotherm.store import folder, layout, writer
+
+KILLED = 17  # the exit status
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 RUN = {
@@ -26,14 +29,14 @@ def small_chunks() -> None:
     """Pieces of 4 steps; chunks of 4 draws, written when they are full and after each piece."""
     pieces._FIRST_PIECE = 1
     pieces._PIECE_SECONDS = 0.0
-    store._LEAST_CHUNK_BYTES = 0
-    store._CHUNK_BYTES = 4 * 3 * 2 * 4
-    store._COMMIT_SECONDS = -1.0
+    layout._LEAST_CHUNK_BYTES = 0
+    layout._CHUNK_BYTES = 4 * 3 * 2 * 4
+    writer._COMMIT_SECONDS = -1.0
 
 
 def kill_at(write: int) -> None:
     """End the process at a write, when half of the file is written."""
-    replace, count = store._replace, 0
+    replace, count = folder._replace, 0
 
     def replace_or_die(file: Path, content: bytes, *, flush: bool) -> None:
         nonlocal count
@@ -44,10 +47,7 @@ def kill_at(write: int) -> None:
         count += 1
         replace(file, content, flush=flush)
 
-    store._replace = replace_or_die
-
-
-KILLED = 17
+    folder._replace = replace_or_die
 
 
 def child(work) -> int:
@@ -93,14 +93,14 @@ def check(path: Path, whole: isotherm.Result) -> None:
     assert not any(name.endswith(".partial") for name in left), left
 
 
-def main(folder: Path) -> None:
+def main(where: Path) -> None:
     small_chunks()
     xarray.backends.list_engines()  # looked for once here, not in every child
     plan = isotherm.make_plan(WELL, **RUN)
     whole = isotherm.run(plan, WELL)
     status, write = KILLED, 0
     while status == KILLED:
-        path = folder / f"{write}.zarr"
+        path = where / f"{write}.zarr"
 
         def run(write=write, path=path):
             kill_at(write)

@@ -16,7 +16,8 @@ import xarray
 import zarr
 
 import isotherm
-from isotherm import InputError, StoreError, pieces, store
+from isotherm import InputError, StoreError, pieces
+from isotherm.store import folder, layout, writer
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 RUN = {
@@ -58,17 +59,17 @@ def small_pieces(monkeypatch):
 
 
 @pytest.fixture(params=["one chunk", "chunks", "chains apart", "unfinished chunks"])
-def layout(request, monkeypatch):
+def files(request, monkeypatch):
     """How a run is cut into files: 20 draws of 5 chains of 8 bytes, or of 16."""
     if request.param != "one chunk":
-        monkeypatch.setattr(store, "_LEAST_CHUNK_BYTES", 0)
+        monkeypatch.setattr(layout, "_LEAST_CHUNK_BYTES", 0)
         size = 24 if request.param == "chains apart" else 6 * 5 * 8
-        monkeypatch.setattr(store, "_CHUNK_BYTES", size)
+        monkeypatch.setattr(layout, "_CHUNK_BYTES", size)
     if request.param == "unfinished chunks":
-        monkeypatch.setattr(store, "_COMMIT_SECONDS", -1.0)
+        monkeypatch.setattr(writer, "_COMMIT_SECONDS", -1.0)
 
 
-@pytest.mark.usefixtures("layout")
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_is_stored_is_what_memory_would_hold(path, backend, dtype):
     options = {"backend": backend, "dtype": dtype}
@@ -83,7 +84,7 @@ def test_what_is_stored_is_what_memory_would_hold(path, backend, dtype):
         assert result.info.path == whole.info.path
 
 
-@pytest.mark.usefixtures("layout")
+@pytest.mark.usefixtures("files")
 def test_xarray_and_zarr_read_it_by_themselves(path):
     whole = run(chain_offset=10)
     run(path, chain_offset=10)
@@ -136,7 +137,7 @@ def test_half_precision(path, dtype):
     same(longer.trajectory, expected.trajectory if torch is None else expected.trajectory.float())
 
 
-@pytest.mark.usefixtures("layout")
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("stop", [4, 28, 60])
 def test_a_run_that_was_ended_goes_on_as_if_it_had_not(path, backend, stop):
     part = run(path, callback=lambda status: status.n_steps >= stop, backend=backend)
@@ -161,7 +162,7 @@ def test_one_backend_goes_on_where_another_stopped(path, first, second):
     np.testing.assert_allclose(result.diagnostics.energy, whole.diagnostics.energy, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("layout")
+@pytest.mark.usefixtures("files")
 def test_a_run_goes_on_beyond_its_plan(path):
     run(path)
     told = []
@@ -280,8 +281,8 @@ def test_an_error_of_the_energy_keeps_what_is_done(path):
 @pytest.mark.parametrize("write", range(20, 60, 7))
 def test_a_full_disk(path, write, monkeypatch):
     """From one write on, every write fails; then there is room again."""
-    monkeypatch.setattr(store, "_COMMIT_SECONDS", -1.0)
-    replace, count = store._replace, 0
+    monkeypatch.setattr(writer, "_COMMIT_SECONDS", -1.0)
+    replace, count = folder._replace, 0
 
     def full(file, content, *, flush):
         nonlocal count
@@ -291,7 +292,7 @@ def test_a_full_disk(path, write, monkeypatch):
         replace(file, content, flush=flush)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_replace", full)
+        patch.setattr(folder, "_replace", full)
         with pytest.raises(OSError, match="No space left") as caught:
             run(path)
     assert "isotherm.resume goes on from there" in caught.value.__notes__[0]
@@ -344,7 +345,7 @@ def test_another_process_may_not_write(path):
 
 
 def test_reading_while_it_is_written(path, monkeypatch):
-    monkeypatch.setattr(store, "_COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(writer, "_COMMIT_SECONDS", -1.0)
     whole = run()
     seen, stop = [], threading.Event()
 
@@ -525,8 +526,9 @@ def test_nothing_is_left_to_do(path):
 
 
 def test_without_zarr_it_says_what_to_install(path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "isotherm.store", raising=False)
-    monkeypatch.delattr(isotherm, "store", raising=False)
+    for name in [name for name in sys.modules if name.startswith("isotherm.store")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(isotherm, "store")
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(InputError, match=r"pip install 'isotherm\[store\]'"):
         run(path)
