@@ -19,7 +19,9 @@ BACKENDS = {
     "cupy": ["./packages/backend_cupy[cuda12]", "nvidia-cuda-nvrtc-cu12"],
 }
 PLUGINS = [requirement for requirements in BACKENDS.values() for requirement in requirements]
-TEST_TOOLS = ["array-api-strict", "dask", "distributed", "mpmath", "scipy"]
+TEST_TOOLS = ["array-api-strict", "dask", "distributed", "mpmath", "pytest-xdist", "scipy"]
+# A process for each core, of which the backends' own threads leave little more than four to use.
+PROCESSES = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
 EXAMPLE_TOOLS = ["pandas", "scikit-learn"]
 
 
@@ -31,8 +33,9 @@ def install(session: nox.Session, *requirements: str) -> None:
 def test(session: nox.Session, backends: list[str], *paths: str) -> None:
     """Run the tests under paths, or all; one of these backends that cannot be imported fails."""
     session.run(
-        "pytest", *paths, *session.posargs, env={"ISOTHERM_TEST_BACKENDS": ",".join(backends)}
-    )
+        "pytest", *PROCESSES, *paths, *session.posargs,
+        env={"ISOTHERM_TEST_BACKENDS": ",".join(backends)},
+    )  # fmt: skip
 
 
 def test_backend(session: nox.Session, backend: str) -> None:
