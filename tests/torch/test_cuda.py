@@ -8,6 +8,7 @@ from torch import nn
 import isotherm
 from isotherm import registry
 from isotherm.testing import BackendConformance
+from isotherm_torch import graph
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -97,3 +98,42 @@ def test_a_thousand_calls_grow_no_device_memory():
     for _ in range(1000):
         run(module, x, n_steps=4, return_trajectory=True)
     assert torch.cuda.memory_allocated() == before
+
+
+@pytest.mark.parametrize("device", range(max(1, torch.cuda.device_count())))
+def test_a_long_run_of_a_module_replays_a_graph(device):
+    module = network().to(f"cuda:{device}")
+    x = torch.zeros(100, 2, device=f"cuda:{device}")
+    long = {"n_steps": graph.LEAST_STEPS, "step_size": [0.01] * 250 + [0.02] * 250}
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        whole = run(module, x, **long)
+    stream.synchronize()
+    assert whole.info.path == "array loop, autograd, fused step, gradient in a graph"
+    # Short runs are not captured; a run that is cut into such has the bits of the whole.
+    half = run(module, x, n_steps=250, step_size=0.01)
+    rest = run(module, half.samples, n_steps=250, step_size=0.02, step_offset=250)
+    assert "graph" not in rest.info.path
+    assert torch.equal(whole.samples, rest.samples)
+
+
+def test_a_module_that_waits_for_the_device_is_not_captured():
+    def waiting(x):
+        return x.pow(2).sum(dim=1) * float(x.sum() > 0)
+
+    class Waiting(nn.Module):
+        def forward(self, x):
+            return waiting(x)
+
+    x, long = torch.ones(10, 2, device="cuda"), {"n_steps": graph.LEAST_STEPS}
+    result = run(Waiting(), x, **long)
+    assert "no graph: capture failed" in result.info.path
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert torch.equal(result.samples, run(waiting, x, **long).samples)
+
+
+def test_dropout_in_training_is_not_replayed():
+    module = nn.Sequential(network(), nn.Dropout(0.5))
+    result = run(module, torch.zeros(10, 2, device="cuda"), n_steps=graph.LEAST_STEPS)
+    assert result.info.path.endswith("its gradient differs from one call to the next")

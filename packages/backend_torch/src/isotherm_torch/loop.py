@@ -16,6 +16,7 @@ from isotherm.errors import InputError
 from isotherm.formulas import FormulaEnergy
 from isotherm.loop import ArrayLoop, FillNormals, LangevinTransition, Transition
 from isotherm.plan import Plan
+from isotherm_torch.graph import LEAST_STEPS, GraphGradient
 
 
 class TorchLoop(ArrayLoop):
@@ -34,11 +35,16 @@ class TorchLoop(ArrayLoop):
 
     def __init__(self, plan: Plan, energy: Any) -> None:
         transition, about = _transition(plan)
+        self._graph: GraphGradient | None = None
         if hasattr(energy, "gradient"):
             super().__init__(plan, energy, energy.gradient, transition, f"array loop{about}")
         else:
             gradient = gradient_of(energy)
+            if plan.device != "cpu" and plan.n_total >= LEAST_STEPS:
+                self._graph = GraphGradient(gradient, energy)
+                gradient = self._graph
             super().__init__(plan, energy, gradient, transition, f"array loop, autograd{about}")
+        self._without_graph = self.path
         self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
 
     def advance(self, x: torch.Tensor, start: int, stop: int, outputs: Outputs) -> torch.Tensor:
@@ -48,7 +54,12 @@ class TorchLoop(ArrayLoop):
                 surroundings.enter_context(torch.autocast(x.device.type, enabled=False))
             if x.device.type == "cuda":  # Triton launches on the current device
                 surroundings.enter_context(torch.cuda.device(x.device))
-            return super().advance(x, start, stop, outputs)
+            if self._graph is None:
+                return super().advance(x, start, stop, outputs)
+            self._graph.check()
+            x = super().advance(x, start, stop, outputs)
+            self.path = f"{self._without_graph}, {self._graph.status}"
+            return x
 
 
 def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], torch.Tensor]:
