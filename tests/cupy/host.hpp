@@ -36,6 +36,8 @@ static double __int2double_rn(int a) { return (double)a; }
 static double __ll2double_rn(long long a) { return (double)a; }
 static double __ull2double_rn(unsigned long long a) { return (double)a; }
 
+#define RECIPROCAL_ROOT(y, a) y = 1 / std::sqrt(a)
+
 template <typename To, typename From> static To bits_of(From from) {
     static_assert(sizeof(To) == sizeof(From), "");
     To to;

@@ -1,9 +1,6 @@
 // What the kernels share: the loop over blocks of steps, the Langevin step, and where kept states
 // go. VARIES, CLAMPS and KEEPS say what a plan needs, so that nobody pays for what it does not.
 
-__device__ __forceinline__ float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
-__device__ __forceinline__ double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
-
 __device__ __forceinline__ long long thread_number() {
     return (long long)blockIdx.x * blockDim.x + threadIdx.x;
 }

@@ -2,7 +2,7 @@
 // polynomials minus_two_log32(t) .. cosine64(z) and the constants are printed by source.py from
 // the tables of isotherm.noise.
 
-// add, mul, ... round to nearest and are never contracted into an fma.
+// add, mul, ... round to nearest and are never contracted into an fma; fused is one.
 __device__ __forceinline__ float add(float a, float b) { return __fadd_rn(a, b); }
 __device__ __forceinline__ float sub(float a, float b) { return __fsub_rn(a, b); }
 __device__ __forceinline__ float mul(float a, float b) { return __fmul_rn(a, b); }
@@ -13,6 +13,8 @@ __device__ __forceinline__ double sub(double a, double b) { return __dsub_rn(a, 
 __device__ __forceinline__ double mul(double a, double b) { return __dmul_rn(a, b); }
 __device__ __forceinline__ double quotient(double a, double b) { return __ddiv_rn(a, b); }
 __device__ __forceinline__ double root(double a) { return __dsqrt_rn(a); }
+__device__ __forceinline__ float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+__device__ __forceinline__ double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
 
 POLYNOMIALS
 
@@ -32,28 +34,40 @@ __device__ __forceinline__ Words philox(Words c, unsigned k0, unsigned k1) {
     return c;
 }
 
-// -a where the highest bit is set, else a.
-__device__ __forceinline__ float turned(float a, unsigned bits) {
-    return __int_as_float(__float_as_int(a) ^ (int)(bits & (1u << 31)));
+// 1/sqrt(a) to about 22 bits by the card's one instruction for it; a build for a host has its own.
+#ifndef RECIPROCAL_ROOT
+#define RECIPROCAL_ROOT(y, a) asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(a))
+#endif
+
+// root(a) for zero and for a between 2^-100 and 2^100: there this is all that root(a) does, which
+// first branches to a function for other numbers.
+__device__ __forceinline__ float branchless_root(float a) {
+    float y;
+    RECIPROCAL_ROOT(y, fmaxf(a, 0x1p-100f));
+    const float guess = mul(a, y);
+    return fused(fused(-guess, guess, a), mul(y, 0.5f), guess);
 }
 
 // Two normals from a word for the radius and one for the angle.
 __device__ __forceinline__ void box_muller(unsigned u, unsigned v, float& even, float& odd) {
-    const float x = add(__uint2float_rn(u), 0.5f);
-    const int bits = __float_as_int(x) - SMALLEST32;
-    const float e = __int2float_rn((bits >> 23) - 32);
-    const float t = sub(__int_as_float((bits & 0x7fffff) + SMALLEST32), 1.0f);
-    const float r = root(add(mul(minus_two_log32(t), t), mul(e, MINUS_TWO_LOG_OF_2_32)));
+    const int bits = __float_as_int(add(__uint2float_rn(u), 0.5f));
+    // The exponent of u / 2^32 where a float has it: a multiple of 2^23, so that a product with e
+    // is rounded as one with the exponent is.
+    const int e = (bits - SMALLEST32 - (32 << 23)) & ~0x7fffff;
+    const float t = sub(__int_as_float(bits - e - (32 << 23)), 1.0f);
+    const float log_of_2 = mul(__int2float_rn(e), MINUS_TWO_LOG_OF_2_32 * 0x1p-23f);
+    const float r = branchless_root(add(mul(minus_two_log32(t), t), log_of_2));
     // The nearest quarter turn's number is in q's two highest bits; where v lies in it, with a sign,
     // is in v's lower thirty, here read four times as large.
     const unsigned q = v + (1u << 29);
     const float a = mul(__int2float_rn((int)(v << 2)), RADIANS32 / 4);
     const float z = mul(a, a);
-    float s = add(mul(mul(sine32(z), z), a), a);
-    float c = add(mul(cosine32(z), z), 1.0f);
-    if ((int)(2 * v + (1u << 30)) < 0) { const float swapped = s; s = c; c = swapped; }
-    even = mul(r, turned(c, q + (1u << 30)));
-    odd = mul(r, turned(s, q));
+    const float s = add(mul(mul(sine32(z), z), a), a);
+    const float c = add(mul(cosine32(z), z), 1.0f);
+    const bool is_odd = (int)(2 * v + (1u << 30)) < 0;  // q's second bit, as the sign of 2q
+    const float turned = __int_as_float(__float_as_int(r) ^ (int)(q & (1u << 31)));
+    even = mul(turned, is_odd ? -s : c);
+    odd = mul(turned, is_odd ? c : s);
 }
 
 __device__ __forceinline__ void box_muller(
@@ -70,11 +84,11 @@ __device__ __forceinline__ void box_muller(
     const long long q = (long long)((v + (1ULL << 50)) >> 51);
     const double a = mul(__ll2double_rn((long long)v - (q << 51)), RADIANS64);
     const double z = mul(a, a);
-    double s = add(mul(mul(sine64(z), z), a), a);
-    double c = add(mul(cosine64(z), z), 1.0);
-    if (q & 1) { const double swapped = s; s = c; c = swapped; }
-    even = mul(r, ((q + 1) & 2) ? -c : c);
-    odd = mul(r, (q & 2) ? -s : s);
+    const double s = add(mul(mul(sine64(z), z), a), a);
+    const double c = add(mul(cosine64(z), z), 1.0);
+    const double turned = (q & 2) ? -r : r;
+    even = mul(turned, (q & 1) ? -s : c);
+    odd = mul(turned, (q & 1) ? c : s);
 }
 
 // The normals of one block of steps, for one coordinate of one chain.
