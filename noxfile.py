@@ -4,6 +4,8 @@ What follows ``--`` goes to the program that the session runs. Every install is 
 ``constraints.txt``.
 """
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "tests"]
@@ -32,9 +34,12 @@ def install(session: nox.Session, *requirements: str) -> None:
 
 def test(session: nox.Session, backends: list[str], *paths: str) -> None:
     """Run the tests under paths, or all; one of these backends that cannot be imported fails."""
+    # Libraries keep what they compile in the user's home, which may not be one that can be written.
+    home = Path(session.virtualenv.location, "home")
+    home.mkdir(exist_ok=True)
     session.run(
         "pytest", *PROCESSES, *paths, *session.posargs,
-        env={"ISOTHERM_TEST_BACKENDS": ",".join(backends)},
+        env={"HOME": str(home), "ISOTHERM_TEST_BACKENDS": ",".join(backends)},
     )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """What the backend says where there is a GPU, and where there is none; on which device it runs."""
 
+import os
+import subprocess
 import sys
 from contextlib import contextmanager
 from types import ModuleType
@@ -107,3 +109,19 @@ def test_a_run_takes_place_on_its_device_and_leaves_the_callers_current(monkeypa
         isotherm.sample_chain(energy, backend="devices", **options)
     assert {current for _, current in devices.used} == {"cpu"}
     assert devices.current == "other"
+
+
+def test_a_cupy_that_cannot_be_imported_is_a_reason_and_no_crash():
+    program = (
+        "import isotherm\n"
+        "print(isotherm.registry.load('cupy').status().reason)\n"
+        "print(isotherm.sample_chain(isotherm.HarmonicEnergy(), dim=1, backend='numpy').shape)"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"CUPY_CACHE_DIR": os.devnull + "/none"},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    reason, shape = process.stdout.splitlines()
+    assert reason.startswith("CuPy cannot be imported (")
+    assert shape == "(1, 1)"

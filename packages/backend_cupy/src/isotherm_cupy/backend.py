@@ -95,8 +95,10 @@ def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
 def _status() -> Status:
     if importlib.util.find_spec("cupy") is None:
         return Status("CuPy is not installed; pip install cupy-cuda12x (or -cuda13x)", (), {})
-    import cupy
-
+    try:
+        import cupy
+    except (ImportError, OSError) as error:  # a library that is missing, a cache it cannot make
+        return Status(f"CuPy cannot be imported ({' '.join(str(error).split())})", (), {})
     versions = {"cupy": cupy.__version__}
     try:
         count = cupy.cuda.runtime.getDeviceCount()
