@@ -14,17 +14,17 @@ from tests import backends
 # The suite takes under ten minutes on two cores. The first example of a kernel compiles it, so
 # there is no deadline. A failure in CI must be the same failure at the desk, hence derandomize.
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
-# About an hour. With 10 and with 40 examples the tests of conformance, core and noise took 49 and
-# 94 seconds of one core (AMD EPYC), so that an example of every test costs 1.5 seconds; the other
-# folders hardly grow. What does not depend on the examples is some five minutes.
-settings.register_profile("thorough", max_examples=2000, deadline=None, print_blob=True)
+# About an hour of two cores. With 10 and with 40 examples the tests of conformance, core and noise
+# took 49 and 94 seconds of one core (AMD EPYC), so that an example of every test costs 1.5 seconds;
+# the other folders hardly grow. What does not depend on the examples is some twelve minutes.
+settings.register_profile("thorough", max_examples=4000, deadline=None, print_blob=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough",
         action="store_true",
-        help="search with twenty times the examples, other ones in every run; takes about an hour",
+        help="search with forty times the examples, other ones in every run; takes about an hour",
     )
 
 
