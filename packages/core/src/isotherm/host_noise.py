@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 from isotherm import noise
 from isotherm.loop import FillNormals, Transition
@@ -12,18 +12,13 @@ from isotherm.plan import Plan
 GROUP = "isotherm.noise"
 
 
-@cache
 def fill_normals() -> FillNormals:
     """What fills NumPy arrays with normals of the stream: always the same bits.
 
     The one that an installed package offers through the entry-point group ``isotherm.noise``, under
     the name ``numpy``; else `isotherm.noise.fill_normals`.
     """
-    from importlib.metadata import entry_points  # as late as the registry does
-
-    for point in entry_points(group=GROUP, name="numpy"):
-        return cast(FillNormals, point.load())
-    return noise.fill_normals
+    return cast(FillNormals, _offered("numpy") or noise.fill_normals)
 
 
 def fused_transition(plan: Plan) -> Transition | None:
@@ -32,10 +27,13 @@ def fused_transition(plan: Plan) -> Transition | None:
     That of the entry point ``transition`` of the group ``isotherm.noise``: plan → transition, with
     the bits of `isotherm.loop.LangevinTransition`. None without one, or in half precision.
     """
-    from importlib.metadata import entry_points
+    make = _offered("transition") if plan.dtype in ("float32", "float64") else None
+    return None if make is None else cast(Transition, make(plan))
 
-    if plan.dtype not in ("float32", "float64"):
-        return None
-    for point in entry_points(group=GROUP, name="transition"):
-        return cast(Transition, point.load()(plan))
-    return None
+
+@cache  # to read what is installed takes milliseconds
+def _offered(name: str) -> Any:
+    """What the first installed package offers under this name; None if none does."""
+    from importlib.metadata import entry_points  # as late as the registry does
+
+    return next((point.load() for point in entry_points(group=GROUP, name=name)), None)
