@@ -115,7 +115,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Our backends beside other programs; writes benchmarks/results. ``-- --quick`` tries it."""
+    """Our backends beside other programs; writes benchmarks/results; ``-- --quick`` only tries."""
     install(
         session, "./packages/core[plot]", *BACKENDS["numba"], "./packages/backend_torch",
         "--requirement", "benchmarks/requirements.txt",

@@ -24,6 +24,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -150,9 +151,11 @@ def git(*arguments: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--out", type=Path, help="benchmarks/results, if not --quick")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     options = parser.parse_args()
+    # Nobody wants the figures of a trial among the results.
+    out = options.out or (Path(tempfile.mkdtemp()) if options.quick else HERE / "results")
     rounds, pause = (2, 0.0) if options.quick else (options.rounds, _PAUSE)
 
     def sized(workloads: tuple[Workload, ...]) -> list[Workload]:
@@ -189,9 +192,10 @@ def main() -> None:
         "times": timed,
         "memory": peaks,
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "compare.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    report.write(result, options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "compare.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    report.write(result, out)
+    print(f"written to {out}")
 
 
 if __name__ == "__main__":
