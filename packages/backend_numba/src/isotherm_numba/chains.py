@@ -41,14 +41,16 @@ _KERNEL = """\
 from numba import njit
 from numpy import inf, nan
 from numpy import {dtype} as number
+from numpy import uint{bits} as unsigned
 
 from isotherm_numba.apart import kernel_signature
-from isotherm_numba.functions import *
+from isotherm_numba.functions import functions
 from isotherm_numba.lanes import number_type
 
 signature = kernel_signature(number_type("{dtype}"))
 options = {{"cache": {is_kept}, "nogil": True, "error_model": "numpy"}}
 compiled = njit(signature, **options)
+abs, sqrt, exp, log, tanh, sin, cos, near_sin, near_cos, is_far = functions("{dtype}")
 
 
 {functions}
@@ -74,6 +76,7 @@ class FusedChains:
         source = _KERNEL.format(
             name=kernel.name,
             dtype=plan.dtype,
+            bits=8 * self._dtype.itemsize,
             is_kept=not kernel.users,
             functions=kernel.functions,
         )

@@ -15,7 +15,8 @@ def print_program(program: Program, stride: int) -> str:
     """The functions ``gradient`` and ``terms`` of `isotherm_numba.tiles` for a program.
 
     What depends on no coordinate is computed before the loop. Numbers are of the type ``number``,
-    functions those of `isotherm_numba.functions`.
+    functions those of `isotherm_numba.functions`. Sines and cosines of large angles do not become
+    vectors; so the loop takes angles for small ones, and is run again by numbers if one was not.
 
     Parameters
     ----------
@@ -34,15 +35,32 @@ def print_program(program: Program, stride: int) -> str:
 
 def _print_function(name: str, program: Program, outputs: Sequence[int], stride: int) -> str:
     before: list[str] = []
-    inside: list[str] = []
+    near: list[str] = []  # the loop's lines where no angle is far from 0
+    inside: list[str] = []  # ... and those for any angle
     for index in program.needed(outputs):
-        line = f"v{index} = {_expression(program.instructions[index], stride)}"
-        (before if index in program.uniform else inside).append(line)
+        instruction = program.instructions[index]
+        line = f"v{index} = {_expression(instruction, stride)}"
+        if index in program.uniform:
+            before.append(line)
+            continue
+        inside.append(line)
+        if instruction.op in ("sin", "cos"):
+            (angle,) = instruction.args
+            near.append(f"far = unsigned(far | is_far(v{angle}))")
+            line = f"v{index} = near_{instruction.op}(v{angle})"
+        near.append(line)
     # An elementwise program, like U itself, writes to the row of the first coordinate.
-    inside += [f"out[{_lane(row, stride)}] = v{value}" for row, value in enumerate(outputs)]
+    written = [f"out[{_lane(row, stride)}] = v{value}" for row, value in enumerate(outputs)]
     head = f"def {name}(x, out, scratch, parameters, dim, stride, n):"
     lines = ["@compiled", head, *_indented(before, 1)]
-    return "\n".join([*lines, "    for lane in range(n):", *_indented(inside, 2)])
+    if near == inside:
+        return "\n".join([*lines, *_loop([*inside, *written], 1)])
+    lines += ["    far = unsigned(0)", *_loop([*near, *written], 1)]
+    return "\n".join([*lines, "    if far:", *_loop([*inside, *written], 2)])
+
+
+def _loop(lines: Sequence[str], depth: int) -> list[str]:
+    return [*_indented(["for lane in range(n):"], depth), *_indented(lines, depth + 1)]
 
 
 def _expression(instruction: Instruction, stride: int) -> str:
