@@ -17,6 +17,7 @@ from isotherm_numba.compiled import compile_for
 from isotherm_numba.kernels import Kernel
 
 _PARTS = 64  # at most, into which the chains are divided for threads and for the moments
+_SHARE = 2**18  # coordinates times steps: to wake a thread for less, 0.4 ms, does not pay
 _MOMENTS = 2**26  # bytes for the moments of all parts
 
 _LOOP = """\
@@ -143,7 +144,7 @@ class FusedChains:
                 part * self._part, min((part + 1) * self._part, n), self._tile,
             )  # fmt: skip
 
-        threads.run_all(take, parts)
+        threads.run_all(take, parts, most=1 + x.size * (stop - start) // _SHARE)
         if outputs.mean is not None and outputs.variance is not None:
             sizes = np.diff([*range(0, n, self._part), n])
             mean, square = _combined(moments, sizes)

@@ -136,8 +136,8 @@ class Functions(NamedTuple):
 def functions(dtype: str) -> Functions:
     """The functions of the dtype "float32" or "float64"."""
     precision = FLOAT32 if dtype == "float32" else FLOAT64
-    number = np.float32 if dtype == "float32" else np.float64
-    unsigned = np.uint32 if dtype == "float32" else np.uint64
+    number: Any = np.float32 if dtype == "float32" else np.float64
+    unsigned: Any = np.uint32 if dtype == "float32" else np.uint64
     inlined = njit(nogil=True, error_model="numpy", forceinline=True)
 
     def polynomial(coefficients: tuple[float, ...]) -> Any:

@@ -21,9 +21,12 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS, "isotherm")
 
 
-def run_all(work: Callable[[int], object], count: int) -> None:
-    """Call ``work(i)`` for every i below `count`, in no order, on ``numba.get_num_threads()``."""
-    helpers = min(_wanted(), count) - 1
+def run_all(work: Callable[[int], object], count: int, most: int | None = None) -> None:
+    """Call ``work(i)`` for every i below `count`, in no order, on ``numba.get_num_threads()``.
+
+    Or on `most` threads, where that is fewer.
+    """
+    helpers = min(_wanted(), count if most is None else min(count, most)) - 1
     if helpers == 0:
         for i in range(count):
             work(i)
