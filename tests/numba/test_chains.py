@@ -141,13 +141,24 @@ def test_kernels_are_kept_apart_by_every_source_that_flows_in(tmp_path, monkeypa
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
-    blocked = tmp_path / "file"
+@pytest.mark.parametrize("variables", [["HOME", "XDG_CACHE_HOME"], ["NUMBA_CACHE_DIR"]])
+def test_a_folder_that_cannot_be_written_is_no_obstacle(variables, tmp_path, monkeypatch):
+    blocked = tmp_path / "file"  # which refuses root as well
     blocked.write_text("not a folder")
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(blocked))
-    folder = modules._folder.__wrapped__()
-    assert folder.is_dir()
-    assert blocked not in folder.parents
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    for variable in variables:
+        monkeypatch.setenv(variable, str(blocked))
+    command = [sys.executable, "-W", "error", "-c", COUNT_COMPILED]
+    ended = subprocess.run(command, text=True, capture_output=True, check=True)
+    hits, misses = ended.stdout.split()
+    assert hits == "0"
+    assert int(misses) > 0
+    assert f"it cannot be kept in {blocked}" in ended.stderr
+    assert "set NUMBA_CACHE_DIR to a folder" in ended.stderr
+    assert not list(temporary.glob("isotherm-*"))
 
 
 def test_a_long_compilation_is_announced(monkeypatch, caplog):

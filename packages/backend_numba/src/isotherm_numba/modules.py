@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -86,8 +88,16 @@ def _folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="isotherm-"))
+    except OSError as error:
+        temporary = tempfile.mkdtemp(prefix="isotherm-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        _log.warning(
+            "what Numba compiles is lost at the end of this process, as it cannot be kept in %s "
+            "(%s); set NUMBA_CACHE_DIR to a folder that can be written to",
+            folder,
+            error.strerror,
+        )
+        return Path(temporary)
 
 
 @contextmanager
