@@ -55,16 +55,21 @@ def fill(
     words = np.empty((4, LANES), np.uint32)
     counters = np.empty((3, LANES), np.uint32)
     coordinate, low, high = counters[0], counters[1], counters[2]
+    chains = np.empty(LANES, np.uint64)
+    for lane in range(LANES):
+        coordinate[lane] = u32(u64(first + lane) % u64(dim))
+        chains[lane] = chain_offset + u64(first + lane) // u64(dim)
+    rows, rest = u64(LANES) // u64(dim), u64(LANES) % u64(dim)
     for start in range(first, last, LANES):
         n = min(LANES, last - start)
-        i, j = start // dim, start % dim
-        for lane in range(n):
-            chain = chain_offset + u64(i)
-            coordinate[lane] = u32(j)
-            low[lane] = u32(chain & _MASK)
-            high[lane] = u32(chain >> _32 | stream << _24)
-            j += 1
-            if j == dim:
-                i, j = i + 1, 0
+        for lane in range(LANES):
+            low[lane] = u32(chains[lane] & _MASK)
+            high[lane] = u32(chains[lane] >> _32 | stream << _24)
         philox(words, block, coordinate, low, high, k0, k1, n)
         box_muller(words, out, start, n)
+        # To the same lanes of the next pass, without a division.
+        for lane in range(LANES):
+            j = u64(coordinate[lane]) + rest
+            is_over = j >= u64(dim)
+            coordinate[lane] = u32(j - u64(dim) if is_over else j)
+            chains[lane] += rows + u64(1) if is_over else rows
