@@ -20,6 +20,7 @@ _QUADRATIC_LANES = 64  # the same; the loops of the quadratic form are short and
 _MOST_LANES = 128
 _TILES = 16  # or more, so that there is work for several threads
 _LONGEST = 2000  # instructions unrolled: longer programs compile for minutes and gain nothing
+_LENGTHS = dict.fromkeys(("exp", "log", "sin", "cos", "tanh"), 20)  # of `functions`, about
 
 _QUADRATIC = """\
 from isotherm_numba import quadratic
@@ -108,7 +109,7 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         )
     if isinstance(energy, FormulaEnergy):
         program = energy.program(plan.event_shape[0])
-        if len(program.instructions) > _LONGEST:
+        if sum(_LENGTHS.get(one.op, 1) for one in program.instructions) > _LONGEST:
             return None
         chains = (
             _whole_chains(plan) if energy.is_elementwise else _lanes_of_chains(plan, _PROGRAM_LANES)

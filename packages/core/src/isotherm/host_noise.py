@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, cast
 
 from isotherm import noise
+from isotherm.installed import offered
 from isotherm.loop import FillNormals, Transition
 from isotherm.plan import Plan
 
@@ -31,9 +32,8 @@ def fused_transition(plan: Plan) -> Transition | None:
     return None if make is None else cast(Transition, make(plan))
 
 
-@cache  # to read what is installed takes milliseconds
+@cache
 def _offered(name: str) -> Any:
-    """What the first installed package offers under this name; None if none does."""
-    from importlib.metadata import entry_points  # as late as the registry does
-
-    return next((point.load() for point in entry_points(group=GROUP, name=name)), None)
+    """What an installed package offers under this name; None if none does."""
+    point = offered(GROUP).get(name)
+    return None if point is None else point.load()

@@ -34,6 +34,7 @@ a 32-bit word would.
 import enum
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
@@ -144,7 +145,12 @@ _DEVICE_PIECE = 2**20
 
 
 def _precision(dtype: object) -> Precision:
-    name = re.search(r"bfloat16|float16|float32|float64", str(dtype))
+    return _precision_of(str(dtype))
+
+
+@cache
+def _precision_of(dtype: str) -> Precision:
+    name = re.search(r"bfloat16|float16|float32|float64", dtype)
     if name is None:
         raise ValueError(f"dtype {dtype} has no normals; use one of {', '.join(_DRAWN_IN)}")
     return _DRAWN_IN[name.group()]

@@ -91,7 +91,7 @@ def advance(
                 if plan.on_divergence == "raise":
                     found = Divergence(first_bad, count_diverged(x))
                     raise DivergenceError(describe(plan, found))
-        if not runs_on:
+        if stop < last and not runs_on:
             length = _next_length(plan, length, time.perf_counter() - began)
         piece = Piece(x, stop, first_bad, outputs)
         yield piece

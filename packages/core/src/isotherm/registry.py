@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from isotherm.backend import Backend
 from isotherm.errors import BackendError, BackendNotFoundError
+from isotherm.installed import offered
 from isotherm.plan import PLAN_VERSION, Plan
 
 if TYPE_CHECKING:
@@ -112,7 +113,4 @@ def with_kernel(backend: Backend, plan: Plan, energy: Any) -> Backend:
 
 @cache
 def _entry_points() -> dict[str, EntryPoint]:
-    # Imported here because it takes a third of the time of importing isotherm.
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in entry_points(group=GROUP)}
+    return offered(GROUP)
