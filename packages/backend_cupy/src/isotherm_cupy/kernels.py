@@ -18,7 +18,9 @@ from isotherm_cupy.snippets import CudaEnergy
 from isotherm_cupy.source import assemble
 
 # A thread that steps a whole chain holds its state, gradient and a block of normals. In float32 a
-# few more coordinates than this spill its 255 registers; in float64 a few more than 20 do.
+# few more coordinates than this spill its 255 registers; in float64 a few more than 20 do, and the
+# means of a large mixture at any dimension. A kernel that spills still takes a step in one launch,
+# where the array loop takes one for each operation of the program.
 _WHOLE_STATE = 32
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
