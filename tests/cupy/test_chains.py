@@ -13,7 +13,7 @@ import isotherm.math as im
 from isotherm.arrays import to_numpy
 from isotherm.testing import BackendConformance, UsersEnergy
 from isotherm_cupy import chains, kernels
-from tests.cupy.host import BUILDS, HostBackend
+from tests.cupy.host import BUILDS, HostBackend, HostModule
 
 
 class TestHostBuild(BackendConformance):
@@ -101,6 +101,26 @@ def test_launches_of_any_length_give_the_same_bits(build, energy, keeps_trajecto
     for name in ("mean", "variance", "energy"):
         one, many = getattr(in_one, name), getattr(in_many, name)
         assert one.tobytes() == many.tobytes(), name
+
+
+def test_launches_are_bounded_and_ctrl_c_is_answered_between_two(monkeypatch):
+    plan = isotherm.make_plan(
+        isotherm.DoubleWellEnergy(), dim=2, n_samples=5, n_steps=100, seed=1,
+        backend=HostBackend.name, on_divergence="ignore",
+    )  # fmt: skip
+    monkeypatch.setattr(chains, "_LAUNCH", 17 * 2 * 5 * 2)  # the energy has two parameters
+    launch, lengths = HostModule.launch, []
+
+    def noted(module, name, threads, arguments, block):
+        if len(lengths) == 4:
+            raise KeyboardInterrupt
+        lengths.append(int(arguments[8]))
+        launch(module, name, threads, arguments, block)
+
+    monkeypatch.setattr(HostModule, "launch", noted)
+    with pytest.raises(isotherm.RunInterrupted):
+        isotherm.run(plan, isotherm.DoubleWellEnergy())
+    assert lengths == [17, 17, 17, 17]
 
 
 @pytest.mark.parametrize("energy", [UsersEnergy(1.0), isotherm.DoubleWellEnergy(), gaussian(3)])
