@@ -37,9 +37,13 @@ def test(session: nox.Session, backends: list[str], *paths: str) -> None:
     # Libraries keep what they compile in the user's home, which may not be one that can be written.
     home = Path(session.virtualenv.location, "home")
     home.mkdir(exist_ok=True)
+    # Tests of threads need two, on one core too; on many, each process would start as many threads.
     session.run(
         "pytest", *PROCESSES, *paths, *session.posargs,
-        env={"HOME": str(home), "ISOTHERM_TEST_BACKENDS": ",".join(backends)},
+        env={
+            "HOME": str(home), "ISOTHERM_TEST_BACKENDS": ",".join(backends),
+            "NUMBA_NUM_THREADS": "2",
+        },
     )  # fmt: skip
 
 
@@ -125,7 +129,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """On a machine with a GPU: the tests on the device, then times; writes benchmarks/results."""
+    """On a machine with a GPU: times, then the tests on the device; writes benchmarks/results."""
     # torch's wheels bring the libraries of CUDA 13, which CuPy then finds as well.
     install(
         session, CORE, *BACKENDS["numba"], *BACKENDS["torch"], "./packages/backend_cupy[cuda13]",

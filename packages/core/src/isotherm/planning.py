@@ -22,7 +22,7 @@ from isotherm.arrays import (
     is_array,
     library_of,
 )
-from isotherm.backend import Backend
+from isotherm.backend import Backend, on_device
 from isotherm.errors import BackendError, InputError, shown
 from isotherm.formulas import Formula, FormulaEnergy, real_numbers
 from isotherm.plan import PLAN_VERSION, Plan, Schedule
@@ -177,7 +177,8 @@ def make_plan(
     reason = chosen.supports(plan, energy)
     if reason is not None:
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
-    _check_start(x, plan.dtype)
+    with on_device(chosen, plan.device):
+        _check_start(x, plan.dtype)
     return plan
 
 
