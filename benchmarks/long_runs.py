@@ -11,7 +11,6 @@ the fastest rounds of each, which a machine with other guests disturbs least.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import tempfile
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from reference import commit, machine, seconds
+from reference import commit, machine, seconds, tell
 
 import isotherm
 from isotherm import registry
@@ -87,10 +86,7 @@ def main() -> None:
             for (name, found), (one, other) in zip(ratios.items(), pairs, strict=True)
         },
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

@@ -344,7 +344,7 @@ class _Whole:
         if self._energy is not None:
             with np.errstate(all="ignore"):
                 mean, variance = map(back, self._moments.total())
-            steps = plan.kept_steps(plan.n_kept)
+            steps = plan.kept_steps(0, plan.n_kept)
             diagnostics = Diagnostics(mean, variance, back(self._energy), steps)
         found = [info.divergence for info in self._infos.values() if info.divergence is not None]
         divergence = None

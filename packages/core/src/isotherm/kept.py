@@ -62,7 +62,7 @@ class InMemory:
         if outputs.mean is None:
             return back(outputs.trajectory), None
         mean, variance, energy = map(back, (outputs.mean, outputs.variance, outputs.energy))
-        steps = plan.kept_steps(n_kept)
+        steps = plan.kept_steps(0, n_kept)
         return back(outputs.trajectory), Diagnostics(mean, variance, energy, steps)
 
 

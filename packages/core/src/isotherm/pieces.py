@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import array_api_compat as compat
 import numpy as np
@@ -47,7 +48,7 @@ class Piece:
     first_bad: int | None = None
     outputs: Outputs = field(default_factory=Outputs)
 
-    @property
+    @cached_property  # asked for by several, and counts on all chains
     def divergence(self) -> Divergence | None:
         if self.first_bad is None:
             return None

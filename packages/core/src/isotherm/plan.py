@@ -143,9 +143,9 @@ class Plan:
         """Whether the state after step `step` (counted from 0) is kept."""
         return self.kept_before(step + 1) > self.kept_before(step)
 
-    def kept_steps(self, n_kept: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """How many steps of the run the first `n_kept` kept states have behind them."""
-        return self.burn_in + self.thinning * np.arange(1, n_kept + 1)
+    def kept_steps(self, first: int, last: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """How many steps of the run the kept states first..last-1 have behind them."""
+        return self.burn_in + self.thinning * np.arange(first + 1, last + 1)
 
     def coefficients(
         self, start: int, stop: int
@@ -160,15 +160,23 @@ class Plan:
         return round_to(step_size, self.dtype), round_to(noise, self.dtype)
 
     @property
+    def state_bytes(self) -> int:
+        """Memory of the chains' states at one step."""
+        return self.n_samples * self.n_coordinates * ITEMSIZE[self.dtype]
+
+    def kept_bytes(self, n_kept: int) -> int:
+        """Memory of what the plan keeps, trajectory and diagnostics, of so many kept states."""
+        elements = 0
+        if self.return_trajectory:
+            elements += self.n_samples * self.n_coordinates
+        if self.return_diagnostics:
+            elements += 2 * self.n_coordinates + self.n_samples
+        return n_kept * elements * ITEMSIZE[self.dtype]
+
+    @property
     def result_bytes(self) -> int:
         """Memory that the result needs: final state, trajectory and diagnostics."""
-        state = self.n_samples * self.n_coordinates
-        elements = state
-        if self.return_trajectory:
-            elements += self.n_kept * state
-        if self.return_diagnostics:
-            elements += self.n_kept * (2 * self.n_coordinates + self.n_samples)
-        return elements * ITEMSIZE[self.dtype]
+        return self.state_bytes + self.kept_bytes(self.n_kept)
 
     def __str__(self) -> str:
         every = f", every {self.thinning}th" if self.thinning > 1 else ""

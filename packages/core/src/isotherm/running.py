@@ -32,7 +32,7 @@ from isotherm.formulas import FormulaEnergy
 from isotherm.host_noise import fill_normals
 from isotherm.kept import InMemory, Kept, allocator, mover
 from isotherm.pieces import Piece, advance, count_diverged, describe
-from isotherm.plan import ITEMSIZE, Plan, format_bytes
+from isotherm.plan import Plan, format_bytes
 from isotherm.planning import ScheduleLike, as_energy, as_state, continued
 from isotherm.reports import Report, reports
 from isotherm.result import Info, Progress, Result
@@ -363,10 +363,9 @@ def _checked_allocator(
     plan: Plan, backend: Backend, *, is_stored: bool
 ) -> Callable[[int], Outputs]:
     """What makes room for kept states; refuses a run that does not fit into memory."""
-    state = plan.n_samples * plan.n_coordinates * ITEMSIZE[plan.dtype]
     needed = _disk().buffer_bytes(plan) if is_stored else plan.result_bytes
     # The first states are drawn with their whole block of the noise stream.
-    needed += plan.steps_per_block * state
+    needed += plan.steps_per_block * plan.state_bytes
     if needed > _SMALL_RUN:
         available = backend.available_memory(plan.device)
         if available is not None and needed > available:

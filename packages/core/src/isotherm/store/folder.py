@@ -178,14 +178,14 @@ class Store:
 
     def lazily(self, header: Header) -> tuple[xarray.DataArray, Diagnostics | None]:
         """Trajectory and diagnostics, which stay on the disk until they are read."""
-        plan, n_kept = header.plan, header.n_kept
+        plan = header.plan
         trajectory = self._xarray(header, None)["x"]
         if not plan.return_diagnostics:
             return trajectory, None
         held = self._xarray(header, "diagnostics")
         energy = held["energy"].transpose("draw", "chain")
         return trajectory, Diagnostics(
-            held["mean"], held["variance"], energy, steps=plan.kept_steps(n_kept)
+            held["mean"], held["variance"], energy, steps=plan.kept_steps(0, header.n_kept)
         )
 
     def result(self, header: Header) -> Result:

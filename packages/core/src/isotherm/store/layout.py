@@ -9,6 +9,7 @@ import operator
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -144,10 +145,7 @@ def draws_in_chunk(plan: Plan) -> int:
 def buffer_bytes(plan: Plan) -> int:
     """Memory that a run into a store needs: two chunks and two copies of the states."""
     draws = min(draws_in_chunk(plan), plan.n_kept)
-    elements = draws * plan.n_samples * plan.n_coordinates
-    if plan.return_diagnostics:
-        elements += draws * (2 * plan.n_coordinates + plan.n_samples)
-    return 2 * (elements * ITEMSIZE[plan.dtype] + _state_bytes(plan))
+    return 2 * (plan.kept_bytes(draws) + _state_bytes(plan))
 
 
 def scheduled(plan: Plan) -> tuple[str, ...]:
@@ -173,7 +171,6 @@ def _attributes(header: Header) -> Document:
         fields[name] = float(getattr(plan, name).values) if is_constant else None
     run = {key: value for key, value in vars(header).items() if key not in ("plan", "scheduled")}
     run["divergence"] = None if divergence is None else [divergence.first_step, divergence.n_chains]
-    versions = {name: version(name) for name in ("isotherm", "numpy", "zarr")}
     return {
         "isotherm_store": FORMAT,
         "energy": plan.energy,
@@ -181,8 +178,14 @@ def _attributes(header: Header) -> Document:
         "n_steps": header.n_steps,
         "plan": json.dumps(fields),
         "run": json.dumps(run),
-        "versions": json.dumps({"python": platform.python_version(), **versions}),
+        "versions": _versions(),
     }
+
+
+@cache  # a store's metadata are made many times, and to look versions up reads files
+def _versions() -> str:
+    versions = {name: version(name) for name in ("isotherm", "numpy", "zarr")}
+    return json.dumps({"python": platform.python_version(), **versions})
 
 
 def header_of(attributes: Document) -> Header:

@@ -43,7 +43,7 @@ class Writer:
         size = min(header.chunk, header.plan.n_kept - header.n_kept)
         self._buffers = itertools.cycle([allocate(size) for _ in range(2)])
         self._buffer = next(self._buffers)
-        self._began = self._committed = time.perf_counter()
+        self._committed = time.perf_counter()
         self._pool = ThreadPoolExecutor(1, "isotherm-store")
         self._writing: Future[None] | None = None
 
@@ -98,7 +98,7 @@ class Writer:
             if array is not None
         }
         draws = np.arange(before.n_kept, header.n_kept)
-        rows |= {"draw": draws, "step": plan.kept_steps(header.n_kept)[before.n_kept :]}
+        rows |= {"draw": draws, "step": plan.kept_steps(before.n_kept, header.n_kept)}
         state = move(x, "numpy", stored_dtype(plan), "cpu")
         self._writing = self._pool.submit(self._commit, rows, state, header, before)
         self._header, self._committed = header, now
