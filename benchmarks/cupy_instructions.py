@@ -26,7 +26,7 @@ from reference import commit, tell
 
 import isotherm
 from isotherm_cupy.kernels import kernel_of
-from isotherm_cupy.modules import OPTIONS
+from isotherm_cupy.nvrtc import OPTIONS
 
 LANES_A_SECOND = 132 * 4 * 32 * 1.755e9
 

@@ -21,14 +21,13 @@ from pathlib import Path
 from reference import commit, machine, seconds, tell
 
 import isotherm
-from isotherm import registry
-from isotherm.backend import Outputs
+from isotherm.backend import Outputs, registry
 
 RUN = {"dim": 32, "n_samples": 4096, "n_steps": 8000, "step_size": 1e-3, "seed": 0}
 FEW, MANY = 4000, 80  # thinning: 2 states and 100 states of 512 KiB
 
 
-def plan_of(energy: isotherm.formulas.FormulaEnergy, thinning: int) -> isotherm.Plan:
+def plan_of(energy: isotherm.backend.FormulaEnergy, thinning: int) -> isotherm.Plan:
     return isotherm.make_plan(
         energy, **RUN, dtype="float32", backend="numba", thinning=thinning, return_trajectory=True
     )

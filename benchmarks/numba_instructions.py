@@ -28,7 +28,7 @@ import numpy as np
 from reference import commit, machine, seconds, tell
 
 import isotherm
-from isotherm import registry
+from isotherm.backend import registry
 
 VECTOR_BYTES = {"%xmm": 16, "%ymm": 32, "%zmm": 64}
 CYCLES_OF_A_LINK = 4  # a multiplication of 64 bits and an exclusive or

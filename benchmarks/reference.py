@@ -24,9 +24,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from isotherm import GaussianEnergy, Plan, make_plan, noise
-from isotherm.backend import Outputs
-from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm import GaussianEnergy, Plan, make_plan
+from isotherm.backend import ArrayLoop, LangevinTransition, Outputs, noise
 
 N_CHAINS, DIM, N_STEPS, STEP_SIZE = 10_000, 10, 500, 5e-3
 

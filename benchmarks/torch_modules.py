@@ -25,9 +25,7 @@ from reference import machine, tell
 from torch import nn
 
 import isotherm
-from isotherm import noise
-from isotherm.backend import Outputs
-from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm.backend import ArrayLoop, LangevinTransition, Outputs, noise
 from isotherm_torch.loop import gradient_of
 
 STEP_SIZE = 1e-3
