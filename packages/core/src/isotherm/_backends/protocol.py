@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._plans.plan import Plan
+
+#: What a transition carries from step to step, by its names.
+State: TypeAlias = Mapping[str, Array]
 
 
 @dataclass
@@ -23,13 +26,20 @@ class Outputs:
     trajectory : array, shape (n_samples, k, *event_shape)
     mean, variance : array, shape (k, *event_shape)
         Over the chains; the variance divided by n_samples.
-    energy : array, shape (k, n_samples)
+    energy, energy_error : array, shape (k, n_samples)
+        U, and of adjusted samplers what ΔH/noise_scale² of the trajectory was.
+    accepted, diverging : int64 array, shape (n_samples,)
+        To which the runner adds, of adjusted samplers, how many steps after the burn-in each chain
+        accepted, and how many diverged.
     """
 
     trajectory: Array | None = None
     mean: Array | None = None
     variance: Array | None = None
     energy: Array | None = None
+    energy_error: Array | None = None
+    accepted: Array | None = None
+    diverging: Array | None = None
 
     def between(self, first: int, last: int) -> Outputs:
         """Views of the kept states first..last-1."""
@@ -37,8 +47,10 @@ class Outputs:
             None if self.trajectory is None else self.trajectory[:, first:last, ...],
             *(
                 None if rows is None else rows[first:last, ...]
-                for rows in (self.mean, self.variance, self.energy)
+                for rows in (self.mean, self.variance, self.energy, self.energy_error)
             ),
+            self.accepted,
+            self.diverging,
         )
 
 
@@ -48,24 +60,25 @@ class Runner(Protocol):
     path: str
     """Which way the chains run, for people: ``"fused program"``, ``"array loop"``."""
 
-    def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
+    def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         """Take the steps start..stop-1 of the plan (counted from 0, burn-in included).
 
         A pure function: the same arguments give the same bits, however a run is cut into calls.
 
         Parameters
         ----------
-        x : array, shape (n_samples, *event_shape)
-            The state before step `start`, in the backend's library, the plan's dtype and device.
-            It is not written to.
+        state : mapping of str to array, each of shape (n_samples, *event_shape)
+            What the transition carries before step `start` (``"x"``, and ``"momentum"`` where there
+            is one), in the backend's library, the plan's ``state_dtype`` and device. It is not
+            written to.
         start, stop : int
         outputs : Outputs
             Receives the states that the plan keeps of these steps.
 
         Returns
         -------
-        array, shape (n_samples, *event_shape)
-            The state after step ``stop - 1``.
+        mapping of str to array
+            The same after step ``stop - 1``.
         """
 
 

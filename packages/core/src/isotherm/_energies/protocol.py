@@ -8,6 +8,7 @@ import array_api_compat as compat
 
 from isotherm._arithmetic.arrays import Array, array_origin
 from isotherm._energies.formulas import Formula
+from isotherm._transitions.program import Kind
 from isotherm.errors import InputError
 
 
@@ -30,6 +31,18 @@ def origin(energy: Any) -> tuple[str | None, str | None, str | None]:
     if callable(parameters):  # a module of a library for networks
         return array_origin(parameters())
     return tuple(getattr(energy, name, None) for name in ("library", "dtype", "device"))  # type: ignore[return-value]
+
+
+def kind_of(energy: Any) -> Kind:
+    """What can be had of an energy to make differences of U from."""
+    kind = getattr(energy, "kind", None)
+    return kind if isinstance(kind, Kind) else Kind.VALUE
+
+
+def energy_terms(energy: Any, x: Array) -> Array:
+    """The terms of U of a separable energy, of the shape of `x`."""
+    terms: Array = energy.terms(x)
+    return terms
 
 
 def chain_energies(energy: Array, n_samples: int) -> Array:

@@ -278,6 +278,7 @@ _OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "eq": lambda xp, a, b: a == b,
     "ne": lambda xp, a, b: a != b,
     "where": lambda xp, c, a, b: xp.where(c, a, b),
+    "perturb": lambda xp, v, s, z: v + s * z,
 }
 
 
