@@ -17,9 +17,9 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._arithmetic.exact import exact_sqrt
 from isotherm._backends import host_noise, registry
-from isotherm._backends.array_loop import ArrayLoop, FillNormals, LangevinTransition, Transition
+from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments
 from isotherm._backends.memory import host_memory
-from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runner, Status
+from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runner, State, Status
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.parameters import finite_numbers
@@ -39,14 +39,15 @@ __all__ = [
     "HasCurrentDevice",
     "InputError",
     "Instruction",
-    "LangevinTransition",
     "Outputs",
     "Plan",
     "Program",
+    "RunSegment",
     "Runner",
     "Schedule",
+    "Segments",
+    "State",
     "Status",
-    "Transition",
     "device_name",
     "empty",
     "exact_sqrt",

@@ -153,7 +153,12 @@ class ArrayLoop:
         rows = (plan.n_samples, plan.n_coordinates)
         x = state["x"]
         xp = compat.array_namespace(x)
-        coefficients = {k: v.tolist() for k, v in plan.coefficients(start, stop).items()}
+        given = plan.coefficients(start, stop)
+        coefficients = [
+            (index, given[program.coefficients[int(one.value)]].tolist())
+            for index, one in enumerate(program.values)
+            if one.op == "coefficient"
+        ]
         values: Values = dict(self._vectors(x))
         for name in program.carried:
             values[program.start[name]] = xp.reshape(state[name], rows)
@@ -162,10 +167,7 @@ class ArrayLoop:
             values[program.start[name]] = values[index]
         first = plan.kept_before(start)
         for step in range(start, stop):
-            for index, one in enumerate(program.values):
-                if one.op == "coefficient":
-                    name = program.coefficients[int(one.value)]
-                    values[index] = coefficients[name][step - start]
+            values |= {index: numbers[step - start] for index, numbers in coefficients}
             self._carry_out(program.statements, values, step)
             ends = {name: values[index] for name, index in program.end.items()}
             reports = {name: values[index] for name, index in program.reports.items()}
@@ -188,9 +190,7 @@ class ArrayLoop:
             for index, one in enumerate(self.program.values):
                 if one.op == "vector":
                     row = given[self.program.vectors[int(one.value)]][None, :]
-                    self._constants[index] = xp.asarray(
-                        row, dtype=x.dtype, device=compat.device(x)
-                    )
+                    self._constants[index] = xp.asarray(row, dtype=x.dtype, device=compat.device(x))
         return self._constants
 
     def _carry_out(self, statements: Sequence[Statement], values: Values, step: int) -> None:
@@ -260,11 +260,12 @@ class ArrayLoop:
         return rows if rows.dtype == like.dtype else xp.astype(rows, like.dtype)
 
     def _count(self, reports: dict[str, Any], step: int, outputs: Outputs) -> None:
-        if outputs.accepted is None or outputs.diverging is None or step < self._plan.burn_in:
+        is_wanted = self._plan.is_adjusted and step >= self._plan.burn_in
+        if outputs.accepted is None or outputs.diverging is None or not is_wanted:
             return
-        for name, counts in (("accepted", outputs.accepted), ("diverging", outputs.diverging)):
-            xp = compat.array_namespace(counts)
-            counts += xp.astype(reports[name][:, 0], counts.dtype)
+        xp = compat.array_namespace(outputs.accepted)
+        outputs.accepted += xp.astype(reports["accepted"][:, 0], xp.int64)
+        outputs.diverging += xp.astype(reports["diverging"][:, 0], xp.int64)
 
     def _record(self, x: Array, reports: dict[str, Any], k: int, outputs: Outputs) -> None:
         if outputs.trajectory is not None:

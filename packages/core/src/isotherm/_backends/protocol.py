@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from isotherm._arithmetic.arrays import Array
@@ -43,14 +43,17 @@ class Outputs:
 
     def between(self, first: int, last: int) -> Outputs:
         """Views of the kept states first..last-1."""
-        return Outputs(
-            None if self.trajectory is None else self.trajectory[:, first:last, ...],
-            *(
-                None if rows is None else rows[first:last, ...]
-                for rows in (self.mean, self.variance, self.energy, self.energy_error)
-            ),
-            self.accepted,
-            self.diverging,
+
+        def rows(of: Array | None) -> Array | None:
+            return None if of is None else of[first:last, ...]
+
+        return replace(
+            self,
+            trajectory=None if self.trajectory is None else self.trajectory[:, first:last, ...],
+            mean=rows(self.mean),
+            variance=rows(self.variance),
+            energy=rows(self.energy),
+            energy_error=rows(self.energy_error),
         )
 
 
