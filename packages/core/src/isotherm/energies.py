@@ -10,6 +10,7 @@ import array_api_compat as compat
 import numpy as np
 
 import isotherm.math as im
+from isotherm._arithmetic import functions
 from isotherm.arrays import Array, array_origin, move
 from isotherm.errors import InputError, shown
 from isotherm.formulas import (
@@ -109,7 +110,7 @@ class GaussianMixtureEnergy(FormulaEnergy):
             parameters = {
                 "means": mu,
                 "precisions": 1.0 / sigma**2,
-                "log_weights": np.log(w / w.sum()) - mu.shape[1] * np.log(sigma),
+                "log_weights": functions.log(w / w.sum()) - mu.shape[1] * functions.log(sigma),
             }
         super().__init__(_gaussian_mixture, parameters, dim=mu.shape[1])
         self.name = "GaussianMixtureEnergy"
