@@ -2,7 +2,7 @@
 
 from cupy.cuda import nvrtc
 
-from isotherm_cupy.modules import OPTIONS
+from isotherm_cupy.nvrtc import OPTIONS
 
 
 def compiled(source, architecture):

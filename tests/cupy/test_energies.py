@@ -5,8 +5,8 @@ import pytest
 from cupy.cuda import nvrtc
 
 import isotherm
-from isotherm import registry
-from isotherm.arrays import to_numpy
+from isotherm._arithmetic.arrays import to_numpy
+from isotherm._backends import registry
 from isotherm_cupy import CudaEnergy, kernels
 from isotherm_cupy.source import assemble
 from tests.cupy.host import BUILDS, compile_for_host

@@ -1,8 +1,8 @@
 """A Langevin step on CUDA as one Triton kernel: noise, update and clamp in one pass over memory.
 
-The noise is `isotherm.noise` transcribed operation by operation, the update that of
-`isotherm.loop.LangevinTransition`. Equal bits need every operation rounded by itself, so the kernel
-is launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum.
+The noise is `isotherm.backend.noise` transcribed operation by operation, the update that of
+`isotherm.backend.LangevinTransition`. Equal bits need every operation rounded by itself, so the
+kernel is launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum.
 """
 
 from __future__ import annotations
@@ -17,15 +17,7 @@ import triton
 import triton.language as tl
 from triton.runtime import driver
 
-from isotherm.noise import (
-    FLOAT32,
-    FLOAT64,
-    PHILOX_KEY_INCREMENTS,
-    PHILOX_MULTIPLIERS,
-    PHILOX_ROUNDS,
-    Stream,
-)
-from isotherm.plan import Plan
+from isotherm.backend import Plan, noise
 
 #: Not bfloat16: Triton's interpreter, which runs the kernel in the tests, rounds it wrongly.
 DTYPES = ("float16", "float32", "float64")
@@ -33,10 +25,10 @@ DTYPES = ("float16", "float32", "float64")
 _BLOCK = 1024  # elements of a program: eight for each thread of four warps, so loads are 128 bits
 
 # Triton takes globals only where they are declared constant.
-_MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, PHILOX_MULTIPLIERS)
-_INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, PHILOX_KEY_INCREMENTS)
-_ROUNDS = tl.constexpr(PHILOX_ROUNDS)
-_STREAM = tl.constexpr(int(Stream.LANGEVIN) << 24)
+_MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, noise.PHILOX_MULTIPLIERS)
+_INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, noise.PHILOX_KEY_INCREMENTS)
+_ROUNDS = tl.constexpr(noise.PHILOX_ROUNDS)
+_STREAM = tl.constexpr(int(noise.Stream.LANGEVIN) << 24)
 _SMALLEST_MANTISSA_32 = tl.constexpr(0x3F3504F3)  # the bits of `Precision.smallest_mantissa`
 _SMALLEST_MANTISSA_64 = tl.constexpr(0x3FE6A09E667F3BCD)
 
@@ -176,7 +168,7 @@ def why_not() -> str | None:
 
 
 class FusedLangevin:
-    """`isotherm.loop.LangevinTransition` as one kernel a step, with the same bits.
+    """`isotherm.backend.LangevinTransition` as one kernel a step, with the same bits.
 
     The step's number and its η and noise_scale √(2η) are read from the device's memory, so that
     every step is the same launch whatever the schedule, and no step waits for the host.
@@ -218,7 +210,7 @@ class FusedLangevin:
             plan.seed & 0xFFFFFFFF,
             plan.seed >> 32,
             plan.chain_offset,
-            p=FLOAT64 if plan.dtype == "float64" else FLOAT32,
+            p=noise.FLOAT64 if plan.dtype == "float64" else noise.FLOAT32,
             # Division of 64-bit indices takes several times as long.
             index_type=tl.int32 if x.numel() + _BLOCK < 2**31 else tl.int64,
             block=_BLOCK,

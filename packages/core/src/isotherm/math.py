@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from isotherm._arithmetic import functions
-from isotherm.formulas import Symbol, as_symbols
+from isotherm._programs.symbols import Symbol, as_symbols
 
 __all__ = [
     "cos",

@@ -1,1 +1,1 @@
-"""Numbers: the noise stream, and arithmetic that gives the same bits in every array library."""
+"""Noise and arithmetic: the same bits in every array library."""
