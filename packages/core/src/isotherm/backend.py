@@ -5,7 +5,7 @@ A backend is an object with the methods of `Backend`, declared as an entry point
 change from one release to the next.
 """
 
-from isotherm._arithmetic import noise
+from isotherm._arithmetic import functions, noise
 from isotherm._arithmetic.arrays import (
     Array,
     device_name,
@@ -52,6 +52,7 @@ __all__ = [
     "empty",
     "exact_sqrt",
     "finite_numbers",
+    "functions",
     "host_memory",
     "host_noise",
     "is_array",
