@@ -21,8 +21,9 @@ from isotherm.backend import Status
 from isotherm.errors import InputError
 from isotherm.plan import PLAN_VERSION
 from isotherm_cupy.backend import BACKEND, runner_of
+from isotherm_cupy.compiler import CompileError
 from isotherm_cupy.kernels import kernel_of
-from isotherm_cupy.modules import BLOCK, CompileError
+from isotherm_cupy.modules import BLOCK
 
 SHIM = Path(__file__).with_name("host.hpp")
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\((.*?)\)\s*\{(.*?)^\}', re.DOTALL | re.M)

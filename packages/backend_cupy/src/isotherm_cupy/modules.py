@@ -6,12 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Protocol, TypeAlias
 
-OPTIONS = ("--std=c++17", "--fmad=false")  # contraction would change the bits of the noise
+from isotherm_cupy.compiler import machine_code
+
 BLOCK = 128  # threads of a block where nothing asks for another number
-
-
-class CompileError(Exception):
-    """A source that the compiler refused; the message is the compiler's."""
 
 
 class Module(Protocol):
@@ -28,23 +25,29 @@ Compile: TypeAlias = Callable[[str], Module]
 
 
 class DeviceModule:
-    """Kernels compiled by NVRTC for the current device."""
+    """Kernels on the current device."""
 
     def __init__(self, source: str) -> None:
         import cupy
 
-        self._module = cupy.RawModule(code=source, options=OPTIONS)
-        try:
-            self._module.compile()
-        except cupy.cuda.compiler.CompileException as error:
-            raise CompileError(str(error)) from error
+        self._module = cupy.cuda.Module()
+        self._module.load(machine_code(source, cupy.cuda.Device().compute_capability))
+        self._kernels: dict[str, Any] = {}
 
     def launch(self, name: str, threads: int, arguments: Sequence[Any], block: int = BLOCK) -> None:
-        kernel = self._module.get_function(name)
-        kernel((-(-threads // block),), (block,), tuple(arguments))
+        if name not in self._kernels:
+            self._kernels[name] = self._module.get_function(name)
+        self._kernels[name]((-(-threads // block),), (block,), tuple(arguments))
+
+
+def compile_for_device(source: str) -> Module:
+    """The module of a source on the current device, loaded once a process."""
+    import cupy
+
+    return _loaded(source, cupy.cuda.runtime.getDevice())
 
 
 @cache
-def compile_for_device(source: str) -> Module:
-    """The module of a source; CuPy keeps what it compiled on disk."""
+def _loaded(source: str, device: int) -> Module:
+    # A module belongs to the device that was current when it was loaded.
     return DeviceModule(source)

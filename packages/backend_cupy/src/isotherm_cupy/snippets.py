@@ -13,7 +13,8 @@ import numpy as np
 from isotherm.arrays import Array, device_name, library_of
 from isotherm.errors import InputError
 from isotherm.formulas import finite_numbers
-from isotherm_cupy.modules import Compile, CompileError, Module, compile_for_device
+from isotherm_cupy.compiler import CompileError
+from isotherm_cupy.modules import Compile, Module, compile_for_device
 from isotherm_cupy.source import assemble
 
 _TAKEN = frozenset({"x", "out", "dim", "real"})
