@@ -12,7 +12,6 @@ many: a floor that follows from the count, not a measurement.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import subprocess
@@ -22,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reference import commit
+from reference import commit, tell
 
 import isotherm
-from isotherm_cupy.compiler import compiled
 from isotherm_cupy.kernels import kernel_of
+from isotherm_cupy.nvrtc import compiled
 
 LANES_A_SECOND = 132 * 4 * 32 * 1.755e9
 
@@ -114,11 +113,7 @@ def main() -> None:
             }
         )
     result = {"architecture": arguments.architecture, "commit": commit(), "counts": counts}
-    text = json.dumps(result, indent=1, ensure_ascii=False)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,7 @@ import numpy as np
 from reference import commit, machine
 
 import isotherm
-from isotherm import registry
-from isotherm.arrays import to_numpy
+from isotherm.backend import registry, to_numpy
 
 TESTS = ["tests/agreement", "tests/conformance", "tests/cupy", "tests/torch", "tests/noise"]
 FLOAT32 = np.float32

@@ -11,7 +11,6 @@ the fastest rounds of each, which a machine with other guests disturbs least.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import tempfile
@@ -19,17 +18,16 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from reference import commit, machine, seconds
+from reference import commit, machine, seconds, tell
 
 import isotherm
-from isotherm import registry
-from isotherm.backend import Outputs
+from isotherm.backend import Outputs, registry
 
 RUN = {"dim": 32, "n_samples": 4096, "n_steps": 8000, "step_size": 1e-3, "seed": 0}
 FEW, MANY = 4000, 80  # thinning: 2 states and 100 states of 512 KiB
 
 
-def plan_of(energy: isotherm.formulas.FormulaEnergy, thinning: int) -> isotherm.Plan:
+def plan_of(energy: isotherm.backend.FormulaEnergy, thinning: int) -> isotherm.Plan:
     return isotherm.make_plan(
         energy, **RUN, dtype="float32", backend="numba", thinning=thinning, return_trajectory=True
     )
@@ -87,10 +85,7 @@ def main() -> None:
             for (name, found), (one, other) in zip(ratios.items(), pairs, strict=True)
         },
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

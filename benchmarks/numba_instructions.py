@@ -10,13 +10,11 @@ Nothing is timed but the processor's clock, by a chain of multiplications of fou
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +25,10 @@ os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp()
 
 import numba
 import numpy as np
-from reference import commit, machine
+from reference import commit, machine, seconds, tell
 
 import isotherm
-from isotherm import registry
+from isotherm.backend import registry
 
 VECTOR_BYTES = {"%xmm": 16, "%ymm": 32, "%zmm": 64}
 CYCLES_OF_A_LINK = 4  # a multiplication of 64 bits and an exclusive or
@@ -119,14 +117,8 @@ def gigahertz() -> float:
 
     n = 10_000_000
     chain(np.uint64(3), 1)
-    best = min(_seconds(chain, np.uint64(3), n) for _ in range(10))
+    best = min(seconds(lambda: chain(np.uint64(3), n)) for _ in range(10))
     return CYCLES_OF_A_LINK * n / best / 1e9
-
-
-def _seconds(function: Any, *arguments: Any) -> float:
-    began = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - began
 
 
 def slopes() -> dict[str, dict[str, float]]:
@@ -193,13 +185,7 @@ def main() -> None:
         "instructions per coordinate and step": total,
         "other gradients": slopes(),
     }
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(
-            json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

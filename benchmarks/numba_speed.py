@@ -23,7 +23,7 @@ import torch
 from reference import commit, machine
 
 import isotherm
-from isotherm.noise import Stream, steps_per_block
+from isotherm.backend import noise
 from isotherm_numba import fill_normals
 
 FLOAT32 = np.float32
@@ -43,8 +43,10 @@ def chains(energy: Any, **options: Any) -> Callable[[], object]:
 
 def normals(dtype: str) -> Callable[[], object]:
     """A million normals into memory that is used again."""
-    out = np.empty((steps_per_block(dtype), 2**20 // 10 // steps_per_block(dtype), 10), dtype)
-    return lambda: fill_normals(out, seed=0, stream=Stream.LANGEVIN, block=0)
+    out = np.empty(
+        (noise.steps_per_block(dtype), 2**20 // 10 // noise.steps_per_block(dtype), 10), dtype
+    )
+    return lambda: fill_normals(out, seed=0, stream=noise.Stream.LANGEVIN, block=0)
 
 
 def torch_normals(n_samples: int, dim: int, n_steps: int) -> Callable[[], object]:

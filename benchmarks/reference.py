@@ -19,13 +19,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import array_api_compat
 import numpy as np
 
-from isotherm import GaussianEnergy, Plan, make_plan, noise
-from isotherm.backend import Outputs
-from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm import GaussianEnergy, Plan, make_plan
+from isotherm.backend import ArrayLoop, LangevinTransition, Outputs, noise
 
 N_CHAINS, DIM, N_STEPS, STEP_SIZE = 10_000, 10, 500, 5e-3
 
@@ -47,6 +47,15 @@ def seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def tell(result: dict[str, Any], out: Path | None) -> None:
+    """Print what was measured, and keep it in a file where one is named."""
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    print(text)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n", encoding="utf-8")
 
 
 def least() -> None:
@@ -96,10 +105,7 @@ def main() -> None:
         "ratio_median": statistics.median(ratios),
         "ratio_range": [ratios[0], ratios[-1]],
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

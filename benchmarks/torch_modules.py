@@ -11,7 +11,6 @@ GPU the kernels launched in a step are counted as well.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import subprocess
@@ -22,13 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from reference import machine
+from reference import machine, tell
 from torch import nn
 
 import isotherm
-from isotherm import noise
-from isotherm.backend import Outputs
-from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm.backend import ArrayLoop, LangevinTransition, Outputs, noise
 from isotherm_torch.loop import gradient_of
 
 STEP_SIZE = 1e-3
@@ -187,10 +184,7 @@ def main() -> None:
         "commit": commit.stdout.strip(),
         "results": results,
     }
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from isotherm import registry
+from isotherm._backends import registry
 from isotherm.errors import IsothermError
 
 ASKED = os.environ.get("ISOTHERM_TEST_BACKENDS")

@@ -44,7 +44,7 @@ def top(name: str) -> str:
 
 
 def test_core_imports_only_what_it_depends_on():
-    # A module with the name of an extra may import what the extra brings.
+    # A module or a room with the name of an extra may import what the extra brings.
     project = tomllib.loads((ROOT / "packages/core/pyproject.toml").read_text())["project"]
 
     def import_names(requirements):
@@ -52,11 +52,12 @@ def test_core_imports_only_what_it_depends_on():
 
     everywhere = sys.stdlib_module_names | {"isotherm"} | import_names(project["dependencies"])
     extras = {
-        f"isotherm.{extra}": import_names(requirements)
+        extra: import_names(requirements)
         for extra, requirements in project["optional-dependencies"].items()
     }
     for name, tree in modules("isotherm").items():
-        extra = extras.get(".".join(name.split(".")[:2]), set())
+        own = {part.lstrip("_") for part in name.split(".")} & extras.keys()
+        extra = set().union(*(extras[part] for part in own))
         strangers = {top(module) for module in imports(ast.walk(tree))} - everywhere - extra
         assert not strangers, f"{name} imports {strangers}"
 
@@ -74,13 +75,34 @@ def test_core_has_no_cycle_of_imports():
     TopologicalSorter(graph).prepare()
 
 
+def test_rooms_are_imported_one_way():
+    # A room is a folder of core, or a module beside the folders. Imports inside functions count.
+    def room(name):
+        return name.split(".")[1] if "." in name else ""
+
+    graph = {}
+    for name, tree in modules("isotherm").items():
+        known = {module for module in imports(ast.walk(tree)) if top(module) == "isotherm"}
+        others = {room(module) for module in known} - {room(name), ""}
+        graph.setdefault(room(name), set()).update(others)
+    del graph[""]  # the face, which imports them all
+    graph.pop("cli")  # ... as does the command line, a user of the face
+    graph.pop("testing")
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("_arithmetic") < order.index("_programs") < order.index("_energies")
+    assert order.index("_energies") < order.index("_backends") < order.index("_runs")
+
+
 @pytest.mark.parametrize("package", BACKENDS)
-def test_a_backend_knows_neither_the_registry_nor_another_backend(package):
+def test_a_backend_knows_only_what_is_for_backends(package):
+    allowed = {"isotherm", "isotherm.backend", "isotherm.testing"}
     forbidden = {*BACKENDS} - {package}
     for name, tree in modules(package).items():
         for module in imports(ast.walk(tree)):
             assert top(module) not in forbidden, f"{name} imports {module}"
-            assert not f"{module}.".startswith("isotherm.registry."), f"{name} imports {module}"
+            if top(module) == "isotherm":
+                assert module.rpartition(".")[0] in allowed, f"{name} imports {module}"
+                assert module != "isotherm.backend.registry", f"{name} imports {module}"
 
 
 def test_importing_isotherm_loads_no_plugin_and_nothing_optional():

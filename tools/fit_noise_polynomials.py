@@ -1,4 +1,4 @@
-"""Derive the polynomial coefficients of the noise stream (``isotherm.noise``).
+"""Derive the polynomial coefficients of the noise stream (``isotherm.backend.noise``).
 
 Run ``python tools/fit_noise_polynomials.py`` to print the tables as they stand in the module.
 Changing them changes the bits of every normal, hence the stream's version.

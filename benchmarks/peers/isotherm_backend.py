@@ -10,8 +10,7 @@ import numpy as np
 from workloads import BARRIER_HEIGHT, NOISE_SCALE, STEP_SIZE, Workload
 
 import isotherm
-from isotherm import registry
-from isotherm.arrays import empty, to_numpy
+from isotherm.backend import empty, registry, to_numpy
 from peers import Unsupported
 from peers.gaussian import covariance
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm import registry
-from isotherm.arrays import device_name, dtype_name, library_of, move, to_numpy
+from isotherm._arithmetic.arrays import device_name, dtype_name, library_of, move, to_numpy
+from isotherm._backends import registry
 from tests import backends
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)

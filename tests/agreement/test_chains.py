@@ -10,7 +10,7 @@ import pytest
 
 import isotherm
 from isotherm import DivergenceWarning
-from isotherm.arrays import to_numpy
+from isotherm._arithmetic.arrays import to_numpy
 from tests.core import gaussian_law
 
 EXACT = [

@@ -2,10 +2,7 @@
 
 from typing import ClassVar
 
-from isotherm.backend import Status
-from isotherm.errors import InputError
-from isotherm.loop import ArrayLoop, LangevinTransition
-from isotherm.plan import PLAN_VERSION
+from isotherm.backend import PLAN_VERSION, ArrayLoop, InputError, LangevinTransition, Status
 
 
 class StrictBackend:

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from isotherm import registry
+from isotherm._backends import registry
 from isotherm.testing import BackendConformance
 from tests import backends
 from tests.conformance.strict import StrictBackend

@@ -10,9 +10,10 @@ import array_api_strict as xp
 import pytest
 from hypothesis import Phase, given, settings
 
-from isotherm import noise, registry
-from isotherm.loop import ArrayLoop, LangevinTransition, clamp
-from isotherm.plan import Plan, Schedule
+from isotherm._arithmetic import noise
+from isotherm._backends import registry
+from isotherm._backends.array_loop import ArrayLoop, LangevinTransition, clamp
+from isotherm._plans.plan import Plan, Schedule
 from isotherm.testing import BackendConformance
 from tests.conformance.strict import StrictBackend
 

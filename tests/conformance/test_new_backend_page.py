@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from isotherm import registry
+from isotherm._backends import registry
 
 ROOT = Path(__file__).parents[2]
 

@@ -223,10 +223,10 @@ def test_energies_that_cannot_be_sampled(energy, message):
 
 
 def test_a_missing_plugin_is_named_with_its_package(monkeypatch):
-    monkeypatch.setattr(isotherm.registry, "_entry_points", dict)
-    isotherm.registry.load.cache_clear()
+    monkeypatch.setattr(isotherm._backends.registry, "_entry_points", dict)
+    isotherm._backends.registry.load.cache_clear()
     try:
         with pytest.raises(isotherm.BackendNotFoundError, match="pip install isotherm-torch"):
             isotherm.make_plan(isotherm.DoubleWellEnergy(), **GOOD | {"backend": "torch"})
     finally:
-        isotherm.registry.load.cache_clear()
+        isotherm._backends.registry.load.cache_clear()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import isotherm
-from isotherm import pieces
+from isotherm._runs import advance as pieces
 
 sample = partial(isotherm.sample_chain, backend="numpy", seed=5, step_size=0.05)
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm import DivergenceError, DivergenceWarning, InputError, kept, pieces, running
+from isotherm import DivergenceError, DivergenceWarning, InputError
+from isotherm._results.recorder import allocator
+from isotherm._runs import advance as pieces
+from isotherm._runs.checks import initial_state
 
 # Without noise x is multiplied by 1 - 1025 = -2**10 in each step: from 1, float32's largest
 # number, just under 2**128, is passed in step 13.
@@ -108,9 +111,9 @@ def test_pieces_do_not_change_the_bits(dtype):
     )
     result = isotherm.run(plan, well)
     # On "ignore", and on the CPU without progress, a run may be one piece: advance it by hand.
-    runner = isotherm.registry.load("numpy").prepare(plan, well)
-    x = running._initial_state(plan, isotherm.registry.load("numpy"), None)
-    outputs = kept.allocator(plan, isotherm.registry.load("numpy"))(plan.n_kept)
+    runner = isotherm._backends.registry.load("numpy").prepare(plan, well)
+    x = initial_state(plan, isotherm._backends.registry.load("numpy"), None)
+    outputs = allocator(plan, isotherm._backends.registry.load("numpy"))(plan.n_kept)
     x = runner.advance(x, 0, plan.n_total, outputs)
     np.testing.assert_array_equal(result.samples, x)
     np.testing.assert_array_equal(result.trajectory, outputs.trajectory)

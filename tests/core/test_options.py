@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import isotherm
-from isotherm import InputError, noise
+from isotherm import InputError
+from isotherm._arithmetic import noise
 
 sample = partial(isotherm.sample_chain, backend="numpy", seed=5)
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)

@@ -16,14 +16,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from isotherm import registry
-from isotherm.backend import Status
+from isotherm._backends import registry
+from isotherm._backends.protocol import Status
+from isotherm._plans.plan import PLAN_VERSION
 from isotherm.errors import InputError
-from isotherm.plan import PLAN_VERSION
 from isotherm_cupy.backend import BACKEND, runner_of
-from isotherm_cupy.compiler import CompileError
 from isotherm_cupy.kernels import kernel_of
 from isotherm_cupy.modules import BLOCK
+from isotherm_cupy.nvrtc import CompileError
 
 SHIM = Path(__file__).with_name("host.hpp")
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\((.*?)\)\s*\{(.*?)^\}', re.DOTALL | re.M)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm import registry
+from isotherm._backends import registry
 from isotherm.testing import UsersEnergy
 from tests.cupy.host import HostBackend
 
@@ -114,7 +114,7 @@ def test_a_run_takes_place_on_its_device_and_leaves_the_callers_current(monkeypa
 def test_a_cupy_that_cannot_be_imported_is_a_reason_and_no_crash():
     program = (
         "import isotherm\n"
-        "print(isotherm.registry.load('cupy').status().reason)\n"
+        "print(isotherm._backends.registry.load('cupy').status().reason)\n"
         "print(isotherm.sample_chain(isotherm.HarmonicEnergy(), dim=1, backend='numpy').shape)"
     )
     process = subprocess.run(

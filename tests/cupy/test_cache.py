@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from isotherm_cupy import cache, compiler
+from isotherm_cupy import cache, nvrtc
 
 if sys.platform == "win32":
     pytest.skip("Windows keeps others out by other means", allow_module_level=True)
@@ -127,18 +127,18 @@ def test_a_full_disk_is_no_error(folder, monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        {"OPTIONS": (*compiler.OPTIONS, "--extra-device-vectorization")},
+        {"OPTIONS": (*nvrtc.OPTIONS, "--extra-device-vectorization")},
         {"_versions": lambda: ("another compiler",)},
     ],
     ids=["options", "versions"],
 )
 def test_code_is_kept_by_card_source_options_and_versions(folder, monkeypatch, change):
     kernel = 'extern "C" __global__ void kernel(float* x) { *x = %d; }'
-    codes = {compiler.machine_code(kernel % i, card) for i in (1, 2) for card in ("80", "90")}
+    codes = {nvrtc.machine_code(kernel % i, card) for i in (1, 2) for card in ("80", "90")}
     assert len(codes) == 4
-    compiler.machine_code(kernel % 1, "80")
+    nvrtc.machine_code(kernel % 1, "80")
     assert len(list(folder.iterdir())) == 4
     for name, value in change.items():
-        monkeypatch.setattr(compiler, name, value)
-    compiler.machine_code(kernel % 1, "80")
+        monkeypatch.setattr(nvrtc, name, value)
+    nvrtc.machine_code(kernel % 1, "80")
     assert len(list(folder.iterdir())) == 5

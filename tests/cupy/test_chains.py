@@ -10,7 +10,7 @@ import pytest
 
 import isotherm
 import isotherm.math as im
-from isotherm.arrays import to_numpy
+from isotherm._arithmetic.arrays import to_numpy
 from isotherm.testing import BackendConformance, UsersEnergy
 from isotherm_cupy import chains, kernels
 from tests.cupy.host import BUILDS, HostBackend, HostModule

@@ -7,9 +7,9 @@ import pytest
 
 import isotherm
 import isotherm.math as im
-from isotherm_cupy import compiler, modules
-from isotherm_cupy.compiler import compiled
+from isotherm_cupy import modules, nvrtc
 from isotherm_cupy.kernels import kernel_of
+from isotherm_cupy.nvrtc import compiled
 from isotherm_cupy.source import assemble
 
 ARCHITECTURES = ["sm_80", "sm_90"]
@@ -140,9 +140,9 @@ def test_each_card_has_a_module_of_its_own(monkeypatch):
 
 def test_a_card_newer_than_the_compiler_gets_ptx():
     known = (75, 80, 86, 90)
-    assert compiler.architecture_of("86", known) == "sm_86"
-    assert compiler.architecture_of("120", known) == "compute_90"
-    assert compiler.architecture_of("89", known) == "compute_86"
+    assert nvrtc.architecture_of("86", known) == "sm_86"
+    assert nvrtc.architecture_of("120", known) == "compute_90"
+    assert nvrtc.architecture_of("89", known) == "compute_86"
     code = compiled(source_of(isotherm.DoubleWellEnergy(), 2, "float32"), "compute_80")
     assert code.loadable == code.ptx
     assert b".target sm_80" in code.ptx
@@ -150,4 +150,4 @@ def test_a_card_newer_than_the_compiler_gets_ptx():
 
 def test_the_compilers_build_is_known():
     """What was compiled by another build of the same version is not taken for this one's."""
-    assert any("V12." in line or "V13." in line for line in compiler._versions())
+    assert any("V12." in line or "V13." in line for line in nvrtc._versions())

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm import registry
-from isotherm.arrays import to_numpy
+from isotherm._arithmetic.arrays import to_numpy
+from isotherm._backends import registry
 from isotherm_cupy import CudaEnergy, kernels
-from isotherm_cupy.compiler import CompileError, compiled
+from isotherm_cupy.nvrtc import CompileError, compiled
 from isotherm_cupy.source import assemble
 from tests.cupy.host import BUILDS, compile_for_host
 

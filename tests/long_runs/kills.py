@@ -13,8 +13,8 @@ import numpy as np
 import xarray
 
 import isotherm
-from isotherm import pieces
-from isotherm.store import folder, layout, writer
+from isotherm._runs import advance as pieces
+from isotherm._store import folder, layout, writer
 
 KILLED = 17  # the exit status
 

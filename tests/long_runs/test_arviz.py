@@ -11,8 +11,8 @@ from matplotlib import pyplot
 
 import isotherm
 from isotherm import InputError
-from isotherm.arrays import FLOATING, move, namespace
-from isotherm.registry import load
+from isotherm._arithmetic.arrays import FLOATING, move, namespace
+from isotherm._backends.registry import load
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # ArviZ before 1 speaks of ArviZ 1 once a day

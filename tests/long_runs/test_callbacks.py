@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm import InputError, pieces
+from isotherm import InputError
+from isotherm._runs import advance as pieces
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 RUN = {"dim": 2, "n_samples": 5, "n_steps": 60, "step_size": 0.05, "seed": 3}
@@ -153,7 +154,7 @@ def test_a_bar(monkeypatch, capsys):
 
 
 def test_a_bar_without_rich_says_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, "isotherm.progress", raising=False)
+    monkeypatch.delitem(sys.modules, "isotherm._runs.progress", raising=False)
     monkeypatch.setitem(sys.modules, "rich.progress", None)
     with pytest.raises(InputError, match=r"pip install 'isotherm\[progress\]'"):
         run(progress=True)

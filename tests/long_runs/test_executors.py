@@ -310,7 +310,7 @@ def test_what_is_refused(arguments, message):
 
 
 def test_a_result_that_does_not_fit_into_memory_is_refused(threads, monkeypatch):
-    monkeypatch.setattr("isotherm.executors.host_memory", lambda: 1000)
+    monkeypatch.setattr("isotherm._runs.executors.host_memory", lambda: 1000)
     with pytest.raises(InputError, match="this process can have 1000 B"):
         run(executor=threads)
 

@@ -16,8 +16,9 @@ import xarray
 import zarr
 
 import isotherm
-from isotherm import InputError, StoreError, pieces
-from isotherm.store import folder, layout, writer
+from isotherm import InputError, StoreError
+from isotherm._runs import advance as pieces
+from isotherm._store import folder, layout, writer
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 RUN = {
@@ -526,9 +527,9 @@ def test_nothing_is_left_to_do(path):
 
 
 def test_without_zarr_it_says_what_to_install(path, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("isotherm.store")]:
+    for name in [name for name in sys.modules if name.startswith("isotherm._store")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(isotherm, "store")
+    monkeypatch.delattr(isotherm, "_store")
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(InputError, match=r"pip install 'isotherm\[store\]'"):
         run(path)

@@ -1,7 +1,7 @@
 """The noise stream as a kernel computes it: one number at a time, from words and bits.
 
-A second implementation, transcribed from what ``isotherm.noise`` documents, with only its tables in
-common. It is the oracle of the array implementation and made the golden vectors:
+A second implementation, transcribed from what ``isotherm.backend.noise`` documents, with only its
+tables in common. It is the oracle of the array implementation and made the golden vectors:
 
     python tests/noise/kernel.py > tests/noise/golden.csv
 """
@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from isotherm.noise import FLOAT32, FLOAT64, Precision, Stream
+from isotherm._arithmetic.noise import FLOAT32, FLOAT64, Precision, Stream
 
 MASK = 0xFFFFFFFF
 

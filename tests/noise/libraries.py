@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from isotherm import registry
-from isotherm.arrays import device_of, namespace
-from isotherm.arrays import to_numpy as host_array
+from isotherm._arithmetic.arrays import device_of, namespace
+from isotherm._arithmetic.arrays import to_numpy as host_array
+from isotherm._backends import registry
 from tests import backends
 
 

@@ -8,8 +8,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from isotherm.arithmetic import exact_sqrt
-from isotherm.noise import FLOAT32, FLOAT64, box_muller, minus_two_log, sine_cosine
+from isotherm._arithmetic.exact import exact_sqrt
+from isotherm._arithmetic.noise import FLOAT32, FLOAT64, box_muller, minus_two_log, sine_cosine
 from tests.noise import kernel
 
 DTYPES = {FLOAT32: np.float32, FLOAT64: np.float64}

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from isotherm.arithmetic import exact_sqrt
-from isotherm.arrays import library_of, namespace, round_to
+from isotherm._arithmetic.arrays import library_of, namespace, round_to
+from isotherm._arithmetic.exact import exact_sqrt
 from tests.noise.libraries import from_numpy, places, to_numpy
 
 HALVES = [

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotherm.noise import philox4x32
+from isotherm._arithmetic.noise import philox4x32
 from tests.noise import kernel
 from tests.noise.libraries import from_numpy, places, to_numpy
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from isotherm.noise import Stream, fill_normals, steps_per_block
+from isotherm._arithmetic.noise import Stream, fill_normals, steps_per_block
 
 ALPHA = 1e-5
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])

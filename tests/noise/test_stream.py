@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotherm import noise
-from isotherm.arrays import empty, namespace, round_to
-from isotherm.noise import Stream, fill_normals, steps_per_block
+from isotherm._arithmetic import noise
+from isotherm._arithmetic.arrays import empty, namespace, round_to
+from isotherm._arithmetic.noise import Stream, fill_normals, steps_per_block
 from tests.noise import kernel
 from tests.noise.libraries import places, to_numpy
 

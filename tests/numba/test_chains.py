@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm_numba import chains, kernels, modules
+from isotherm_numba import chains, codegen_cache, kernels
 
 GAUSSIAN = isotherm.GaussianEnergy(
     np.float32([0.5, -0.5, 0.0]), np.float32([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 1.0]])
@@ -111,10 +111,10 @@ def _bits_of_a_double_well():
 
 COUNT_COMPILED = """
 import isotherm
-from isotherm_numba import modules
+from isotherm_numba import codegen_cache
 loaded = []
-load = modules.load
-modules.load = lambda *args: loaded.append(load(*args)) or loaded[-1]
+load = codegen_cache.load
+codegen_cache.load = lambda *args: loaded.append(load(*args)) or loaded[-1]
 isotherm.sample_chain(isotherm.HarmonicEnergy(), dim=2, n_samples=5, n_steps=3, backend="numba")
 stats = [f.stats for module in loaded for f in vars(module).values() if hasattr(f, "stats")]
 hits = sum(sum(stat.cache_hits.values()) for stat in stats)
@@ -134,10 +134,10 @@ def test_a_second_process_compiles_nothing(tmp_path, monkeypatch):
 
 
 def test_kernels_are_kept_apart_by_every_source_that_flows_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(modules, "_folder", lambda: tmp_path)
-    modules.load.__wrapped__("first", "answer = 1")
-    monkeypatch.setattr(modules, "_sources", lambda: "other coefficients of the noise")
-    modules.load.__wrapped__("first", "answer = 1")
+    monkeypatch.setattr(codegen_cache, "_folder", lambda: tmp_path)
+    codegen_cache.load.__wrapped__("first", "answer = 1")
+    monkeypatch.setattr(codegen_cache, "_sources", lambda: "other coefficients of the noise")
+    codegen_cache.load.__wrapped__("first", "answer = 1")
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -162,9 +162,9 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(variables, tmp_path, mon
 
 
 def test_a_long_compilation_is_announced(monkeypatch, caplog):
-    monkeypatch.setattr(modules, "_PATIENCE", 0.01)
+    monkeypatch.setattr(codegen_cache, "_PATIENCE", 0.01)
     with caplog.at_level(logging.WARNING):
-        modules.build("slow", "import time; time.sleep(0.2)", ())
+        codegen_cache.build("slow", "import time; time.sleep(0.2)", ())
     assert "compiling slow;" in caplog.text
 
 

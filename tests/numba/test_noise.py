@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import isotherm
-from isotherm import noise, registry
+from isotherm._arithmetic import noise
+from isotherm._backends import registry
 from isotherm_numba import BACKEND, fill_normals
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import isotherm
-from isotherm import registry
+from isotherm._backends import registry
 from isotherm.testing import BackendConformance
 from isotherm_torch import graph
 

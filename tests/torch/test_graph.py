@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import isotherm
-from isotherm.loop import ArrayLoop
+from isotherm._backends.array_loop import ArrayLoop
 from isotherm_torch.graph import GraphGradient
 from isotherm_torch.loop import gradient_of
 

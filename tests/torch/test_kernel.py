@@ -19,8 +19,8 @@ from triton.runtime import driver
 
 import isotherm
 import isotherm_torch
-from isotherm.backend import Outputs
-from isotherm.loop import ArrayLoop, LangevinTransition
+from isotherm._backends.array_loop import ArrayLoop, LangevinTransition
+from isotherm._backends.protocol import Outputs
 from isotherm.testing import run_options
 from isotherm_torch import kernel
 from isotherm_torch.loop import TorchLoop

@@ -1,7 +1,7 @@
 """Isotherm's CuPy backend: CuPy arrays in, CuPy arrays out."""
 
 from isotherm_cupy.backend import BACKEND, CupyBackend
-from isotherm_cupy.networks import TorchEnergy
-from isotherm_cupy.snippets import CudaEnergy
+from isotherm_cupy.cuda_energy import CudaEnergy
+from isotherm_cupy.torch_energy import TorchEnergy
 
 __all__ = ["BACKEND", "CudaEnergy", "CupyBackend", "TorchEnergy"]

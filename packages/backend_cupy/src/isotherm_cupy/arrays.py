@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.arrays import Array
-from isotherm.loop import LangevinTransition
-from isotherm.plan import Plan
+from isotherm.backend import Array, LangevinTransition, Plan
 from isotherm_cupy.kernels import counters, needs, schedules
 from isotherm_cupy.modules import Compile
 from isotherm_cupy.source import assemble

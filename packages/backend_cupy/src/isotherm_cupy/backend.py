@@ -8,15 +8,12 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
-from isotherm.backend import Runner, Status
-from isotherm.errors import InputError
-from isotherm.loop import ArrayLoop
-from isotherm.plan import PLAN_VERSION, Plan
+from isotherm.backend import PLAN_VERSION, ArrayLoop, InputError, Plan, Runner, Status
 from isotherm_cupy.arrays import FusedTransition
 from isotherm_cupy.chains import FusedChains
+from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.kernels import kernel_of
 from isotherm_cupy.modules import Compile, compile_for_device
-from isotherm_cupy.snippets import CudaEnergy
 
 
 class CupyBackend:

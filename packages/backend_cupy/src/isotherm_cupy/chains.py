@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.arrays import Array
-from isotherm.backend import Outputs
-from isotherm.plan import Plan
+from isotherm.backend import Array, Outputs, Plan
 from isotherm_cupy.kernels import Kernel, counters, schedules
 from isotherm_cupy.modules import Compile
 

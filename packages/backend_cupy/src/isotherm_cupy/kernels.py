@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.energies import GaussianEnergy
-from isotherm.formulas import FormulaEnergy
-from isotherm.noise import MASK, Stream
-from isotherm.plan import Plan
+from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, noise
+from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.modules import BLOCK
 from isotherm_cupy.printer import print_program
-from isotherm_cupy.snippets import CudaEnergy
 from isotherm_cupy.source import assemble
 
 # A thread that steps a whole chain holds its state, gradient and a block of normals. In float32 a
@@ -100,9 +97,9 @@ def counters(plan: Plan) -> list[np.generic[Any]]:
     real = np.dtype(plan.dtype).type
     low, high = plan.clamp or (None, None)
     return [
-        np.uint32(plan.seed & MASK),
+        np.uint32(plan.seed & noise.MASK),
         np.uint32(plan.seed >> 32),
-        np.uint32(Stream.LANGEVIN),
+        np.uint32(noise.Stream.LANGEVIN),
         np.uint64(plan.chain_offset),
         real(-np.inf if low is None else low),
         real(np.inf if high is None else high),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Protocol, TypeAlias
 
-from isotherm_cupy.compiler import machine_code
+from isotherm_cupy.nvrtc import machine_code
 
 BLOCK = 128  # threads of a block where nothing asks for another number
 

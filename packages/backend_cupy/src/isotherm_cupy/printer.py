@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from isotherm.program import COMPARISONS, Program
+from isotherm.backend import COMPARISONS, Program
 
 _FUNCTIONS = {"add": "add", "sub": "sub", "mul": "mul", "div": "quotient", "sqrt": "root"}
 _FUNCTIONS |= {"abs": "fabs"}

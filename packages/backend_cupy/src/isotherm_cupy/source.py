@@ -8,8 +8,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from isotherm import noise
-from isotherm.noise import FLOAT32, FLOAT64, Precision
+from isotherm.backend import noise
 
 _CUDA = files(__package__) / "cuda"
 
@@ -42,7 +41,7 @@ def _read(name: str) -> str:
 
 @cache
 def _stream() -> str:
-    """The noise stream, with what it takes from the tables of `isotherm.noise`."""
+    """The noise stream, with what it takes from the tables of `isotherm.backend.noise`."""
     m0, m1 = noise.PHILOX_MULTIPLIERS
     w0, w1 = noise.PHILOX_KEY_INCREMENTS
     macros = {
@@ -53,7 +52,7 @@ def _stream() -> str:
         "PHILOX_W1": f"{w1:#x}u",
     }
     polynomials = []
-    for bits, table in ((32, FLOAT32), (64, FLOAT64)):
+    for bits, table in ((32, noise.FLOAT32), (64, noise.FLOAT64)):
         number = _number(bits)
         smallest = np.dtype(f"f{bits // 8}").type(table.smallest_mantissa)
         macros[f"SMALLEST{bits}"] = str(smallest.view(f"i{bits // 8}")) + (
@@ -68,8 +67,8 @@ def _stream() -> str:
     )
 
 
-def _polynomials(bits: int, table: Precision) -> list[str]:
-    """Horner's scheme for each, in the order in which `isotherm.noise` evaluates it."""
+def _polynomials(bits: int, table: noise.Precision) -> list[str]:
+    """Horner's scheme for each, in the order in which `isotherm.backend.noise` evaluates it."""
     type_, number = {32: "float", 64: "double"}[bits], _number(bits)
     functions = []
     for name in ("minus_two_log", "sine", "cosine"):

@@ -8,25 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Runner, Status
-from isotherm.errors import InputError
-from isotherm.loop import ArrayLoop, Transition
-from isotherm.memory import host_memory
-from isotherm.plan import PLAN_VERSION, Plan
+from isotherm.backend import (
+    PLAN_VERSION,
+    ArrayLoop,
+    InputError,
+    Plan,
+    Runner,
+    Status,
+    Transition,
+    host_memory,
+)
 from isotherm_numba.kernels import kernel_of
 
 
 def fill_normals(
     out: np.ndarray[Any, Any], *, seed: int, stream: int, block: int, chain_offset: int = 0
 ) -> None:
-    """See `isotherm.noise.fill_normals`; the same bits, for NumPy arrays."""
+    """See `isotherm.backend.noise.fill_normals`; the same bits, for NumPy arrays."""
     from isotherm_numba.normals import fill
 
     fill(out, seed=seed, stream=stream, block=block, chain_offset=chain_offset)
 
 
 def fused_transition(plan: Plan) -> Transition:
-    """See `isotherm.host_noise.fused_transition`."""
+    """See `isotherm.backend.fused_transition`."""
     from isotherm_numba.normals import FusedTransition
 
     return FusedTransition(plan)

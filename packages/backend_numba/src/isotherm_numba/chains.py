@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Outputs
-from isotherm.noise import MASK
-from isotherm.plan import Plan
-from isotherm_numba import modules, threads
-from isotherm_numba.apart import address_of
-from isotherm_numba.compiled import compile_for
+from isotherm.backend import Outputs, Plan, noise
+from isotherm_numba import codegen_cache, threads
+from isotherm_numba.compiled_energy import compile_for
+from isotherm_numba.kernel_calls import address_of
 from isotherm_numba.kernels import Kernel
 
 _PARTS = 64  # at most, into which the chains are divided for threads and for the moments
@@ -44,7 +42,7 @@ from numpy import inf, nan
 from numpy import {dtype} as number
 from numpy import uint{bits} as unsigned
 
-from isotherm_numba.apart import kernel_signature
+from isotherm_numba.kernel_calls import kernel_signature
 from isotherm_numba.functions import functions
 from isotherm_numba.lanes import number_type
 
@@ -84,16 +82,16 @@ class FusedChains:
         if kernel.users:
             names = ("energy_of_chain", "gradient_of_chain")
             users = zip(names, compile_for(kernel.users, self._dtype), strict=True)
-            module = modules.build(kernel.name, source, tuple(users))
+            module = codegen_cache.build(kernel.name, source, tuple(users))
         else:
-            module = modules.load(kernel.name, source)
+            module = codegen_cache.load(kernel.name, source)
         self._energy = (
             address_of(module.gradient),
             address_of(module.terms),
             kernel.is_elementwise,
             kernel.by_coordinate,
         )
-        self._advance = modules.load(f"tiles_{plan.dtype}", loop).advance
+        self._advance = codegen_cache.load(f"tiles_{plan.dtype}", loop).advance
 
     def advance(
         self, x: np.ndarray[Any, Any], start: int, stop: int, outputs: Outputs
@@ -140,7 +138,8 @@ class FusedChains:
                 *self._energy, x, out, self._parameters, step_size, scale, kept,
                 -np.inf if low is None else low, np.inf if high is None else high,
                 trajectory, energy, moments[0, part], moments[1, part],
-                plan.seed & MASK, plan.seed >> 32, plan.chain_offset, plan.step_offset + start,
+                plan.seed & noise.MASK, plan.seed >> 32, plan.chain_offset,
+                plan.step_offset + start,
                 part * self._part, min((part + 1) * self._part, n), self._tile,
             )  # fmt: skip
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from isotherm_numba.apart import compiled_apart
+from isotherm_numba.kernel_calls import compiled_apart
 
 
 class Precision(NamedTuple):

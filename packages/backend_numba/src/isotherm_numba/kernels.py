@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.energies import GaussianEnergy
-from isotherm.formulas import FormulaEnergy
-from isotherm.plan import Plan
-from isotherm_numba.compiled import CompiledEnergy
+from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan
+from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
 
 _TILE = 1024  # coordinates: with noise and gradient about 30 KiB, the first cache of a core

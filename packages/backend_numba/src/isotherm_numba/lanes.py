@@ -9,10 +9,10 @@ from numba import njit, types
 from numba import uint32 as u32
 from numba import uint64 as u64
 
-from isotherm.noise import MASK
+from isotherm.backend import noise
 from isotherm_numba.noise import LANES, philox
 
-_MASK, _32, _24 = np.uint64(MASK), np.uint64(32), np.uint64(24)
+_MASK, _32, _24 = np.uint64(noise.MASK), np.uint64(32), np.uint64(24)
 
 
 def number_type(dtype: str) -> Any:

@@ -1,4 +1,4 @@
-"""`isotherm.noise` transcribed for Numba, operation by operation, without fastmath.
+"""`isotherm.backend.noise` transcribed for Numba, operation by operation, without fastmath.
 
 Lanes go through two loops, Philox and then Box-Muller, with the words between them in L1: one loop
 for both would spill registers. Words are carried in uint64, whose low halves are all that a
@@ -17,9 +17,8 @@ from numba import njit
 from numba import uint32 as u32
 from numba import uint64 as u64
 
-from isotherm import noise
-from isotherm.noise import FLOAT32, FLOAT64
-from isotherm_numba.apart import compiled_apart
+from isotherm.backend import noise
+from isotherm_numba.kernel_calls import compiled_apart
 
 LANES = 256  # of one pass through both loops; their words and normals take 8 KiB
 
@@ -28,18 +27,18 @@ _W0, _W1 = map(np.uint64, noise.PHILOX_KEY_INCREMENTS)
 _ROUNDS = noise.PHILOX_ROUNDS
 _MASK, _32 = np.uint64(noise.MASK), np.uint64(32)
 
-_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = map(np.float32, FLOAT32.minus_two_log)
-_S0, _S1, _S2 = map(np.float32, FLOAT32.sine)
-_C0, _C1, _C2 = map(np.float32, FLOAT32.cosine)
-_LN2, _RADIANS = np.float32(FLOAT32.minus_two_log_of_2), np.float32(FLOAT32.radians)
-_SMALLEST = np.float32(FLOAT32.smallest_mantissa).view(np.int32)
+_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = map(np.float32, noise.FLOAT32.minus_two_log)
+_S0, _S1, _S2 = map(np.float32, noise.FLOAT32.sine)
+_C0, _C1, _C2 = map(np.float32, noise.FLOAT32.cosine)
+_LN2, _RADIANS = np.float32(noise.FLOAT32.minus_two_log_of_2), np.float32(noise.FLOAT32.radians)
+_SMALLEST = np.float32(noise.FLOAT32.smallest_mantissa).view(np.int32)
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 
-_DL0, _DL1, _DL2, _DL3, _DL4, _DL5, _DL6, _DL7 = FLOAT64.minus_two_log
-_DS0, _DS1, _DS2, _DS3, _DS4, _DS5 = FLOAT64.sine
-_DC0, _DC1, _DC2, _DC3, _DC4, _DC5, _DC6 = FLOAT64.cosine
-_DLN2, _DRADIANS = FLOAT64.minus_two_log_of_2, FLOAT64.radians
-_DSMALLEST = int(np.float64(FLOAT64.smallest_mantissa).view(np.int64))
+_DL0, _DL1, _DL2, _DL3, _DL4, _DL5, _DL6, _DL7 = noise.FLOAT64.minus_two_log
+_DS0, _DS1, _DS2, _DS3, _DS4, _DS5 = noise.FLOAT64.sine
+_DC0, _DC1, _DC2, _DC3, _DC4, _DC5, _DC6 = noise.FLOAT64.cosine
+_DLN2, _DRADIANS = noise.FLOAT64.minus_two_log_of_2, noise.FLOAT64.radians
+_DSMALLEST = int(np.float64(noise.FLOAT64.smallest_mantissa).view(np.int64))
 _EXPONENT_1 = 1 << 52  # the lowest bit of the exponent
 
 

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.loop import LangevinTransition
-from isotherm.noise import MASK
-from isotherm.plan import Plan
-from isotherm_numba import modules, threads
+from isotherm.backend import LangevinTransition, Plan, noise
+from isotherm_numba import codegen_cache, threads
 
 _PART = 2**15  # elements of a piece of work: long beside the call of a kernel, few beside an array
 
@@ -46,12 +44,12 @@ def update(x, gradient, normals, step_size, scale, low, high):
 def fill(
     out: np.ndarray[Any, Any], *, seed: int, stream: int, block: int, chain_offset: int = 0
 ) -> None:
-    """See `isotherm.noise.fill_normals`."""
+    """See `isotherm.backend.noise.fill_normals`."""
     dtype = "float64" if out.dtype == np.float64 else "float32"
     # Half precision is drawn in float32 and rounded once.
     whole = out if out.dtype == dtype and out.flags.c_contiguous else np.empty(out.shape, dtype)
     rows = whole.reshape(out.shape[0], -1)
-    key = seed & MASK, seed >> 32
+    key = seed & noise.MASK, seed >> 32
     compiled = _module(dtype).fill
 
     def take(part: int) -> None:
@@ -99,4 +97,4 @@ def _parts(elements: int) -> int:
 @cache
 def _module(dtype: str) -> ModuleType:
     bits = 8 * np.dtype(dtype).itemsize
-    return modules.load(f"arrays_{dtype}", _SOURCE.format(dtype=dtype, bits=bits))
+    return codegen_cache.load(f"arrays_{dtype}", _SOURCE.format(dtype=dtype, bits=bits))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from isotherm.program import COMPARISONS, Instruction, Program
+from isotherm.backend import COMPARISONS, Instruction, Program
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 _INFIX |= {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}

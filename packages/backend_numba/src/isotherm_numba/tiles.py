@@ -24,16 +24,16 @@ from numba import njit, types
 from numba import uint32 as u32
 from numba import uint64 as u64
 
-from isotherm.noise import MASK, Stream
-from isotherm_numba.apart import call
+from isotherm.backend import noise
+from isotherm_numba.kernel_calls import call
 from isotherm_numba.lanes import array_type, number_type, update
 from isotherm_numba.noise import LANES, philox
 
 # Lanes of a row are a multiple of this, so that vectors of any width leave no remainder.
 PADDING = 16
 
-_MASK, _32 = np.uint64(MASK), np.uint64(32)
-_STREAM = np.uint32(Stream.LANGEVIN << 24)
+_MASK, _32 = np.uint64(noise.MASK), np.uint64(32)
+_STREAM = np.uint32(noise.Stream.LANGEVIN << 24)
 
 
 def signature(dtype: str) -> Any:

@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from isotherm.backend import Runner, Status
-from isotherm.errors import InputError
-from isotherm.memory import host_memory
-from isotherm.plan import PLAN_VERSION, Plan
+from isotherm.backend import PLAN_VERSION, InputError, Plan, Runner, Status, host_memory
 
 _SEED_BITS = 63  # what torch's generators draw at once: an int64 from 0
 

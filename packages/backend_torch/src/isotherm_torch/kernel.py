@@ -1,9 +1,9 @@
 """A Langevin step on CUDA as one Triton kernel: noise, update and clamp in one pass over memory.
 
-The noise is `isotherm.noise` transcribed operation by operation, the update that of
-`isotherm.loop.LangevinTransition`. Equal bits need every operation rounded by itself, so the kernel
-is launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum. Triton
-3.4 to 3.7 compile it so; for an older one there is a reason why not, and the array loop.
+The noise is `isotherm.backend.noise` transcribed operation by operation, the update that of
+`isotherm.backend.LangevinTransition`. Equal bits need every operation rounded by itself, so the
+kernel is launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum.
+Triton 3.4 to 3.7 compile it so; for an older one there is a reason why not, and the array loop.
 """
 
 from __future__ import annotations
@@ -17,16 +17,7 @@ import triton
 import triton.language as tl
 from triton.runtime import driver
 
-from isotherm.noise import (
-    FLOAT32,
-    FLOAT64,
-    PHILOX_KEY_INCREMENTS,
-    PHILOX_MULTIPLIERS,
-    PHILOX_ROUNDS,
-    Precision,
-    Stream,
-)
-from isotherm.plan import Plan
+from isotherm.backend import Plan, noise
 
 #: Not bfloat16: Triton's interpreter, which runs the kernel in the tests, rounds it wrongly.
 DTYPES = ("float16", "float32", "float64")
@@ -34,12 +25,13 @@ DTYPES = ("float16", "float32", "float64")
 _BLOCK = 1024  # elements of a program: eight for each thread of four warps, so loads are 128 bits
 
 # Triton takes globals only where they are declared constant.
-_MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, PHILOX_MULTIPLIERS)
-_INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, PHILOX_KEY_INCREMENTS)
-_ROUNDS = tl.constexpr(PHILOX_ROUNDS)
-_STREAM = tl.constexpr(int(Stream.LANGEVIN) << 24)
+_MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, noise.PHILOX_MULTIPLIERS)
+_INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, noise.PHILOX_KEY_INCREMENTS)
+_ROUNDS = tl.constexpr(noise.PHILOX_ROUNDS)
+_STREAM = tl.constexpr(int(noise.Stream.LANGEVIN) << 24)
 _MINUS_TWO_LOG, _SINE, _COSINE = (
-    tl.constexpr(Precision._fields.index(name)) for name in ("minus_two_log", "sine", "cosine")
+    tl.constexpr(noise.Precision._fields.index(name))
+    for name in ("minus_two_log", "sine", "cosine")
 )
 _SMALLEST_MANTISSA_32 = tl.constexpr(0x3F3504F3)  # the bits of `Precision.smallest_mantissa`
 _SMALLEST_MANTISSA_64 = tl.constexpr(0x3FE6A09E667F3BCD)
@@ -211,7 +203,7 @@ def _in_one_line(error: BaseException) -> str:
 def _constants(dtype: str, n_elements: int) -> dict[str, Any]:
     """What the step is compiled for, and how."""
     return {
-        "p": FLOAT64 if dtype == "float64" else FLOAT32,
+        "p": noise.FLOAT64 if dtype == "float64" else noise.FLOAT32,
         # Division of 64-bit indices takes several times as long.
         "index_type": tl.int32 if n_elements + _BLOCK < 2**31 else tl.int64,
         "block": _BLOCK,
@@ -220,7 +212,7 @@ def _constants(dtype: str, n_elements: int) -> dict[str, Any]:
 
 
 class FusedLangevin:
-    """`isotherm.loop.LangevinTransition` as one kernel a step, with the same bits.
+    """`isotherm.backend.LangevinTransition` as one kernel a step, with the same bits.
 
     The step's number and its η and noise_scale √(2η) are read from the device's memory, so that
     every step is the same launch whatever the schedule, and no step waits for the host.

@@ -8,13 +8,19 @@ from typing import Any
 
 import torch
 
-from isotherm import host_noise, noise
-from isotherm.backend import Outputs
-from isotherm.energies import GaussianEnergy
-from isotherm.errors import InputError
-from isotherm.formulas import FormulaEnergy
-from isotherm.loop import ArrayLoop, FillNormals, LangevinTransition, Transition
-from isotherm.plan import Plan
+from isotherm.backend import (
+    ArrayLoop,
+    FillNormals,
+    FormulaEnergy,
+    GaussianEnergy,
+    InputError,
+    LangevinTransition,
+    Outputs,
+    Plan,
+    Transition,
+    host_noise,
+    noise,
+)
 from isotherm_torch.graph import LEAST_STEPS, GraphGradient
 
 

@@ -1,18 +1,25 @@
 """Isotherm: Langevin sampling from energy functions, the same chain on every array library."""
 
 from isotherm import math
-from isotherm.arviz import summary, to_arviz
-from isotherm.check import GradientReport, check_gradient
-from isotherm.diagnostics import Diagnostics
-from isotherm.energies import (
+from isotherm._energies.builtin import (
     AckleyEnergy,
     DoubleWellEnergy,
-    GaussianEnergy,
     GaussianMixtureEnergy,
     HarmonicEnergy,
     RastriginEnergy,
     RosenbrockEnergy,
 )
+from isotherm._energies.check import GradientReport, check_gradient
+from isotherm._energies.formulas import formula
+from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._planning.make_plan import make_plan
+from isotherm._plans.plan import Plan
+from isotherm._results.diagnostics import Diagnostics
+from isotherm._results.result import Divergence, Info, Progress, Result, RunInterrupted
+from isotherm._runs.arviz import summary, to_arviz
+from isotherm._runs.resume import open_run, resume
+from isotherm._runs.run import run
+from isotherm._samplers.langevin import LangevinDynamics, sample_chain
 from isotherm.errors import (
     BackendError,
     BackendNotFoundError,
@@ -21,15 +28,8 @@ from isotherm.errors import (
     FormulaError,
     InputError,
     IsothermError,
-    RunInterrupted,
     StoreError,
 )
-from isotherm.formulas import formula
-from isotherm.plan import Plan
-from isotherm.planning import make_plan
-from isotherm.result import Divergence, Info, Progress, Result
-from isotherm.running import open_run, resume, run
-from isotherm.sampler import LangevinDynamics, sample_chain
 
 __version__ = "0.1.0"
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import numpy as np
 
 import isotherm
-from isotherm import registry
-from isotherm.arrays import to_numpy
+from isotherm._arithmetic.arrays import to_numpy
+from isotherm._backends import registry
 from isotherm.errors import BackendNotFoundError, InputError, IsothermError
 
 try:
@@ -21,7 +21,7 @@ try:
     from rich.console import Console
     from rich.table import Table
 
-    from isotherm.progress import bar
+    from isotherm._runs.progress import bar
 except ImportError:
     sys.exit("the command needs typer and rich; pip install 'isotherm[cli]'")
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import inspect
 import reprlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from isotherm.result import Result
 
 
 class IsothermError(Exception):
@@ -38,30 +34,16 @@ class StoreError(IsothermError, ValueError):
     """A store cannot be used: it is no run's, a part of it is missing, or somebody writes to it."""
 
 
-class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended a run.
-
-    Attributes
-    ----------
-    result : Result
-        What was done; of a run with a store, `isotherm.resume` goes on with it.
-    """
-
-    def __init__(self, message: str, result: Result) -> None:
-        super().__init__(message)
-        self.result = result
-
-
 class DivergenceWarning(RuntimeWarning):
     """Chains left the finite numbers; the result holds their non-finite states."""
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value as messages show it: on one line, and shortened."""
     return " ".join(reprlib.repr(value).split())
 
 
-def users_level() -> int:
+def caller_stacklevel() -> int:
     """The stack level of the caller outside this package: a warning shows the user's line."""
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from isotherm.formulas import Symbol, as_symbols
+from isotherm._programs.symbols import Symbol, as_symbols
 
 __all__ = [
     "cos",

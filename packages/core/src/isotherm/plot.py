@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from isotherm.arrays import Array, to_numpy
-from isotherm.diagnostics import Diagnostics
+from isotherm._arithmetic.arrays import Array, to_numpy
+from isotherm._results.diagnostics import Diagnostics
 from isotherm.errors import InputError
 
 _POINTS = "#0072B2"  # Okabe and Ito's colours, which colour-blind readers can tell apart

@@ -1,6 +1,6 @@
-// isotherm.noise transcribed: the same operations in the same order, each rounded once. The
+// isotherm.backend.noise transcribed: the same operations in the same order, each rounded once. The
 // polynomials minus_two_log32(t) .. cosine64(z) and the constants are printed by source.py from
-// the tables of isotherm.noise.
+// the tables of isotherm.backend.noise.
 
 // add, mul, ... round to nearest and are never contracted into an fma; fused is one.
 __device__ __forceinline__ float add(float a, float b) { return __fadd_rn(a, b); }

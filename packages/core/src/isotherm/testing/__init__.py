@@ -24,10 +24,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import isotherm
-from isotherm import noise, registry
-from isotherm.arrays import Array, dtype_name, empty, move, round_to, to_numpy
-from isotherm.backend import Outputs, Runner
-from isotherm.loop import chain_energies
+from isotherm._arithmetic import noise
+from isotherm._arithmetic.arrays import Array, dtype_name, empty, move, round_to, to_numpy
+from isotherm._backends import registry
+from isotherm._backends.protocol import Outputs, Runner
+from isotherm._energies.protocol import chain_energies
 from isotherm.testing import formulas
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]

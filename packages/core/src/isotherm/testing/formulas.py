@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from hypothesis import strategies as st
 
 import isotherm
-from isotherm.formulas import FormulaEnergy
+from isotherm._energies.formulas import FormulaEnergy
 
 Tree: TypeAlias = tuple[Any, ...]
 

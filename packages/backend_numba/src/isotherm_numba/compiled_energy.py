@@ -1,0 +1,138 @@
+"""Energies that no formula can say: loops, branches, tables, for one chain in compiled Python."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from isotherm.backend import InputError
+
+
+class CompiledEnergy:
+    """An energy from two functions of one chain, which Numba compiles into the fused loop.
+
+    Parameters
+    ----------
+    energy : callable
+        ``energy(x) -> float``; x is the state of one chain, an array of shape (dim,), in C order
+        where a state has several axes. A plain function, or one of ``numba.njit``.
+    gradient : callable
+        ``gradient(x, out)`` writes ∇U(x) to `out`, of shape (dim,). It must write every element
+        and not write to x.
+    dim : int, optional
+        The only number of coordinates that it takes; any by default.
+
+    Attributes
+    ----------
+    functions : tuple of callable
+        `energy` and `gradient`, as given.
+
+    Raises
+    ------
+    InputError
+        On first use: Numba cannot compile a function; the message shows the line.
+
+    Notes
+    -----
+    Both are called from several threads at once, without Python's lock, and compiled once a
+    process. What they read from outside is taken as it is when they are compiled.
+
+    Examples
+    --------
+    >>> import numpy as np, isotherm
+    >>> from isotherm_numba import CompiledEnergy
+    >>> def energy(x):
+    ...     total = 0.0
+    ...     for i in range(x.size):
+    ...         total += abs(x[i]) if abs(x[i]) > 1 else 0.5 * (x[i] * x[i] + 1)
+    ...     return total
+    >>> def gradient(x, out):
+    ...     for i in range(x.size):
+    ...         out[i] = np.sign(x[i]) if abs(x[i]) > 1 else x[i]
+    >>> huber = CompiledEnergy(energy, gradient)
+    >>> isotherm.sample_chain(huber, dim=3, n_samples=100, n_steps=50, step_size=0.01).shape
+    (100, 3)
+    """
+
+    def __init__(
+        self,
+        energy: Callable[[Any], float],
+        gradient: Callable[[Any, Any], None],
+        dim: int | None = None,
+    ) -> None:
+        for role, function in (("energy", energy), ("gradient", gradient)):
+            if not callable(function):
+                raise InputError(f"CompiledEnergy: {role} must be a function, not {function!r}")
+        self.name = getattr(energy, "__name__", "CompiledEnergy")
+        self.dim = dim
+        self.functions = energy, gradient
+
+    def __call__(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
+        rows, out = _rows(x), np.empty(len(x), x.dtype)
+        energy, _ = compile_for(self.functions, x.dtype)
+        for i, row in enumerate(rows):
+            out[i] = energy(row)
+        return out
+
+    def gradient(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The gradient at each chain's state, of the shape of `x`."""
+        rows, out = _rows(x), np.empty((len(x), x[0].size), x.dtype)
+        _, gradient = compile_for(self.functions, x.dtype)
+        for row, slope in zip(rows, out, strict=True):
+            gradient(row, slope)
+        return out.reshape(x.shape)
+
+    def __repr__(self) -> str:
+        return f"CompiledEnergy({', '.join(f.__name__ for f in self.functions)})"
+
+
+def compile_for(functions: tuple[Any, Any], dtype: Any) -> tuple[Any, Any]:
+    """The functions of a `CompiledEnergy` as Numba's, compiled for states of a dtype."""
+    import numba
+
+    row = numba.from_dtype(np.dtype(dtype))[::1]
+    energy, gradient = map(_dispatcher, functions)
+    for role, dispatcher, types in (("energy", energy, (row,)), ("gradient", gradient, (row, row))):
+        try:
+            dispatcher.compile(types)
+        except numba.core.errors.NumbaError as error:
+            raise InputError(_explained(role, dispatcher.py_func, error)) from error
+        returned = dispatcher.overloads[types].signature.return_type
+        expected = numba.types.Number if role == "energy" else numba.types.NoneType
+        if not isinstance(returned, expected):
+            wanted = "return a number" if role == "energy" else "write to out and return nothing"
+            raise InputError(f"CompiledEnergy: {role} must {wanted}; it returns {returned}")
+    return energy, gradient
+
+
+@cache
+def _dispatcher(function: Any) -> Any:
+    import numba
+
+    if isinstance(function, numba.core.dispatcher.Dispatcher):
+        return function
+    return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+def _rows(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(x).reshape(len(x), -1)
+
+
+def _explained(role: str, function: Any, error: Any) -> str:
+    """One sentence of Numba's page: the line, the reason and what to do."""
+    loc = getattr(error, "loc", None)
+    file = function.__code__.co_filename
+    number = loc.line if loc is not None and loc.filename == file else None
+    number = function.__code__.co_firstlineno if number is None else number
+    line = linecache.getline(file, number).strip()
+    reason = next((text for text in str(error.msg).splitlines() if text.strip()), "unknown")
+    return (
+        f"CompiledEnergy: Numba cannot compile {role}, line {number}: {line} ({reason}); use "
+        "numbers, arrays and functions that Numba knows, or give an object with __call__ and "
+        "gradient on whole arrays"
+    )

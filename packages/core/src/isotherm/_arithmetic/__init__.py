@@ -1,0 +1,1 @@
+"""Noise and arithmetic: the same bits in every array library."""

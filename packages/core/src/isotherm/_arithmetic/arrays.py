@@ -1,0 +1,164 @@
+"""Arrays of any library: which one it is, its dtype's and device's name, and moving between them.
+
+No array library but NumPy is imported here, unless an array of it, or its name, is given.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, TypeAlias, cast
+
+import array_api_compat as compat
+import numpy as np
+
+from isotherm.errors import InputError
+
+#: An array of any library that follows the array API standard, as array-api-compat presents it.
+Array: TypeAlias = Any
+
+FLOATING = ("float16", "bfloat16", "float32", "float64")
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` is an array of a library (and not a number or a list)."""
+    return compat.is_array_api_obj(x) and not isinstance(x, np.generic)
+
+
+def library_of(x: Array) -> str:
+    """The name of the library that an array comes from: ``"numpy"``, ``"torch"``, ``"cupy"``."""
+    return str(compat.array_namespace(x).__name__).removeprefix("array_api_compat.").split(".")[0]
+
+
+def namespace(library: str) -> ModuleType:
+    """The array-API namespace of a library, imported if need be."""
+    if library in ("numpy", "torch", "cupy"):
+        return importlib.import_module(f"array_api_compat.{library}")
+    return importlib.import_module(library)
+
+
+def dtype_name(dtype: object) -> str:
+    """The plain name of a dtype of any library: ``"float32"`` for ``torch.float32``, ``"<f4"``."""
+    name = str(dtype)
+    if name.startswith("torch."):
+        return name.removeprefix("torch.")
+    if name in FLOATING:
+        return name
+    try:
+        return str(np.dtype(cast(Any, dtype)).name)
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses strings
+        return name.rsplit(".", 1)[-1].rstrip("'>")
+
+
+def device_name(x: Array) -> str:
+    """The device of an array as torch writes it: ``"cpu"``, ``"cuda:1"``."""
+    device = compat.device(x)
+    if compat.is_cupy_array(x):
+        return f"cuda:{device.id}"
+    return "cpu" if "cpu" in str(device).lower() else str(device)
+
+
+def array_origin(
+    values: Iterable[Any], device: object = None
+) -> tuple[str | None, str | None, str | None]:
+    """The library, dtype and device of the first array among `values`; None for each not known.
+
+    A `device` that is given stands in for the arrays' own.
+    """
+    named = None if device is None else str(device)
+    for value in values:
+        if is_array(value):
+            dtype = dtype_name(value.dtype)
+            own = named or device_name(value)
+            return library_of(value), dtype if dtype in FLOATING else None, own
+    return None, None, named
+
+
+def to_numpy(x: Array) -> np.ndarray[Any, Any]:
+    """A NumPy array with the values of `x`: a view where `x` is in host memory, else a copy.
+
+    bfloat16, which NumPy lacks, becomes float32.
+    """
+    if hasattr(x, "detach"):  # torch refuses to hand out what autograd tracks
+        x = x.detach()
+    if is_array(x) and dtype_name(x.dtype) == "bfloat16":
+        xp = compat.array_namespace(x)
+        x = xp.astype(x, xp.float32)
+    if is_array(x) and device_name(x) != "cpu":
+        x = compat.to_device(x, "cpu")
+    return np.asarray(x)
+
+
+def device_of(library: str, device: str) -> Any:
+    """What a library's functions take as ``device=`` for a device of this name."""
+    if library == "cupy":
+        return namespace("cupy").cuda.Device(int(device.partition(":")[2] or 0))
+    return device if library == "torch" else None
+
+
+def move(x: Array, library: str, dtype: str, device: str) -> Array:
+    """`x` as an array of another library, dtype or device; `x` itself where nothing changes.
+
+    Libraries share memory where both sides are on one device; bytes are copied only where the
+    device or the dtype changes, or where a library cannot share.
+    """
+    xp = namespace(library)
+    x = x.detach() if hasattr(x, "detach") else x
+    if not is_array(x) or library_of(x) != library:
+        if is_array(x) and device_name(x) == device != "cpu":
+            x = xp.from_dlpack(x)
+        else:
+            host = to_numpy(x)
+            if library != "numpy" and not _can_be_shared(host):
+                host = np.array(host, dtype=host.dtype.newbyteorder("="), order="C")
+            x = xp.asarray(host, device=device_of(library, device))
+    if device_name(x) != device:
+        x = compat.to_device(x, device_of(library, device))
+    wanted = getattr(xp, dtype)
+    return x if x.dtype == wanted else xp.astype(x, wanted)
+
+
+def _can_be_shared(host: np.ndarray[Any, Any]) -> bool:
+    """Whether every library takes this memory; torch no reversed axes."""
+    return host.flags.writeable and host.dtype.isnative and min(host.strides, default=0) >= 0
+
+
+def empty(library: str, shape: tuple[int, ...], dtype: str, device: str) -> Array:
+    """An uninitialised array of a library on a device."""
+    xp = namespace(library)
+    return xp.empty(shape, dtype=getattr(xp, dtype), device=device_of(library, device))
+
+
+def round_to(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+    """float64 numbers rounded once to a dtype, and held in float64.
+
+    bfloat16, which NumPy lacks, is float32 less its last 16 bits, rounded to even.
+    """
+    if dtype != "bfloat16":
+        return values.astype(dtype).astype(np.float64)
+    bits = values.astype(np.float32).view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return rounded.astype(np.uint32).view(np.float32).astype(np.float64)
+
+
+def real_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """A number or an array in float64, in host memory; None if it does not hold real numbers."""
+    try:
+        numbers = to_numpy(value)
+    except (TypeError, ValueError):
+        return None
+    return np.array(numbers, dtype=np.float64) if numbers.dtype.kind in "iuf" else None
+
+
+def as_state(x: Any) -> Array | None:
+    """`x` as an array: lists and numbers as NumPy arrays, arrays as they are."""
+    if x is None or is_array(x):
+        return x
+    numbers = real_numbers(x)
+    if numbers is None:
+        raise InputError(
+            f"x must be an array of shape (n_samples, *event_shape), not {type(x).__name__}"
+        )
+    with np.errstate(over="ignore"):  # infinity is refused with the other starts
+        return numbers.astype(np.float32)

@@ -1,0 +1,62 @@
+"""The NumPy backend: the array loop on NumPy arrays, and the oracle for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from isotherm._backends.array_loop import ArrayLoop, LangevinTransition
+from isotherm._backends.host_noise import fill_normals
+from isotherm._backends.memory import host_memory
+from isotherm._backends.protocol import Status
+from isotherm._plans.plan import PLAN_VERSION, Plan
+from isotherm.errors import InputError
+
+
+class NumpyBackend:
+    """See `isotherm._backends.protocol.Backend`."""
+
+    name = "numpy"
+    library = "numpy"
+    plan_version = PLAN_VERSION
+    delegates: Mapping[str, str] = {"cpu": "numba"}
+
+    def status(self) -> Status:
+        return Status(None, ("cpu",), {"numpy": np.__version__})
+
+    def resolve_device(self, device: str | None) -> str:
+        if device not in (None, "cpu"):
+            raise InputError(f"device {device!r} does not exist for NumPy; it has only 'cpu'")
+        return "cpu"
+
+    def available_memory(self, device: str) -> int | None:
+        return host_memory()
+
+    def fresh_seed(self, source: object) -> int | None:
+        return None
+
+    def supports(self, plan: Plan, energy: Any) -> str | None:
+        return array_loop_reason(plan, energy)
+
+    def has_kernel(self, plan: Plan, energy: Any) -> bool:
+        return False
+
+    def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
+        return ArrayLoop(plan, energy, energy.gradient, LangevinTransition(plan, fill_normals()))
+
+
+def array_loop_reason(plan: Plan, energy: Any) -> str | None:
+    """Why the array loop on NumPy arrays cannot run this; None if it can."""
+    if plan.dtype == "bfloat16":
+        return "NumPy has no bfloat16; use dtype='float32' or backend='torch'"
+    if not hasattr(energy, "gradient"):
+        return (
+            f"{plan.energy} has no method gradient(x) and NumPy does not differentiate; add one, "
+            "write the energy with @isotherm.formula, or use backend='torch'"
+        )
+    return None
+
+
+BACKEND = NumpyBackend()

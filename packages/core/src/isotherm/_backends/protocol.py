@@ -1,0 +1,165 @@
+"""What a backend is: the contract between core and whoever runs chains with an array library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from isotherm._arithmetic.arrays import Array
+from isotherm._plans.plan import Plan
+
+
+@dataclass
+class Outputs:
+    """Where a runner writes the kept states of the steps that it is given.
+
+    Arrays of the backend's library, dtype and device, or None where they are not wanted. ``k`` is
+    the number of states kept in those steps.
+
+    Attributes
+    ----------
+    trajectory : array, shape (n_samples, k, *event_shape)
+    mean, variance : array, shape (k, *event_shape)
+        Over the chains; the variance divided by n_samples.
+    energy : array, shape (k, n_samples)
+    """
+
+    trajectory: Array | None = None
+    mean: Array | None = None
+    variance: Array | None = None
+    energy: Array | None = None
+
+    def between(self, first: int, last: int) -> Outputs:
+        """Views of the kept states first..last-1."""
+        return Outputs(
+            None if self.trajectory is None else self.trajectory[:, first:last, ...],
+            *(
+                None if rows is None else rows[first:last, ...]
+                for rows in (self.mean, self.variance, self.energy)
+            ),
+        )
+
+
+class Runner(Protocol):
+    """A plan and an energy made ready: compiled, parameters moved to the device."""
+
+    path: str
+    """Which way the chains run, for people: ``"fused program"``, ``"array loop"``."""
+
+    def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
+        """Take the steps start..stop-1 of the plan (counted from 0, burn-in included).
+
+        A pure function: the same arguments give the same bits, however a run is cut into calls.
+
+        Parameters
+        ----------
+        x : array, shape (n_samples, *event_shape)
+            The state before step `start`, in the backend's library, the plan's dtype and device.
+            It is not written to.
+        start, stop : int
+        outputs : Outputs
+            Receives the states that the plan keeps of these steps.
+
+        Returns
+        -------
+        array, shape (n_samples, *event_shape)
+            The state after step ``stop - 1``.
+        """
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether a backend can be used here.
+
+    Attributes
+    ----------
+    reason : str or None
+        Why it cannot; None if it can.
+    devices : tuple of str
+    versions : dict of str to str
+        Of the libraries that it uses.
+    """
+
+    reason: str | None
+    devices: tuple[str, ...]
+    versions: dict[str, str]
+
+
+class Backend(Protocol):
+    """Runs plans with one array library. Importing one must be cheap: libraries load on first use.
+
+    Attributes
+    ----------
+    name : str
+        What users say: ``backend="numba"``.
+    library : str
+        Whose arrays it works on, as array-api-compat names it: ``"numpy"``, ``"torch"``, ...
+    plan_version : int
+        The `isotherm._plans.plan.PLAN_VERSION` that it speaks.
+    delegates : dict of str to str
+        For a kind of device (``"cpu"``, ``"cuda"``) the backend on the same memory that runs the
+        chains where it is installed and has a kernel, unless the user named a backend.
+    """
+
+    name: str
+    library: str
+    plan_version: int
+    delegates: Mapping[str, str]
+
+    def status(self) -> Status:
+        """Whether the backend can be used on this machine."""
+
+    def resolve_device(self, device: str | None) -> str:
+        """The full name of a device (``"cuda"`` → ``"cuda:0"``), or of the default one for None.
+
+        Raises
+        ------
+        InputError
+            There is no such device; the message names those that there are.
+        """
+
+    def available_memory(self, device: str) -> int | None:
+        """Bytes that can still be allocated on a device; None if that is not known."""
+
+    def fresh_seed(self, source: object) -> int | None:
+        """A 64-bit seed from the library's generator, or None to leave it to core.
+
+        Parameters
+        ----------
+        source : object
+            None, or what the user gave as the seed that is no integer (a ``torch.Generator``).
+        """
+
+    def supports(self, plan: Plan, energy: Any) -> str | None:
+        """None if the backend can run this plan with this energy, else the reason why not.
+
+        Cheap: nothing is compiled and no array is touched.
+        """
+
+    def has_kernel(self, plan: Plan, energy: Any) -> bool:
+        """Whether the whole chain would run fused, in native code."""
+
+    def prepare(self, plan: Plan, energy: Any) -> Runner:
+        """Make a supported plan ready to run."""
+
+
+class HasCurrentDevice(Protocol):
+    """What a backend has besides if its library allocates and computes on a current device."""
+
+    def on_device(self, device: str) -> AbstractContextManager[Any]:
+        """A context in which this device is the current one; whole runs take place in it.
+
+        Parameters
+        ----------
+        device : str
+            Of `Backend.resolve_device`.
+        """
+
+
+def on_device(backend: Backend, device: str) -> AbstractContextManager[Any]:
+    """The context of a backend in which a run on a device takes place."""
+    # Not by isinstance, which takes as long for a protocol as the small run's planning.
+    enter: Callable[[str], AbstractContextManager[Any]] = getattr(backend, "on_device", nullcontext)
+    return enter(device)

@@ -1,0 +1,111 @@
+"""The Gaussian's quadratic form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+from isotherm._arithmetic.arrays import Array, array_origin, move
+from isotherm._energies.parameters import finite_numbers, place_of
+from isotherm.errors import InputError
+
+
+class GaussianEnergy:
+    """½ (x - mean)ᵀ Σ⁻¹ (x - mean), for any covariance Σ.
+
+    Parameters
+    ----------
+    mean : array, shape (dim,)
+    cov : array, shape (dim, dim)
+        Symmetric and positive definite.
+    device : str or device, optional
+        Where to sample by default; by default where `mean` and `cov` are.
+
+    Attributes
+    ----------
+    dim : int
+    mean, precision : float64 array, shapes (dim,) and (dim, dim)
+        μ and Σ⁻¹, in host memory.
+    library, dtype, device : str or None
+        Of `mean` and `cov`, where they were given as arrays.
+
+    Raises
+    ------
+    InputError
+        Shapes do not fit, or `cov` is not symmetric positive definite.
+    """
+
+    def __init__(self, mean: Any, cov: Any, device: object = None) -> None:
+        self.name = "GaussianEnergy"
+        self.library, self.dtype, self.device = array_origin((mean, cov), device)
+        self.mean = finite_numbers(self.name, "mean", mean)
+        self.cov = finite_numbers(self.name, "cov", cov)
+        if self.mean.ndim != 1 or self.mean.size == 0:
+            raise InputError(f"GaussianEnergy: mean must have shape (dim,), not {self.mean.shape}")
+        self.dim = self.mean.shape[0]
+        if self.cov.shape != (self.dim, self.dim):
+            raise InputError(
+                f"GaussianEnergy: mean has {self.dim} elements, so cov must have shape "
+                f"{(self.dim, self.dim)}, not {self.cov.shape}"
+            )
+        self.precision = _inverse_of_covariance(self.cov)
+        self._moved: dict[tuple[str, str, str], tuple[Array, Array]] = {}
+
+    def __call__(self, x: Array) -> Array:
+        """The energy of each chain: x has shape (n_samples, dim), the result (n_samples,)."""
+        xp = compat.array_namespace(x)
+        mean, precision = self._parameters(x)
+        centred = x - mean
+        return 0.5 * xp.sum(centred * (centred @ precision), axis=1)
+
+    def gradient(self, x: Array) -> Array:
+        """Σ⁻¹ (x - mean) for each chain, of the shape of `x`."""
+        mean, precision = self._parameters(x)
+        return (x - mean) @ precision
+
+    def _parameters(self, x: Array) -> tuple[Array, Array]:
+        key = place_of(self.name, x)
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise InputError(
+                f"x has shape {tuple(x.shape)} but the energy has dimension {self.dim}"
+            )
+        if key not in self._moved:
+            self._moved[key] = (move(self.mean, *key), move(self.precision, *key))
+        return self._moved[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_moved": {}}  # bound to a device: moved again where needed
+
+    def __repr__(self) -> str:
+        return f"GaussianEnergy(mean={self.mean.tolist()}, cov={self.cov.tolist()})"
+
+
+def _inverse_of_covariance(
+    cov: np.ndarray[Any, np.dtype[np.float64]],
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Σ⁻¹, symmetric to the bit; Σ is refused where it is not a covariance."""
+    # A covariance that came through float32 is symmetric only to its rounding.
+    asymmetry = np.abs(cov - cov.T).max()
+    if asymmetry > np.finfo(np.float32).eps * np.abs(cov).max():
+        raise InputError(
+            "GaussianEnergy: cov must be symmetric; it differs from its transpose by "
+            f"{asymmetry:.3g} (pass (cov + cov.T) / 2 if that is what you mean)"
+        )
+    symmetric = cov / 2 + cov.T / 2
+    lowest = np.linalg.eigvalsh(symmetric)[0]
+    if lowest <= 0:
+        raise InputError(
+            "GaussianEnergy: cov must be positive definite; its smallest eigenvalue is "
+            f"{lowest:.3g} (add a small multiple of the identity if it should be)"
+        )
+    inverse = np.linalg.inv(symmetric)
+    inverse = inverse / 2 + inverse.T / 2
+    if not np.isfinite(inverse).all():
+        raise InputError(
+            f"GaussianEnergy: cov has the eigenvalue {lowest:.3g}, too small to be inverted in "
+            "float64; scale the coordinates"
+        )
+    inverse.flags.writeable = False
+    return inverse

@@ -1,0 +1,45 @@
+"""Parameters of energies, and the places where they are needed; checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isotherm._arithmetic.arrays import (
+    FLOATING,
+    device_name,
+    dtype_name,
+    is_array,
+    library_of,
+    real_numbers,
+)
+from isotherm.errors import InputError, short_repr
+
+
+def finite_numbers(name: str, parameter: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A parameter's value in float64, in host memory, checked."""
+    numbers = real_numbers(value)
+    if numbers is None:
+        raise InputError(
+            f"{name}: {parameter} must be a number or an array of numbers, not {short_repr(value)}"
+        )
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{name}: {parameter} must be finite, not {short_repr(value)}")
+    numbers.flags.writeable = False
+    return numbers
+
+
+def place_of(name: str, x: Any) -> tuple[str, str, str]:
+    """The library, dtype and device of states that an energy is asked for; checked.
+
+    Integers are refused: parameters that were moved to their dtype would lose their fractions.
+    """
+    if not is_array(x):
+        raise InputError(f"{name}: x must be an array, not {type(x).__name__}")
+    dtype = dtype_name(x.dtype)
+    if dtype not in FLOATING:
+        raise InputError(
+            f"{name}: x has dtype {x.dtype}; convert it to one of {', '.join(FLOATING)}"
+        )
+    return library_of(x), dtype, device_name(x)

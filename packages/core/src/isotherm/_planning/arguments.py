@@ -1,0 +1,142 @@
+"""One argument at a time: what a user may give, checked, as what a plan holds."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from isotherm._arithmetic.arrays import Array, is_array, real_numbers
+from isotherm._plans.plan import Schedule
+from isotherm.errors import InputError, short_repr
+
+ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
+
+_MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
+_MAX_STEPS = 2**33  # ... and a block of two float64 steps 32
+_MAX_COORDINATES = 2**32
+
+
+def as_count(name: str, value: Any, least: int) -> int:
+    """A whole number of at least `least`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} must be an integer, not {short_repr(value)}") from None
+    if isinstance(value, bool) or count < least:
+        raise InputError(f"{name} must be an integer of at least {least}, not {short_repr(value)}")
+    return count
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name} must be True or False, not {short_repr(value)}")
+    return bool(value)
+
+
+def as_on_divergence(value: Any) -> str:
+    """One of the three words."""
+    if not isinstance(value, str) or value not in ("warn", "raise", "ignore"):
+        raise InputError(
+            f"on_divergence must be 'warn', 'raise' or 'ignore', not {short_repr(value)}"
+        )
+    return value
+
+
+def as_shape(dim: Any) -> tuple[int, ...]:
+    """The shape of a chain's state: ``dim`` is a number or a tuple of them."""
+    sizes = dim if isinstance(dim, (tuple, list)) else (dim,)
+    if not sizes:
+        raise InputError("dim must be a positive integer, or a shape of at least one axis")
+    return tuple(as_count("dim", size, 1) for size in sizes)
+
+
+def check_stream(
+    n_samples: int, event_shape: tuple[int, ...], chain_offset: int, last_step: int
+) -> None:
+    """Refuse more chains, steps or coordinates than the noise stream can number."""
+    for what, count, limit in (
+        ("chain_offset + n_samples", chain_offset + n_samples, _MAX_CHAINS),
+        ("step_offset + burn_in + n_steps", last_step, _MAX_STEPS),
+        ("coordinates of a chain", math.prod(event_shape), _MAX_COORDINATES),
+    ):
+        if count > limit:
+            raise InputError(f"{what}: {count} is more than the noise stream can number, {limit}")
+
+
+def as_schedule(
+    name: str, given: Any, steps: range, *, positive: bool = False
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A number, or one number a step, in float64; checked."""
+    if callable(given) and not is_array(given):
+        given = [given(step) for step in steps]
+    values = real_numbers(given)
+    if values is None:
+        raise InputError(
+            f"{name} must be a number, one number a step, or a function step -> number; "
+            f"got {short_repr(given)}"
+        )
+    if values.shape not in ((), (len(steps),)):
+        raise InputError(
+            f"{name} has shape {values.shape}; it must be a number or have one value for each of "
+            f"the {len(steps)} steps (burn_in + n_steps)"
+        )
+    wrong = ~np.isfinite(values) | (values <= 0 if positive else values < 0)
+    if wrong.any():
+        first = float(values[wrong][0] if values.ndim else values)
+        sign = "positive" if positive else "0 or positive"
+        raise InputError(f"{name} must be {sign} and finite at every step, not {first!r}")
+    return values
+
+
+def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps: range) -> Schedule:
+    """Step t of a schedule times (1 - decay)^t."""
+    if isinstance(decay, bool) or not isinstance(decay, (int, float, np.number)):
+        raise InputError(f"decay must be a number in [0, 1), not {short_repr(decay)}")
+    if not 0.0 <= decay < 1.0:
+        raise InputError(f"decay must be in [0, 1), not {short_repr(decay)}")
+    if decay == 0.0:
+        return Schedule(step_size)
+    return Schedule(step_size * (1.0 - float(decay)) ** np.arange(steps.start, steps.stop))
+
+
+def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
+    """A pair (low, high), of which each may be None; None where there is no bound."""
+    if clamp is None:
+        return None
+    try:
+        low, high = (None if bound is None else as_number(bound) for bound in clamp)
+    except (TypeError, ValueError):
+        raise InputError(f"clamp must be a pair (low, high), not {short_repr(clamp)}") from None
+    if math.isnan(low or 0.0) or math.isnan(high or 0.0):
+        raise InputError(f"clamp must not be NaN: {short_repr(clamp)}")
+    if low is not None and high is not None and low >= high:
+        raise InputError(f"clamp must be (low, high) with low < high, not {short_repr(clamp)}")
+    return None if low is None and high is None else (low, high)
+
+
+def as_number(value: Any) -> float:
+    """One real number; TypeError for anything else."""
+    numbers = real_numbers(value)
+    if numbers is None or numbers.ndim:
+        raise TypeError
+    return float(numbers)
+
+
+def as_backend_name(backend: Any) -> str:
+    """A backend's name, which need not be installed."""
+    if not isinstance(backend, str):
+        raise InputError(f"backend must be a name, for example 'numba', not {short_repr(backend)}")
+    return backend
+
+
+def as_seed(seed: Any) -> int:
+    """A key of the noise stream."""
+    number = as_count("seed", seed, 0)
+    if number >= 2**64:
+        raise InputError(f"seed must be an integer in [0, 2**64), not {short_repr(seed)}")
+    return number

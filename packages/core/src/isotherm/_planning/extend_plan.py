@@ -1,0 +1,148 @@
+"""Plans that come from elsewhere: of a run that goes on, or read from a store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from isotherm._arithmetic.arrays import FLOATING
+from isotherm._backends import registry
+from isotherm._planning.arguments import (
+    ScheduleLike,
+    as_backend_name,
+    as_bounds,
+    as_count,
+    as_flag,
+    as_on_divergence,
+    as_schedule,
+    as_seed,
+    as_shape,
+    check_stream,
+    decayed,
+)
+from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
+from isotherm.errors import BackendError, InputError, short_repr
+
+
+def extend_plan(
+    plan: Plan,
+    done: int,
+    energy: Any,
+    *,
+    n_steps: int | None,
+    step_size: ScheduleLike | None,
+    noise_scale: ScheduleLike | None,
+    decay: float,
+    backend: str | None,
+    device: Any,
+) -> tuple[Plan, int]:
+    """The plan of a run that goes on, and the step to which it now goes.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the run so far.
+    done : int
+        Steps that are done.
+    energy : callable
+    n_steps, step_size, noise_scale, decay, backend, device
+        As given to `isotherm.resume`.
+    """
+    if n_steps is None and done == plan.n_total:
+        raise InputError(f"all {done} steps of this run are done; say how many more: n_steps=100")
+    last = plan.n_total if n_steps is None else done + as_count("n_steps", n_steps, 1)
+    beyond = range(plan.step_offset + plan.n_total, plan.step_offset + last)
+    if not beyond and (step_size is not None or noise_scale is not None or decay):
+        raise InputError(
+            "step_size, noise_scale and decay are for steps beyond those that were planned, and "
+            f"step {last} is one of the {plan.n_total} planned"
+        )
+    check_stream(plan.n_samples, plan.event_shape, plan.chain_offset, beyond.stop)
+    chosen = registry.usable(plan.backend if backend is None else as_backend_name(backend))
+    where = None if device is None else str(device)
+    if where is None and chosen.name == plan.backend:
+        where = plan.device
+    plan = replace(
+        plan,
+        n_steps=max(plan.n_total, last) - plan.burn_in,
+        step_size=_extend_schedule(
+            "step_size", plan.step_size, plan.n_total, beyond, step_size, decay
+        ),
+        noise_scale=_extend_schedule(
+            "noise_scale", plan.noise_scale, plan.n_total, beyond, noise_scale
+        ),
+        backend=chosen.name,
+        device=chosen.resolve_device(where),
+        library=chosen.library,
+    )
+    reason = chosen.supports(plan, energy)
+    if reason is not None:
+        raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
+    return plan, last
+
+
+def validate_plan(plan: Plan) -> Plan:
+    """A plan that came from elsewhere, after a look at everything that `make_plan` looks at.
+
+    Raises
+    ------
+    InputError
+        A field is not what `make_plan` would have made.
+    """
+    n_steps = as_count("n_steps", plan.n_steps, 1)
+    burn_in = as_count("burn_in", plan.burn_in, 0)
+    step_offset = as_count("step_offset", plan.step_offset, 0)
+    chain_offset = as_count("chain_offset", plan.chain_offset, 0)
+    n_samples = as_count("n_samples", plan.n_samples, 1)
+    event_shape = as_shape(plan.event_shape)
+    check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
+    if plan.version != PLAN_VERSION:
+        raise InputError(
+            f"the plan has version {short_repr(plan.version)}, and this is {PLAN_VERSION}"
+        )
+    if plan.dtype not in FLOATING:
+        raise InputError(
+            f"dtype must be one of {', '.join(FLOATING)}, not {short_repr(plan.dtype)}"
+        )
+    for name in ("energy", "backend", "device"):
+        if not isinstance(getattr(plan, name), str):
+            raise InputError(f"{name} must be a name, not {short_repr(getattr(plan, name))}")
+    steps = range(burn_in + n_steps)
+    return replace(
+        plan,
+        n_samples=n_samples,
+        event_shape=event_shape,
+        thinning=as_count("thinning", plan.thinning, 1),
+        step_size=Schedule(as_schedule("step_size", plan.step_size.values, steps, positive=True)),
+        noise_scale=Schedule(as_schedule("noise_scale", plan.noise_scale.values, steps)),
+        seed=as_seed(plan.seed),
+        clamp=as_bounds(plan.clamp),
+        return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
+        on_divergence=as_on_divergence(plan.on_divergence),
+    )
+
+
+def _extend_schedule(
+    name: str, schedule: Schedule, planned: int, beyond: range, given: Any, decay: float = 0.0
+) -> Schedule:
+    """A schedule of `planned` steps that goes on for the steps `beyond` of the noise stream."""
+    if given is None and not decay:
+        if schedule.values.ndim and beyond:
+            raise InputError(
+                f"the run's {name} changed from step to step, and that was planned for {planned} "
+                f"steps only; say what follows: {name}="
+            )
+        return schedule
+    if given is None:
+        raise InputError(f"decay is that of a {name}; give this as well")
+    new = decayed(as_schedule(name, given, beyond, positive=name == "step_size"), decay, beyond)
+    if schedule.values.ndim == 0 and schedule == new:
+        return schedule
+    counts = (planned, len(beyond))
+    parts = (
+        np.broadcast_to(part.values, (count,))
+        for part, count in zip((schedule, new), counts, strict=True)
+    )
+    return Schedule(np.concatenate([*parts]))

@@ -1,0 +1,1 @@
+"""Plans: everything that decides a run's result, as plain data."""

@@ -1,0 +1,211 @@
+"""The plan of a run: everything that decides its result, frozen, as plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isotherm._arithmetic.arrays import round_to
+from isotherm._arithmetic.noise import steps_per_block
+
+#: What the fields of a plan mean; a backend refuses a version that it does not know.
+PLAN_VERSION = 1
+
+ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
+
+class Schedule:
+    """One float64 number a step; a constant stands once.
+
+    Parameters
+    ----------
+    values : float or array, shape (n,)
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Any) -> None:
+        self.values = np.array(values, dtype=np.float64)
+        self.values.flags.writeable = False
+
+    def between(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The numbers of the steps start..stop-1; shape (stop - start,)."""
+        if self.values.ndim == 0:
+            return np.broadcast_to(self.values, (stop - start,))
+        return self.values[start:stop]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Schedule) and np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.values.tobytes())
+
+    def __repr__(self) -> str:
+        return f"Schedule({self})"
+
+    def __str__(self) -> str:
+        if self.values.ndim == 0:
+            return f"{float(self.values):g}"
+        return f"{self.values[0]:g} … {self.values[-1]:g} ({self.values.size} values)"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a run's result; made, and checked, by `isotherm.make_plan`.
+
+    The run takes ``n_total`` = burn_in + n_steps steps; its step i = 0, 1, ... is the step
+    ``step_offset + i`` of the noise stream. The state after step i is kept where i + 1 - burn_in is
+    a positive multiple of `thinning`.
+
+    Attributes
+    ----------
+    energy : str
+        The energy's name, for people.
+    n_samples : int
+        Chains.
+    event_shape : tuple of int
+        The shape of one chain's state.
+    n_steps, burn_in, thinning : int
+    step_size, noise_scale : Schedule
+        η and the noise scale of each of the n_total steps; decay is in them.
+    clamp : (float or None, float or None) or None
+        Bounds into which every coordinate is put after every step.
+    seed : int
+        Key of the noise stream, 64 bits.
+    chain_offset, step_offset : int
+        The stream's numbers of the first chain and of the first step.
+    dtype : str
+        Of the state: ``"float32"``, ``"float64"``, ``"float16"`` or ``"bfloat16"``.
+    backend, device : str
+        Where it runs.
+    library : str
+        The array library in which the result comes back.
+    return_trajectory, return_diagnostics : bool
+    on_divergence : str
+        ``"raise"``, ``"warn"`` or ``"ignore"``.
+    version : int
+    """
+
+    energy: str
+    n_samples: int
+    event_shape: tuple[int, ...]
+    n_steps: int
+    step_size: Schedule
+    noise_scale: Schedule
+    seed: int
+    backend: str
+    device: str
+    library: str
+    burn_in: int = 0
+    thinning: int = 1
+    clamp: tuple[float | None, float | None] | None = None
+    chain_offset: int = 0
+    step_offset: int = 0
+    dtype: str = "float32"
+    return_trajectory: bool = False
+    return_diagnostics: bool = False
+    on_divergence: str = "warn"
+    version: int = PLAN_VERSION
+
+    @property
+    def n_total(self) -> int:
+        """Steps taken: burn_in + n_steps."""
+        return self.burn_in + self.n_steps
+
+    @property
+    def n_coordinates(self) -> int:
+        """Elements of one chain's state."""
+        return math.prod(self.event_shape)
+
+    @property
+    def n_kept(self) -> int:
+        """Kept states: n_steps // thinning."""
+        return self.kept_before(self.n_total)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The state's shape: (n_samples, *event_shape)."""
+        return (self.n_samples, *self.event_shape)
+
+    @property
+    def steps_per_block(self) -> int:
+        """Consecutive steps that one block of the noise stream serves."""
+        return steps_per_block(self.dtype)
+
+    def kept_before(self, step: int) -> int:
+        """How many states are kept in the first `step` steps."""
+        return max(0, step - self.burn_in) // self.thinning
+
+    def is_kept(self, step: int) -> bool:
+        """Whether the state after step `step` (counted from 0) is kept."""
+        return self.kept_before(step + 1) > self.kept_before(step)
+
+    def kept_steps(self, first: int, last: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """How many steps of the run the kept states first..last-1 have behind them."""
+        return self.burn_in + self.thinning * np.arange(first + 1, last + 1)
+
+    def coefficients(
+        self, start: int, stop: int
+    ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+        """η and noise_scale·√(2η) for the steps start..stop-1.
+
+        Calculated in float64, rounded once to the plan's dtype, and held in float64; shape
+        (stop - start,) each.
+        """
+        step_size = self.step_size.between(start, stop)
+        noise = self.noise_scale.between(start, stop) * np.sqrt(2.0 * step_size)
+        return round_to(step_size, self.dtype), round_to(noise, self.dtype)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of the chains' states at one step."""
+        return self.n_samples * self.n_coordinates * ITEMSIZE[self.dtype]
+
+    def kept_bytes(self, n_kept: int) -> int:
+        """Memory of what the plan keeps, trajectory and diagnostics, of so many kept states."""
+        elements = 0
+        if self.return_trajectory:
+            elements += self.n_samples * self.n_coordinates
+        if self.return_diagnostics:
+            elements += 2 * self.n_coordinates + self.n_samples
+        return n_kept * elements * ITEMSIZE[self.dtype]
+
+    @property
+    def result_bytes(self) -> int:
+        """Memory that the result needs: final state, trajectory and diagnostics."""
+        return self.state_bytes + self.kept_bytes(self.n_kept)
+
+    def __str__(self) -> str:
+        every = f", every {self.thinning}th" if self.thinning > 1 else ""
+        results = [f"final state {self.shape}"]
+        if self.return_trajectory:
+            results.append(f"trajectory {(self.n_samples, self.n_kept, *self.event_shape)}")
+        if self.return_diagnostics:
+            results.append(f"diagnostics {(self.n_kept, 3, *self.shape)}")
+        rows = {
+            "energy": self.energy,
+            "chains": f"{self.n_samples} of shape {self.event_shape}, {self.dtype}",
+            "steps": f"{self.burn_in} burn-in + {self.n_steps} ({self.n_kept} kept{every})",
+            "step size": str(self.step_size),
+            "noise scale": str(self.noise_scale),
+            "clamp": "none" if self.clamp is None else str(self.clamp),
+            "seed": f"{self.seed} (first chain {self.chain_offset}, first step {self.step_offset})",
+            "result": " and ".join(results),
+            "memory": format_bytes(self.result_bytes),
+            "backend": f"{self.backend} on {self.device}, arrays of {self.library}",
+            "on divergence": self.on_divergence,
+        }
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+
+def format_bytes(count: float) -> str:
+    """A number of bytes as people read it: ``"1.5 GiB"``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.4g} {unit}"
+        count /= 1024
+    return f"{count:.4g} TiB"

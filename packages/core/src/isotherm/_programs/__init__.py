@@ -1,0 +1,1 @@
+"""Programs: what formulas become, and their gradients."""

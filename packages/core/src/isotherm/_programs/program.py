@@ -1,0 +1,348 @@
+"""Straight-line programs: what a formula becomes, for every backend to evaluate or to print.
+
+A program is a list of instructions in single-assignment form. Each names an operation and the
+earlier values that it takes; value ``i`` is what instruction ``i`` gives. The order is part of the
+meaning: a backend that carries out the same IEEE operations in the same order gets the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from isotherm._arithmetic.arrays import Array
+from isotherm._arithmetic.exact import exact_sqrt
+
+UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "stop")
+BINARY = ("add", "sub", "mul", "div", "min", "max")
+COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+
+#: Operations that IEEE 754 rounds correctly, so that every backend gives the same bits.
+EXACT = frozenset(
+    ["const", "coordinate", "parameter", "where", "neg", "sqrt", "abs", "stop"]
+).union(BINARY, COMPARISONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One operation.
+
+    Attributes
+    ----------
+    op : str
+        ``"const"`` (``value`` is the number), ``"coordinate"`` or ``"parameter"`` (``value`` is its
+        index), ``"where"`` (condition, then, else), or a name of `UNARY` (where ``"stop"`` is the
+        identity, through which no gradient flows), `BINARY` or `COMPARISONS`. ``min`` and ``max``
+        are ``where(a < b, a, b)`` and ``where(a > b, a, b)``.
+    args : tuple of int
+        The values that it takes, all of earlier instructions.
+    value : float or int
+        See ``op``; 0 where it has no meaning.
+    """
+
+    op: str
+    args: tuple[int, ...] = ()
+    value: float | int = 0
+
+
+@dataclass(frozen=True)
+class Program:
+    """The energy and its gradient as straight-line code.
+
+    Attributes
+    ----------
+    name : str
+        The formula's name.
+    dim : int or None
+        Coordinates of a chain's state that the program takes; None for an elementwise program,
+        which takes one coordinate and whose energy is the sum over all coordinates.
+    parameters : tuple of str
+        Names of the run-time scalars, in the order in which their values are passed.
+    instructions : tuple of Instruction
+        In the order of evaluation.
+    energy : int
+        The value that is the energy (elementwise: of the one coordinate).
+    gradient : tuple of int
+        The values that are the derivatives by each coordinate; (dim,), or one if elementwise.
+    """
+
+    name: str
+    dim: int | None
+    parameters: tuple[str, ...]
+    instructions: tuple[Instruction, ...]
+    energy: int
+    gradient: tuple[int, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """A name for the program's meaning: equal for equal instructions and outputs."""
+        text = repr((self.dim, len(self.parameters), self.instructions, self.energy, self.gradient))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def uniform(self) -> frozenset[int]:
+        """Values that depend on no coordinate, so that a kernel may compute them once."""
+        uniform: set[int] = set()
+        for index, instruction in enumerate(self.instructions):
+            if _is_uniform(instruction, uniform):
+                uniform.add(index)
+        return frozenset(uniform)
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether every operation is correctly rounded, so that all backends agree to the bit."""
+        return all(instruction.op in EXACT for instruction in self.instructions)
+
+    def needed(self, outputs: Iterable[int]) -> tuple[int, ...]:
+        """The values that `outputs` depend on, themselves included, in the order of evaluation."""
+        return _reachable(self.instructions, outputs)
+
+    def __str__(self) -> str:
+        names = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+        names |= {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+        text: list[str] = []
+        lines: list[str] = []
+        for index, (op, args, value) in enumerate(
+            (i.op, i.args, i.value) for i in self.instructions
+        ):
+            operands = [text[arg] for arg in args]
+            if op == "const":
+                text.append(repr(value))
+            elif op == "parameter":
+                text.append(self.parameters[int(value)])
+            elif op == "coordinate":
+                text.append("x" if self.dim is None else f"x[{value}]")
+            else:
+                if op in names:
+                    line = f" {names[op]} ".join(operands)
+                elif op == "neg":
+                    line = f"-{operands[0]}"
+                else:
+                    line = f"{op}({', '.join(operands)})"
+                text.append(f"v{index}")
+                lines.append(f"  v{index} = {line}")
+        kind = "of each coordinate" if self.dim is None else f"of a chain in {self.dim} dimensions"
+        head = f"{self.name}({', '.join(('x', *self.parameters))}), {kind}"
+        tail = [f"  energy = {text[self.energy]}"]
+        if self.dim is None:
+            tail.append(f"  gradient = {text[self.gradient[0]]}")
+        else:
+            tail += [f"  gradient[{i}] = {text[g]}" for i, g in enumerate(self.gradient)]
+        return "\n".join([head, *lines, *tail])
+
+
+class Builder:
+    """Writes instructions, each once: equal operations on equal values share one instruction.
+
+    Identities that hold for every finite value (x + 0, x * 1, 0 * x, --x) are applied and
+    operations on constants carried out, both in float64, so that the reverse pass leaves no
+    leftovers.
+    """
+
+    def __init__(self) -> None:
+        self.instructions: list[Instruction] = []
+        self.uniform: set[int] = set()
+        self._known: dict[Instruction, int] = {}
+
+    def const(self, value: float) -> int:
+        return self._write(Instruction("const", (), float(value)))
+
+    def coordinate(self, index: int) -> int:
+        return self._write(Instruction("coordinate", (), index))
+
+    def parameter(self, index: int) -> int:
+        return self._write(Instruction("parameter", (), index))
+
+    def emit(self, op: str, *args: int) -> int:
+        """The value of `op` on `args`, simplified and shared."""
+        numbers = [self.constant(arg) for arg in args]
+        if op != "stop" and op not in COMPARISONS and None not in numbers:
+            folded = _fold(op, [number for number in numbers if number is not None])
+            if folded is not None:
+                return self.const(folded)
+        simpler = self._simplify(op, args, numbers)
+        if simpler is not None:
+            return simpler
+        if op in ("add", "mul"):
+            swapped = self._known.get(Instruction(op, args[::-1]))
+            if swapped is not None:
+                return swapped
+        return self._write(Instruction(op, args))
+
+    def constant(self, index: int) -> float | None:
+        """The number that a value is known to be, or None."""
+        instruction = self.instructions[index]
+        return float(instruction.value) if instruction.op == "const" else None
+
+    def _simplify(
+        self, op: str, args: tuple[int, ...], numbers: Sequence[float | None]
+    ) -> int | None:
+        if op == "neg" and self.instructions[args[0]].op == "neg":
+            return self.instructions[args[0]].args[0]
+        if op == "where" and args[1] == args[2]:
+            return args[1]
+        if op not in ("add", "sub", "mul", "div"):
+            return None
+        a, b = args
+        match op, numbers[0], numbers[1]:
+            case ("add", 0.0, _) | ("mul", 1.0, _):
+                return b
+            case ("add" | "sub", _, 0.0) | ("mul" | "div", _, 1.0):
+                return a
+            case ("mul", 0.0, _) | ("mul", _, 0.0) | ("div", 0.0, _):
+                return self.const(0.0)
+            case ("sub", 0.0, _) | ("mul", -1.0, _):
+                return self.emit("neg", b)
+            case "mul", _, -1.0:
+                return self.emit("neg", a)
+        if op in ("add", "sub") and self.instructions[b].op == "neg":
+            return self.emit("sub" if op == "add" else "add", a, self.instructions[b].args[0])
+        if op == "add" and self.instructions[a].op == "neg":
+            return self.emit("sub", b, self.instructions[a].args[0])
+        return None
+
+    def _write(self, instruction: Instruction) -> int:
+        index = self._known.get(instruction)
+        if index is None:
+            index = self._known[instruction] = len(self.instructions)
+            self.instructions.append(instruction)
+            if _is_uniform(instruction, self.uniform):
+                self.uniform.add(index)
+        return index
+
+    def program(
+        self,
+        name: str,
+        dim: int | None,
+        parameters: Sequence[str],
+        energy: int,
+        gradient: Sequence[int],
+    ) -> Program:
+        """The finished program, without the instructions that nothing needs."""
+        used = _reachable(self.instructions, (energy, *gradient))
+        number = {old: new for new, old in enumerate(used)}
+        return Program(
+            name=name,
+            dim=dim,
+            parameters=tuple(parameters),
+            instructions=tuple(
+                replace(i, args=tuple(number[arg] for arg in i.args))
+                for i in (self.instructions[old] for old in used)
+            ),
+            energy=number[energy],
+            gradient=tuple(number[value] for value in gradient),
+        )
+
+
+def _is_uniform(instruction: Instruction, uniform: Collection[int]) -> bool:
+    return instruction.op != "coordinate" and all(arg in uniform for arg in instruction.args)
+
+
+def _reachable(instructions: Sequence[Instruction], outputs: Iterable[int]) -> tuple[int, ...]:
+    """The values that `outputs` depend on, themselves included, in the order of evaluation."""
+    pending, found = list(outputs), set[int]()
+    while pending:
+        index = pending.pop()
+        if index not in found:
+            found.add(index)
+            pending.extend(instructions[index].args)
+    return tuple(sorted(found))
+
+
+_OPERATIONS: Mapping[str, Callable[..., Any]] = {
+    "add": lambda xp, a, b: a + b,
+    "sub": lambda xp, a, b: a - b,
+    "mul": lambda xp, a, b: a * b,
+    "div": lambda xp, a, b: a / b,
+    "min": lambda xp, a, b: xp.where(a < b, a, b),
+    "max": lambda xp, a, b: xp.where(a > b, a, b),
+    "neg": lambda xp, a: -a,
+    "abs": lambda xp, a: xp.abs(a),
+    "sqrt": lambda xp, a: exact_sqrt(a),
+    "exp": lambda xp, a: xp.exp(a),
+    "log": lambda xp, a: xp.log(a),
+    "sin": lambda xp, a: xp.sin(a),
+    "cos": lambda xp, a: xp.cos(a),
+    "tanh": lambda xp, a: xp.tanh(a),
+    "stop": lambda xp, a: a,
+    "lt": lambda xp, a, b: a < b,
+    "le": lambda xp, a, b: a <= b,
+    "gt": lambda xp, a, b: a > b,
+    "ge": lambda xp, a, b: a >= b,
+    "eq": lambda xp, a, b: a == b,
+    "ne": lambda xp, a, b: a != b,
+    "where": lambda xp, c, a, b: xp.where(c, a, b),
+}
+
+
+def _fold(op: str, numbers: Sequence[float]) -> float | None:
+    """`op` on numbers in float64; None where that is not finite, and so left to run time."""
+    with np.errstate(all="ignore"):
+        value = float(_OPERATIONS[op](np, *(np.float64(number) for number in numbers)))
+    return value if np.isfinite(value) else None
+
+
+class Evaluator:
+    """A program bound to parameter values, ready to be carried out on arrays.
+
+    What depends on no coordinate is computed here, once, on the arrays' own device.
+
+    Parameters
+    ----------
+    program : Program
+    outputs : sequence of int
+        The values wanted, for example ``[program.energy]``.
+    parameters : array, shape (len(program.parameters),)
+        The parameters' values, in the dtype and on the device of the coordinates to come.
+    """
+
+    def __init__(self, program: Program, outputs: Sequence[int], parameters: Array) -> None:
+        self._xp = xp = array_namespace(parameters)
+        self._outputs = tuple(outputs)
+        self._uniform: dict[int, Array] = {}
+        self._steps: list[tuple[int, Callable[..., Array], tuple[int, ...]]] = []
+        self._coordinates: dict[int, int] = {}
+        order = program.needed(outputs)
+        for index in order:
+            op, args, value = (i := program.instructions[index]).op, i.args, i.value
+            if op == "const":
+                # A 0-d array rather than a Python number: some libraries divide by a number
+                # through its reciprocal, which rounds differently.
+                self._uniform[index] = xp.asarray(
+                    value, dtype=parameters.dtype, device=device(parameters)
+                )
+            elif op == "parameter":
+                self._uniform[index] = parameters[int(value)]
+            elif op == "coordinate":
+                self._coordinates[index] = int(value)
+            elif index in program.uniform:
+                self._uniform[index] = _OPERATIONS[op](xp, *(self._uniform[a] for a in args))
+            else:
+                self._steps.append((index, _OPERATIONS[op], args))
+        last_use = {a: index for index, _, args in self._steps for a in args}
+        spent = {a: i for a, i in last_use.items() if a not in outputs and a not in self._uniform}
+        self._spent = {
+            index: [a for a, last in spent.items() if last == index] for index, _, _ in self._steps
+        }
+
+    def __call__(self, coordinates: Sequence[Array]) -> list[Array]:
+        """The outputs, each of the shape of one coordinate.
+
+        Parameters
+        ----------
+        coordinates : sequence of arrays
+            One array a coordinate, all of one shape; one array if the program is elementwise.
+        """
+        values = self._uniform | {i: coordinates[c] for i, c in self._coordinates.items()}
+        for index, operation, args in self._steps:
+            values[index] = operation(self._xp, *(values[arg] for arg in args))
+            for arg in self._spent[index]:
+                del values[arg]
+        shape = coordinates[0].shape
+        return [self._xp.broadcast_to(values[output], shape) for output in self._outputs]

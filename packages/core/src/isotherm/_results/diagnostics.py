@@ -1,0 +1,104 @@
+"""What is known of the chains at each kept step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+from isotherm._arithmetic.arrays import Array, is_array, to_numpy
+
+
+class Diagnostics:
+    """Mean, variance and energy of the chains at each kept step.
+
+    It also reads as one array of shape (n_kept, 3, n_samples, *event_shape) that holds, along its
+    second axis, mean, variance and energy, each repeated over the axes that it lacks. Indexing and
+    ``np.asarray`` make only the part that is asked for.
+
+    Attributes
+    ----------
+    mean, variance : array, shape (n_kept, *event_shape)
+        Over the chains; the variance is divided by n_samples (0 for one chain). These three are
+        ``xarray.DataArray`` where they are in a store, from which indexing reads a part.
+    energy : array, shape (n_kept, n_samples)
+        U(x) of each chain's kept state.
+    steps : int array, shape (n_kept,)
+        How many steps of the run, burn-in included, each kept state has behind it.
+    """
+
+    def __init__(
+        self,
+        mean: Array,
+        variance: Array,
+        energy: Array,
+        steps: np.ndarray[Any, np.dtype[np.int64]],
+    ) -> None:
+        self.mean = mean
+        self.variance = variance
+        self.energy = energy
+        self.steps = steps
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.energy.shape[0], 3, self.energy.shape[1], *self.mean.shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.mean.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Array:
+        keys = key if isinstance(key, tuple) else (key,)
+        if not keys or not all(map(_is_basic, keys)):
+            return self._stack(slice(None))[key]
+        rows, *rest = keys
+        if isinstance(rows, (int, np.integer)):
+            row = range(len(self))[rows]
+            return self[(slice(row, row + 1), *rest)][0]
+        if rest and isinstance(rest[0], (int, np.integer)):
+            return self._parts(rows)[rest[0]][(slice(None), *rest[1:])]
+        return self._stack(rows)[(slice(None), *rest)]
+
+    def _parts(self, rows: slice) -> list[Array]:
+        """The three, as views of one shape (n_rows, n_samples, *event_shape)."""
+        mean, variance, energy = (
+            _values(part[rows, ...]) for part in (self.mean, self.variance, self.energy)
+        )
+        xp = compat.array_namespace(mean)
+        event = mean.shape[1:]
+        shape = (*energy.shape, *event)
+        energy = xp.reshape(energy, (*energy.shape, *(1 for _ in event)))
+        return [
+            xp.broadcast_to(part, shape)
+            for part in (mean[:, None, ...], variance[:, None, ...], energy)
+        ]
+
+    def _stack(self, rows: slice) -> Array:
+        parts = self._parts(rows)
+        return compat.array_namespace(parts[0]).stack(parts, axis=1)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if copy is False:
+            raise ValueError("Diagnostics are put together when read: that is always a copy")
+        return np.asarray(to_numpy(self._stack(slice(None))), dtype=dtype)
+
+    def __repr__(self) -> str:
+        return f"<Diagnostics: mean, variance, energy; shape {self.shape}, {self.dtype}>"
+
+
+def _values(part: Any) -> Array:
+    """A part as an array: one in a store is read."""
+    return part if is_array(part) else np.asarray(part)
+
+
+def _is_basic(key: object) -> bool:
+    """Whether an index picks along its own axis, whatever the other indices are."""
+    return isinstance(key, (int, np.integer, slice)) and not isinstance(key, bool)

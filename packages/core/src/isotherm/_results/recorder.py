@@ -1,0 +1,96 @@
+"""Where a run's kept states and diagnostics go: into memory here, into a store in `store`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from isotherm._arithmetic.arrays import Array, empty, move
+from isotherm._backends.protocol import Backend, Outputs
+from isotherm._plans.plan import Plan
+from isotherm._results.diagnostics import Diagnostics
+from isotherm._results.result import Divergence
+
+
+class Recorder(Protocol):
+    """Receives what a run keeps, piece by piece."""
+
+    def outputs(self, start: int, stop: int) -> Outputs:
+        """Where the states kept in the steps start..stop-1 go."""
+
+    def full_at(self) -> int:
+        """The step beyond which there is no room before `advanced` is told of it."""
+
+    def advanced(self, x: Array, n_steps: int, divergence: Divergence | None) -> None:
+        """The chains have done `n_steps` and are at `x`; all outputs up to there are written."""
+
+    def close(
+        self, x: Array, n_steps: int, divergence: Divergence | None
+    ) -> tuple[Any, Diagnostics | None]:
+        """The run has ended: trajectory, if wanted, and diagnostics of what it has kept."""
+
+
+class InMemory:
+    """Keeps everything in arrays of the backend's library.
+
+    Parameters
+    ----------
+    plan : Plan
+    allocate : callable
+        Number of kept states → `Outputs` for so many.
+    """
+
+    def __init__(self, plan: Plan, allocate: Callable[[int], Outputs]) -> None:
+        self._plan = plan
+        self._outputs = allocate(plan.n_kept)
+
+    def outputs(self, start: int, stop: int) -> Outputs:
+        return self._outputs.between(self._plan.kept_before(start), self._plan.kept_before(stop))
+
+    def full_at(self) -> int:
+        return self._plan.n_total
+
+    def advanced(self, x: Array, n_steps: int, divergence: Divergence | None) -> None:
+        pass
+
+    def close(
+        self, x: Array, n_steps: int, divergence: Divergence | None
+    ) -> tuple[Any, Diagnostics | None]:
+        plan, back = self._plan, mover(self._plan)
+        n_kept = plan.kept_before(n_steps)
+        outputs = self._outputs.between(0, n_kept)
+        if outputs.mean is None:
+            return back(outputs.trajectory), None
+        mean, variance, energy = map(back, (outputs.mean, outputs.variance, outputs.energy))
+        steps = plan.kept_steps(0, n_kept)
+        return back(outputs.trajectory), Diagnostics(mean, variance, energy, steps)
+
+
+def allocator(plan: Plan, backend: Backend) -> Callable[[int], Outputs]:
+    """A function: number of kept states → arrays for what the plan keeps of so many."""
+
+    def array(*shape: int) -> Array:
+        return empty(backend.library, shape, plan.dtype, plan.device)
+
+    def allocate(n_kept: int) -> Outputs:
+        outputs = Outputs()
+        if plan.return_trajectory:
+            outputs.trajectory = array(plan.n_samples, n_kept, *plan.event_shape)
+        if plan.return_diagnostics:
+            outputs.mean = array(n_kept, *plan.event_shape)
+            outputs.variance = array(n_kept, *plan.event_shape)
+            outputs.energy = array(n_kept, plan.n_samples)
+        return outputs
+
+    return allocate
+
+
+def mover(plan: Plan) -> Callable[[Array | None], Any]:
+    """A function: an array of the backend → the same in the library in which results come back."""
+    device = "cpu" if plan.library == "numpy" else plan.device
+    dtype = plan.dtype
+
+    def back(x: Array | None) -> Array | None:
+        return None if x is None else move(x, plan.library, dtype, device)
+
+    return back

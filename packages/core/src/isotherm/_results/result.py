@@ -1,0 +1,125 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isotherm._arithmetic.arrays import Array
+from isotherm._results.diagnostics import Diagnostics
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Chains that left the finite numbers.
+
+    Attributes
+    ----------
+    first_step : int
+        The first step of the run (counted from 1, burn-in included) after which a chain was not
+        finite.
+    n_chains : int
+        How many chains were not finite when they were counted.
+    """
+
+    first_step: int
+    n_chains: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, as a callback is told.
+
+    Attributes
+    ----------
+    n_steps, n_total : int
+        Steps taken and steps in all, burn-in included.
+    n_kept : int
+        States kept so far.
+    seconds : float
+        Wall-clock time since the run began; with compiling, where a kernel was compiled.
+    energy : float or None
+        The mean over the chains of U(x) at the last kept state; None without diagnostics, or where
+        no state is kept yet.
+    n_diverged : int
+        Chains that are not finite now.
+    n_before : int
+        Steps that were done before a run was gone on with.
+    """
+
+    n_steps: int
+    n_total: int
+    n_kept: int
+    seconds: float
+    energy: float | None
+    n_diverged: int
+    n_before: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Steps a second."""
+        return (self.n_steps - self.n_before) / self.seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the steps that are left, at the rate so far."""
+        return (self.n_total - self.n_steps) / self.rate
+
+
+@dataclass(frozen=True)
+class Info:
+    """How a run went.
+
+    Attributes
+    ----------
+    seed : int
+    backend, device : str
+    path : str
+        How the chains ran: fused in a kernel, or in the array loop.
+    n_steps : int
+        Steps done, burn-in included; fewer than planned where the run was ended early.
+    seconds : float
+        Wall-clock time, without planning; with compiling, where a kernel was compiled.
+    divergence : Divergence or None
+    """
+
+    seed: int
+    backend: str
+    device: str
+    path: str
+    n_steps: int
+    seconds: float
+    divergence: Divergence | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `isotherm.run`, `isotherm.resume` and `isotherm.open_run` return.
+
+    Attributes
+    ----------
+    samples : array, shape (n_samples, *event_shape)
+        The chains' final states.
+    trajectory : array, shape (n_samples, n_kept, *event_shape), or None
+        An ``xarray.DataArray`` where it is in a store, from which indexing reads a part.
+    diagnostics : Diagnostics or None
+    info : Info
+    """
+
+    samples: Array
+    trajectory: Array | None
+    diagnostics: Diagnostics | None
+    info: Info
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a run.
+
+    Attributes
+    ----------
+    result : Result
+        What was done; of a run with a store, `isotherm.resume` goes on with it.
+    """
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result

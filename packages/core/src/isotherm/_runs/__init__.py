@@ -1,0 +1,1 @@
+"""Running a plan: chains on their way, on this machine or on others."""

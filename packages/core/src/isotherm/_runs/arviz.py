@@ -1,0 +1,151 @@
+"""Whether chains have converged, by ArviZ. Needs the extra ``isotherm[arviz]``."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from isotherm._arithmetic.arrays import is_array, to_numpy
+from isotherm._results.result import Result
+from isotherm._runs.resume import open_run
+from isotherm.errors import InputError
+
+_LEAST_DRAWS = 4  # of which ArviZ calculates an ESS or R-hat: each half of a chain needs two
+_TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds")
+
+
+def summary(result: Any, **options: Any) -> Any:
+    """Mean, sd, their Monte Carlo errors, effective sample sizes and R-hat of every coordinate.
+
+    What ``arviz.summary`` returns for `to_arviz`: R-hat is the rank-normalised split R-hat, and
+    the sizes are those of the bulk and of the tail (Vehtari, Gelman, Simpson, Carpenter and
+    Bürkner, Bayesian Analysis 16, 2021).
+
+    These tell how good a chain's kept states are as draws. A run that keeps only final states has
+    one draw a chain: n_samples independent draws, if every chain has run long enough to forget its
+    start. That it has, one draw cannot show, so there is no R-hat, and no ESS but n_samples.
+
+    Parameters
+    ----------
+    result : Result, path, or array of shape (n_samples, n_kept, *event_shape)
+        Of a run with ``return_trajectory=True``; or its store; or the trajectory itself, an array
+        of any library or an ``xarray.DataArray``. At least 4 kept states a chain. ArviZ needs all
+        in memory; of a store for which that is too much, give ``open_run(store).trajectory[:,
+        ::10]``.
+    **options
+        Those of ``arviz.summary``: ``round_to="none"`` for all digits, ``kind="diagnostics"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a coordinate. R-hat is NaN for one chain alone; every statistic is NaN of a coordinate
+        that was not finite throughout.
+
+    Raises
+    ------
+    InputError
+        There is no trajectory, too few states were kept, or ArviZ is not installed.
+    StoreError
+        There is no such store, or it is not sound.
+    """
+    data = to_arviz(result)
+    draws = data["posterior"].sizes["draw"]
+    if draws < _LEAST_DRAWS:
+        raise InputError(
+            f"{draws} kept states a chain are too few for R-hat and ESS, which need "
+            f"{_LEAST_DRAWS}; take more steps or thin less"
+        )
+    return _arviz().summary(data, **options)
+
+
+def to_arviz(result: Any) -> Any:
+    """A run as an object for ArviZ's plots and statistics.
+
+    Parameters
+    ----------
+    result : Result, path, or array of shape (n_samples, n_kept, *event_shape)
+        Of a run with ``return_trajectory=True``; or its store; or the trajectory itself, an array
+        of any library or an ``xarray.DataArray`` of the dimensions ``chain``, ``draw`` and those of
+        the event.
+
+    Returns
+    -------
+    arviz.InferenceData or xarray.DataTree
+        A tree with ArviZ 1, before that ``InferenceData``. Its group ``posterior`` holds ``x``, of
+        dimensions (chain, draw, x_dim_0, ...) and float64: ArviZ adds numbers up in the precision
+        in which it gets them, and float32 means of a million draws may lose all but two digits.
+        Where there are diagnostics, ``sample_stats`` holds ``energy``, and the coordinate ``step``
+        along ``draw`` tells the steps behind each kept state. Attributes say how the run went.
+
+    Raises
+    ------
+    InputError
+        There is no trajectory, or ArviZ is not installed.
+    StoreError
+        There is no such store, or it is not sound.
+    """
+    arviz = _arviz()
+    import xarray
+
+    if isinstance(result, (str, os.PathLike)):
+        result = open_run(result)
+    x = _draws(_trajectory(result), "x")
+    coords: dict[str, Any] = {name: np.arange(x.sizes[name]) for name in ("chain", "draw")}
+    variables = {"posterior": {"x": x}}
+    attributes: dict[str, Any] = {"inference_library": "isotherm"}
+    if isinstance(result, Result):
+        attributes |= {name: getattr(result.info, name) for name in _TOLD}
+        if result.diagnostics is not None:
+            coords["step"] = xarray.Variable("draw", result.diagnostics.steps)
+            variables["sample_stats"] = {"energy": _draws(result.diagnostics.energy.T, "energy")}
+    coords |= x.coords  # those of a store
+    groups = {name: xarray.Dataset(held, coords, attributes) for name, held in variables.items()}
+    if hasattr(arviz, "convert_to_datatree"):
+        return xarray.DataTree.from_dict(groups)
+    return arviz.InferenceData(**groups)
+
+
+def _arviz() -> ModuleType:
+    try:
+        import arviz
+    except ImportError:
+        raise InputError(
+            "statistics of convergence need ArviZ; pip install 'isotherm[arviz]'"
+        ) from None
+    return arviz
+
+
+def _trajectory(result: Any) -> Any:
+    if isinstance(result, Result):
+        if result.trajectory is None:
+            raise InputError(
+                "this run kept only the chains' final states, one draw a chain, of which nothing "
+                "tells whether it has converged; run with return_trajectory=True or store="
+            )
+        return result.trajectory
+    if not (is_array(result) or hasattr(result, "dims")):
+        raise InputError(
+            "give a Result, a store's path or a trajectory of shape (n_samples, n_kept, "
+            f"*event_shape), not {type(result).__name__}"
+        )
+    if result.ndim < 3:
+        raise InputError(
+            f"a trajectory has shape (n_samples, n_kept, *event_shape), not {tuple(result.shape)}; "
+            "of final states nothing tells whether they have converged: run with "
+            "return_trajectory=True"
+        )
+    return result
+
+
+def _draws(values: Any, name: str) -> Any:
+    """A DataArray of float64 in memory; one that is given keeps its dimensions."""
+    import xarray
+
+    if isinstance(values, xarray.DataArray):
+        return values.transpose("chain", "draw", ...).astype(np.float64).compute()
+    axes = [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
+    wide = to_numpy(values).astype(np.float64)
+    return xarray.DataArray(wide, dims=("chain", "draw", *axes))

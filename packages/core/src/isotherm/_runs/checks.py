@@ -1,0 +1,147 @@
+"""Before the first step: the start, the energy's shapes and the memory that a run needs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+from isotherm._arithmetic import noise
+from isotherm._arithmetic.arrays import Array, empty, is_array, move
+from isotherm._backends.host_noise import fill_normals
+from isotherm._backends.protocol import Backend, Outputs
+from isotherm._energies.formulas import FormulaEnergy
+from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._plans.plan import Plan, format_bytes
+from isotherm._results.recorder import allocator
+from isotherm.errors import InputError
+
+# A run that needs no more than Python itself is begun without asking how much there is.
+_SMALL_RUN = 2**26
+
+# Relative, of energies whose parameters may have been rounded to float32.
+_PROBE_TOLERANCE = 1e-3
+
+
+def store_module() -> ModuleType:
+    """`isotherm._store`, or the sentence that says what to install."""
+    try:
+        from isotherm import _store
+    except ImportError as error:
+        raise InputError(
+            f"a store needs {error.name}, which is not installed; pip install 'isotherm[store]'"
+        ) from None
+    return _store
+
+
+def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
+    """The energy as a function of x alone."""
+    if keywords is None:
+        return energy
+    if hasattr(energy, "gradient"):
+        raise InputError(
+            "model_kwargs are for an energy that is differentiated by autograd; "
+            f"{type(energy).__name__} has a gradient of its own, so put them into the object"
+        )
+    if not isinstance(keywords, Mapping):
+        raise InputError(
+            "model_kwargs must map the names of keywords to their values; got "
+            f"{type(keywords).__name__}"
+        )
+    # A module's own call takes anything and hands it to `forward`.
+    function = getattr(energy, "forward", energy)
+    try:
+        inspect.signature(function).bind(None, **keywords)
+    except TypeError as error:
+        raise InputError(f"the energy does not take these model_kwargs: {error}") from None
+    except ValueError:  # a function written in C may not tell its signature
+        pass
+    return functools.partial(energy, **keywords)
+
+
+def initial_state(plan: Plan, backend: Backend, x: Array | None) -> Array:
+    """The state before the first step: `x` moved to the backend, or drawn from N(0, I)."""
+    if x is None:
+        shape = (plan.steps_per_block, plan.n_samples, plan.n_coordinates)
+        normals = empty(backend.library, shape, plan.dtype, plan.device)
+        fill = fill_normals() if backend.library == "numpy" else noise.fill_normals
+        fill(
+            normals,
+            seed=plan.seed,
+            stream=noise.Stream.INITIAL,
+            block=0,
+            chain_offset=plan.chain_offset,
+        )
+        return compat.array_namespace(normals).reshape(normals[0, ...], plan.shape)
+    rows = x if x.ndim > 1 else x[None, ...]
+    if tuple(rows.shape) not in (plan.shape, (1, *plan.event_shape)):
+        raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
+    state = move(rows, backend.library, plan.dtype, plan.device)
+    return compat.array_namespace(state).broadcast_to(state, plan.shape)
+
+
+def checked_allocator(plan: Plan, backend: Backend, *, is_stored: bool) -> Callable[[int], Outputs]:
+    """What makes room for kept states; refuses a run that does not fit into memory."""
+    needed = store_module().buffer_bytes(plan) if is_stored else plan.result_bytes
+    # The first states are drawn with their whole block of the noise stream.
+    needed += plan.steps_per_block * plan.state_bytes
+    if needed > _SMALL_RUN:
+        available = backend.available_memory(plan.device)
+        if available is not None and needed > available:
+            remedy = "run fewer chains"
+            if not is_stored and (plan.return_trajectory or plan.return_diagnostics):
+                remedy = (
+                    "keep what is kept on the disk (store='run.zarr'), keep less (a larger "
+                    f"thinning), or {remedy}"
+                )
+            raise InputError(
+                f"the run needs {format_bytes(needed)} and {plan.device} has "
+                f"{format_bytes(available)} available; {remedy}"
+            )
+    return allocator(plan, backend)
+
+
+def probe_energy(plan: Plan, energy: Any) -> float | None:
+    """The energy at one state, to tell energies apart; None where it cannot be had on the host."""
+    if not isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+        return None
+    normals = np.empty((noise.steps_per_block("float64"), 1, plan.n_coordinates))
+    noise.fill_normals(normals, seed=plan.seed, stream=noise.Stream.INITIAL, block=0)
+    with np.errstate(all="ignore"):
+        return float(energy(normals[0].reshape(1, *plan.event_shape))[0])
+
+
+def check_same_energy(probe: float | None, held: float | None, path: os.PathLike[str]) -> None:
+    """Refuse an energy that is known not to be the one of the run."""
+    if probe is None or held is None:
+        return
+    if not np.isclose(probe, held, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE, equal_nan=True):
+        raise InputError(
+            f"the energy is not that of {path}: at one state it is {probe:g}, and it was {held:g} "
+            "there; pass the energy that the run had"
+        )
+
+
+def check_energy(plan: Plan, energy: Any, x: Array) -> None:
+    """Refuse a user's energy whose outputs have the wrong shapes, before the first step."""
+    if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+        return  # checked when the plan was made
+    checks: list[tuple[str, Any, tuple[tuple[int, ...], ...], str]] = []
+    if plan.return_diagnostics or not hasattr(energy, "gradient"):
+        per_chain = ((plan.n_samples,), (plan.n_samples, 1), plan.shape)
+        checks.append(("energy(x)", energy, per_chain, f"({plan.n_samples},) or that of x"))
+    if hasattr(energy, "gradient"):
+        checks.append(("energy.gradient(x)", energy.gradient, (plan.shape,), "that of x"))
+    for name, function, shapes, expected in checks:
+        value = function(x)
+        if not is_array(value) or tuple(value.shape) not in shapes:
+            shape = f"shape {tuple(value.shape)}" if is_array(value) else type(value).__name__
+            raise InputError(
+                f"{name} returned {shape} for x of shape {plan.shape}; its shape must be {expected}"
+            )

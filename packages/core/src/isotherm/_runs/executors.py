@@ -1,0 +1,397 @@
+"""Chains shared out among the workers of an executor, and put together again.
+
+A shard of the chains is a run of its own, whose ``chain_offset`` says which random numbers are its
+chains'. The shards depend on the plan alone, not on who takes them.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import array_api_compat as compat
+import numpy as np
+
+from isotherm._arithmetic.arrays import Array, is_array, to_numpy
+from isotherm._backends.memory import host_memory
+from isotherm._plans.plan import Plan, format_bytes
+from isotherm._results.diagnostics import Diagnostics
+from isotherm._results.recorder import mover
+from isotherm._results.result import Divergence, Info, Progress, Result
+from isotherm._runs.advance import count_diverged
+from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr
+
+#: An executor of the kind of `concurrent.futures`, or a function that makes one.
+ExecutorLike = Executor | Callable[[], Executor]
+
+_SHARDS = 64  # several for each worker of one machine, so that all end at about the same time
+_BREAKDOWNS = 3  # of executors, one after another, in which no shard was finished
+_NOT_SENT = (pickle.PicklingError, AttributeError, TypeError)  # what pickle raises
+
+Task = tuple[Any, ...]
+Done = Generator[tuple[int, Result], None, BrokenExecutor | None]
+Numbers = np.ndarray[Any, Any]
+
+
+def run_on_executor(
+    run: Callable[..., Result],
+    plan: Plan,
+    energy: Any,
+    x: Array | None,
+    executor: ExecutorLike,
+    *,
+    model_kwargs: Mapping[str, Any] | None = None,
+    n_shares: int | None = None,
+    callbacks: Collection[Callable[[Progress], object]] = (),
+) -> Result:
+    """The result of a plan whose chains are shared out among workers.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(plan, energy, x, model_kwargs)`` → `Result` of one shard: a function at the top level
+        of a module, by whose name workers find it.
+    plan, energy, x, model_kwargs, executor, n_shares
+        See `isotherm.run`.
+    callbacks : collection of callable
+        Are told whenever a shard is done, of the mean of the chains' steps.
+
+    Returns
+    -------
+    Result
+        States and energies are those of the shards. Mean and variance are put together from theirs,
+        in the order of the chains and in float64.
+
+    Raises
+    ------
+    InputError
+        The energy cannot be sent to a worker, the result does not fit into memory, or an argument
+        is not usable.
+    BrokenExecutor
+        Executors broke time after time.
+    Exception
+        What a shard raised first; those that have not begun are called off.
+    """
+    started = time.perf_counter()
+    if not (hasattr(executor, "submit") or callable(executor)):
+        raise InputError(
+            "executor must be an executor of concurrent.futures' kind, or a function that makes "
+            f"one, not {short_repr(executor)}"
+        )
+    available = host_memory()
+    if available is not None and plan.result_bytes > available:
+        raise InputError(
+            f"the result needs {format_bytes(plan.result_bytes)} and this process can have "
+            f"{format_bytes(available)}; keep fewer states (a larger thinning) or run fewer chains"
+        )
+    shards = _shards(plan.n_samples, n_shares)
+    rows = None if x is None else _rows(plan, x)
+    tasks = {
+        i: (
+            run,
+            replace(plan, n_samples=len(shard), chain_offset=plan.chain_offset + shard.start),
+            energy,
+            None if rows is None else _cut(rows, shard),
+            None if model_kwargs is None else _keywords(plan, model_kwargs, shard),
+        )
+        for i, shard in enumerate(shards)
+    }
+    whole = _Whole(plan, shards)
+    with closing(_results(tasks, executor)) as results:
+        for i, result in results:
+            whole.put(i, result)
+            if callbacks:
+                status = whole.progress(time.perf_counter() - started)
+                for report in callbacks:
+                    report(status)
+    return whole.result(time.perf_counter() - started)
+
+
+def _shards(n_samples: int, n_shares: int | None) -> list[range]:
+    """The chains of each shard: their numbers differ by one at most."""
+    if n_shares is not None and (
+        isinstance(n_shares, bool) or not isinstance(n_shares, (int, np.integer)) or n_shares < 1
+    ):
+        raise InputError(f"n_shares must be an integer of at least 1, not {short_repr(n_shares)}")
+    count = min(n_samples, n_shares or _SHARDS)
+    bounds = [i * n_samples // count for i in range(count + 1)]
+    return [range(*bounds[i : i + 2]) for i in range(count)]
+
+
+def _rows(plan: Plan, x: Array) -> Numbers:
+    rows = to_numpy(x if x.ndim > 1 else x[None, ...])
+    if rows.shape not in (plan.shape, (1, *plan.event_shape)):
+        raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
+    return rows
+
+
+def _cut(rows: Array, shard: range) -> Array:
+    return rows if len(rows) == 1 else rows[shard.start : shard.stop]
+
+
+def _keywords(plan: Plan, keywords: Mapping[str, Any], shard: range) -> dict[str, Any]:
+    """The keywords of a shard: of arrays with a row a chain, the rows of its chains."""
+    cut = {}
+    for name, value in keywords.items():
+        has_rows = is_array(value) and value.ndim > 0 and len(value) == plan.n_samples > 1
+        if has_rows and plan.n_samples in plan.event_shape:
+            raise InputError(
+                f"model_kwargs[{name!r}] has as many rows as there are chains, and as the state "
+                f"{plan.event_shape} has coordinates, so that it is not clear whether it has one "
+                "row a chain; put it into the energy, or run another number of chains"
+            )
+        cut[name] = value
+        if has_rows:  # a copy: torch pickles all that a view is part of
+            cut[name] = compat.array_namespace(value).asarray(_cut(value, shard), copy=True)
+    return cut
+
+
+def _run_shard(
+    run: Callable[..., Result],
+    plan: Plan,
+    energy: Any,
+    x: Numbers | None,
+    model_kwargs: Mapping[str, Any] | None,
+) -> Result | Exception:
+    """A shard's result in NumPy arrays, or the error that it raised.
+
+    The error is returned, so that what a future raises is the executor's own trouble.
+    """
+    try:
+        result = run(plan, energy, x, model_kwargs)
+    except Exception as error:
+        return _sendable(error)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None  # without the result of a shard, which is of no use
+    diagnostics = None
+    if result.diagnostics is not None:
+        found = result.diagnostics
+        mean, variance, energies = map(to_numpy, (found.mean, found.variance, found.energy))
+        diagnostics = Diagnostics(mean, variance, energies, found.steps)
+    return Result(
+        samples=to_numpy(result.samples),
+        trajectory=None if result.trajectory is None else to_numpy(result.trajectory),
+        diagnostics=diagnostics,
+        info=result.info,
+    )
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error with its traceback as a note; one that cannot be pickled, in words."""
+    if not isinstance(error, IsothermError):
+        error.add_note(f"in a worker:\n{traceback.format_exc()}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # which it may raise in pickling is as free as what it holds
+        said = RuntimeError(f"{type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            said.add_note(note)
+        return said
+    return error
+
+
+def _results(tasks: dict[int, Task], executor: ExecutorLike) -> Done:
+    """The results of numbered tasks, in the order in which they are done."""
+    left = dict(tasks)
+    make = _maker(executor)
+    if make is None:
+        broken = yield from _work(cast(Executor, executor), left)
+        if broken is not None:
+            warnings.warn(
+                f"a worker died and broke the executor: {broken}. The {len(left)} of {len(tasks)} "
+                "shards that are left run in this process, one after another; give a function that "
+                "makes executors, and they run in a new one",
+                RuntimeWarning,
+                stacklevel=caller_stacklevel(),
+            )
+            for i in list(left):
+                yield i, _checked(_run_shard(*left.pop(i)))
+        return None
+    breakdowns = 0
+    while left:
+        count = len(left)
+        pool = make()
+        try:
+            broken = yield from _work(pool, left)
+        except BaseException:
+            pool.shutdown(wait=False)
+            raise
+        pool.shutdown()
+        breakdowns = breakdowns + 1 if len(left) == count else 0
+        if broken is not None and breakdowns == _BREAKDOWNS:
+            broken.add_note(
+                f"{len(left)} of {len(tasks)} shards are left, and {_BREAKDOWNS} executors in turn "
+                "broke before one of them was done: a shard needs more memory than a worker has, "
+                "or ends its process, or its energy is one that workers cannot import"
+            )
+            raise broken
+    return None
+
+
+def _work(executor: Executor, left: dict[int, Task]) -> Done:
+    """The results that one executor comes to, which are then no longer left; how it broke."""
+    broken: BrokenExecutor | None = None
+    futures: dict[Future[Result | Exception], int] = {}
+    try:
+        try:
+            with _sending():
+                for i, task in left.items():
+                    futures[executor.submit(_run_shard, *task)] = i
+        except BrokenExecutor as error:
+            broken = error
+        for future in as_completed(futures):
+            try:
+                with _sending():
+                    outcome = future.result()
+            except BrokenExecutor as error:
+                broken = error
+                continue
+            i = futures.pop(future)
+            del left[i]
+            yield i, _checked(outcome)
+    finally:
+        for future in futures:
+            future.cancel()
+    return broken
+
+
+@contextmanager
+def _sending() -> Iterator[None]:
+    try:
+        yield
+    except _NOT_SENT as error:
+        raise InputError(
+            f"the energy cannot be sent to a worker: {error}; define it at the top level of a "
+            "module, or take an executor that pickles by value, as Dask's does with cloudpickle"
+        ) from error
+
+
+def _checked(outcome: Result | Exception) -> Result:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _maker(executor: ExecutorLike) -> Callable[[], Executor] | None:
+    """The function that makes executors, where one was given."""
+    is_executor = hasattr(executor, "submit") and not isinstance(executor, type)
+    return None if is_executor else cast(Callable[[], Executor], executor)
+
+
+class _Whole:
+    """All chains' result, as it fills with those of the shards.
+
+    Parameters
+    ----------
+    plan : Plan
+    shards : list of range
+        The chains of each.
+    """
+
+    def __init__(self, plan: Plan, shards: list[range]) -> None:
+        self._plan = plan
+        self._shards = shards
+        dtype = "float32" if plan.dtype == "bfloat16" else plan.dtype  # as NumPy holds it
+        self._samples = np.empty(plan.shape, dtype)
+        self._trajectory = self._energy = None
+        if plan.return_trajectory:
+            self._trajectory = np.empty((plan.n_samples, plan.n_kept, *plan.event_shape), dtype)
+        if plan.return_diagnostics:
+            self._energy = np.empty((plan.n_kept, plan.n_samples), dtype)
+            self._moments = _Moments((plan.n_kept, *plan.event_shape))
+        self._infos: dict[int, Info] = {}
+        self._n_done = self._n_diverged = 0
+        self._last_energies = 0.0
+
+    def put(self, i: int, result: Result) -> None:
+        shard, found = self._shards[i], result.diagnostics
+        chains = slice(shard.start, shard.stop)
+        self._samples[chains] = result.samples
+        if self._trajectory is not None:
+            self._trajectory[chains] = result.trajectory
+        if self._energy is not None and found is not None:
+            self._energy[:, chains] = found.energy
+            self._moments.put(i, len(shard), found.mean, found.variance)
+            with np.errstate(all="ignore"):  # of chains that diverged
+                self._last_energies += float(found.energy[-1].sum(dtype=np.float64))
+        self._infos[i] = result.info
+        self._n_done += len(shard)
+        self._n_diverged += count_diverged(result.samples)
+
+    def progress(self, seconds: float) -> Progress:
+        plan = self._plan
+        n_steps = math.ceil(plan.n_total * self._n_done / plan.n_samples)
+        return Progress(
+            n_steps=n_steps,
+            n_total=plan.n_total,
+            n_kept=plan.kept_before(n_steps),
+            seconds=seconds,
+            energy=None if self._energy is None else self._last_energies / self._n_done,
+            n_diverged=self._n_diverged,
+        )
+
+    def result(self, seconds: float) -> Result:
+        plan, back = self._plan, mover(self._plan)
+        diagnostics = None
+        if self._energy is not None:
+            with np.errstate(all="ignore"):
+                mean, variance = map(back, self._moments.total())
+            steps = plan.kept_steps(0, plan.n_kept)
+            diagnostics = Diagnostics(mean, variance, back(self._energy), steps)
+        found = [info.divergence for info in self._infos.values() if info.divergence is not None]
+        divergence = None
+        if found:
+            first_step = min(one.first_step for one in found)
+            divergence = Divergence(first_step, sum(one.n_chains for one in found))
+        return Result(
+            samples=back(self._samples),
+            trajectory=back(self._trajectory),
+            diagnostics=diagnostics,
+            info=replace(
+                self._infos[0], n_steps=plan.n_total, seconds=seconds, divergence=divergence
+            ),
+        )
+
+
+class _Moments:
+    """Mean and variance over all chains, of those over the chains of each shard.
+
+    Shares are taken in by their numbers, so that the order in which they are done does not show
+    (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    variances", 1979, equation 2.1).
+
+    Parameters
+    ----------
+    shape : tuple of int
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._n = 0
+        self._next = 0
+        self._mean = np.zeros(shape)
+        self._square = np.zeros(shape)  # the sum of squared deviations from the mean
+        self._early: dict[int, tuple[int, Numbers, Numbers]] = {}
+
+    def put(self, i: int, n: int, mean: Numbers, variance: Numbers) -> None:
+        self._early[i] = (n, mean, variance)
+        while self._next in self._early:
+            self._add(*self._early.pop(self._next))
+            self._next += 1
+
+    def _add(self, n: int, mean: Numbers, variance: Numbers) -> None:
+        before, self._n = self._n, self._n + n
+        with np.errstate(all="ignore"):  # of chains that diverged
+            shift = mean.astype(np.float64) - self._mean
+            self._mean += shift * (n / self._n)
+            self._square += n * variance.astype(np.float64) + shift * shift * (before * n / self._n)
+
+    def total(self) -> tuple[Numbers, Numbers]:
+        return self._mean, self._square / self._n

@@ -1,0 +1,138 @@
+"""Opening a stored run, and going on with it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from isotherm._arithmetic.arrays import move
+from isotherm._backends import registry
+from isotherm._backends.protocol import on_device
+from isotherm._energies.protocol import as_energy
+from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.extend_plan import extend_plan
+from isotherm._results.result import Progress, Result
+from isotherm._runs.advance import Snapshot
+from isotherm._runs.callbacks import collect_callbacks
+from isotherm._runs.checks import (
+    check_energy,
+    check_same_energy,
+    checked_allocator,
+    probe_energy,
+    store_module,
+    with_keywords,
+)
+from isotherm._runs.run import advance_to, warn_of_divergence
+
+
+def open_run(store: str | os.PathLike[str]) -> Result:
+    """A run that is kept in a store, whether or not it is at its end.
+
+    Parameters
+    ----------
+    store : path
+        As given to `run` or `sample_chain`.
+
+    Returns
+    -------
+    Result
+        The last states as a NumPy array; trajectory (dimensions ``chain``, ``draw``, ``x_dim_0``,
+        ...) and diagnostics are ``xarray.DataArray`` that are read when used. ``info.n_steps`` are
+        the steps that are done.
+
+    Raises
+    ------
+    StoreError
+        It is not a run's, or a part of it is missing.
+    InputError
+        The extra ``isotherm[store]`` is not installed.
+    """
+    disk = store_module()
+    folder = disk.Store(disk.local_path(store))
+    result: Result = folder.result(folder.header())
+    return result
+
+
+def resume(
+    store: str | os.PathLike[str],
+    energy: Any,
+    n_steps: int | None = None,
+    *,
+    backend: str | None = None,
+    device: Any = None,
+    step_size: ScheduleLike | None = None,
+    noise_scale: ScheduleLike | None = None,
+    decay: float = 0.0,
+    model_kwargs: Mapping[str, Any] | None = None,
+    progress: bool | Callable[[int, int], object] = False,
+    callback: Callable[[Progress], object] | None = None,
+) -> Result:
+    """Go on with a run that is kept in a store, as if it had never stopped.
+
+    Whichever backend does so, the result is that of a run that was not interrupted: to the bit,
+    where backends are equal to the bit.
+
+    Parameters
+    ----------
+    store : path
+    energy : callable
+        The run's energy.
+    n_steps : int, optional
+        Steps to take now; by default those that were planned and are not yet done.
+    backend : str, optional
+        The run's by default.
+    device : str or device, optional
+        The run's by default, or that backend's first.
+    step_size, noise_scale : float, array or callable, optional
+        Of the steps beyond those that were planned (a callable is given the step's number in the
+        noise stream); by default as before, which can only be said where that was constant.
+    decay : float
+        Of this `step_size`: step t of the noise stream uses step_size·(1 - decay)^t.
+    model_kwargs, progress, callback
+        See `run`.
+
+    Returns
+    -------
+    Result
+        The whole run: trajectory and diagnostics are ``xarray.DataArray`` that are read when used.
+
+    Raises
+    ------
+    StoreError
+        The store is not a run's, a part of it is missing, or another run is writing to it.
+    InputError
+        The energy is not the run's, nothing is left to do, or an argument is not usable.
+    BackendError, BackendNotFoundError
+        The backend cannot run this, or is not installed.
+    DivergenceError, RunInterrupted, OSError
+        See `run`.
+    """
+    started = time.perf_counter()
+    disk = store_module()
+    folder = disk.Store(disk.local_path(store))
+    with ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        header = folder.header()
+        plan, last = extend_plan(
+            header.plan, header.n_steps, as_energy(energy), n_steps=n_steps, step_size=step_size,
+            noise_scale=noise_scale, decay=decay, backend=backend, device=device,
+        )  # fmt: skip
+        check_same_energy(probe_energy(plan, as_energy(energy)), header.probe, folder.path)
+        energy = with_keywords(as_energy(energy), model_kwargs)
+        runs_on = registry.usable(plan.backend)
+        stack.enter_context(on_device(runs_on, plan.device))
+        allocate = checked_allocator(plan, runs_on, is_stored=True)
+        x = move(folder.state(header), runs_on.library, plan.dtype, plan.device)
+        check_energy(plan, energy, x)
+        runner = runs_on.prepare(plan, energy)
+        callbacks = collect_callbacks(progress, callback, stack)
+        header = folder.reopen(header, plan, runner.path)
+        recorder = disk.Writer(folder, header, allocate)
+        first_bad = None if header.divergence is None else header.divergence.first_step
+        result = advance_to(
+            plan, runner, Snapshot(x, header.n_steps, first_bad), last, recorder, callbacks, started
+        )
+    return warn_of_divergence(plan, result)

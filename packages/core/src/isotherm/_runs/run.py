@@ -1,0 +1,257 @@
+"""Running a plan, in this process or on the workers of an executor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+from isotherm._arithmetic.arrays import Array, as_state
+from isotherm._backends import registry
+from isotherm._backends.protocol import Outputs, Runner, on_device
+from isotherm._energies.protocol import as_energy
+from isotherm._plans.plan import Plan
+from isotherm._results.recorder import InMemory, Recorder, mover
+from isotherm._results.result import Info, Progress, Result, RunInterrupted
+from isotherm._runs.advance import Snapshot, advance, count_diverged, describe
+from isotherm._runs.callbacks import Callback, collect_callbacks
+from isotherm._runs.checks import (
+    check_energy,
+    checked_allocator,
+    initial_state,
+    probe_energy,
+    store_module,
+    with_keywords,
+)
+from isotherm._runs.executors import ExecutorLike, run_on_executor
+from isotherm.errors import DivergenceWarning, InputError, caller_stacklevel
+
+
+def run(
+    plan: Plan,
+    energy: Any,
+    x: Array | None = None,
+    *,
+    model_kwargs: Mapping[str, Any] | None = None,
+    progress: bool | Callable[[int, int], object] = False,
+    callback: Callable[[Progress], object] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    executor: ExecutorLike | None = None,
+    n_shares: int | None = None,
+) -> Result:
+    """Run a plan.
+
+    Ctrl-C is answered between two pieces of about a quarter of a second: `RunInterrupted`, which is
+    a `KeyboardInterrupt`, is raised and holds the result so far.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of `isotherm.make_plan`.
+    energy : callable
+        The energy for which it was made.
+    x : array, optional
+        Where the chains start, as given to `make_plan`.
+    model_kwargs : mapping of str to anything, optional
+        Keywords that the energy receives at every call, as they are: a network's conditioning, with
+        one row per chain. For energies without a ``gradient``.
+    progress : bool or callable
+        True shows a bar on stderr, which needs ``isotherm[progress]``; a callable is called now and
+        then with the number of steps taken and of steps in all.
+    callback : callable, optional
+        Called now and then with a `Progress`. Where it returns something true, the run ends, and
+        the result holds what was done: ``info.n_steps`` steps and the states kept in them.
+    store : path, optional
+        A folder, not yet there, in which all kept states (whatever ``plan.return_trajectory``) and
+        the diagnostics asked for are kept while the chains run, so that memory holds only a chunk
+        of them. It is a Zarr group that xarray and ArviZ read; `open_run` opens it, `resume` goes
+        on. Needs ``isotherm[store]``.
+    executor : concurrent.futures.Executor, or callable that makes one, optional
+        Whose workers the chains are shared out among: ``ProcessPoolExecutor``, Dask's
+        ``client.get_executor()``, ``MPIPoolExecutor``. Chains and their energies do not depend on
+        the workers: they are to the bit those of a run without, of energies whose value for a chain
+        does not depend on how many there are (where a library multiplies matrices, to rounding).
+        Mean and variance are those of a run without to rounding, and do not depend on the number of
+        workers either. A share whose worker dies is run again: by a new executor, where this is a
+        function that makes them; by Dask itself; else in this process. `progress` is told whenever
+        a share is done. Arrays in `model_kwargs` with a row a chain are shared out likewise. Ctrl-C
+        raises `KeyboardInterrupt` and nothing is kept; shares that have begun go on to their end.
+    n_shares : int, optional
+        Into how many the chains are divided, 64 by default; on cards, as many as there are.
+
+    Returns
+    -------
+    Result
+        With a store, trajectory and diagnostics are ``xarray.DataArray`` that are read when used.
+
+    Raises
+    ------
+    BrokenExecutor
+        Three executors, one after another, broke without finishing a share.
+    DivergenceError
+        Chains left the finite numbers, and the plan says ``on_divergence="raise"``.
+    InputError
+        `x` or what the energy returns does not have the plan's shape, the energy does not take
+        `model_kwargs`, the result does not fit into memory, or another argument is not what is
+        asked for.
+    RunInterrupted
+        Ctrl-C.
+    OSError
+        The store cannot be written, the disk is full; what was written before can be gone on with.
+    """
+    if executor is not None:
+        result = _run_on_executor(
+            plan, energy, x, executor, n_shares, model_kwargs, progress, callback, store
+        )
+    elif n_shares is not None:
+        raise InputError("n_shares shares out chains among the workers of an executor; give both")
+    else:
+        result = _run(plan, energy, x, model_kwargs, progress, callback, store)
+    return warn_of_divergence(plan, result)
+
+
+def _run(
+    plan: Plan,
+    energy: Any,
+    x: Array | None,
+    model_kwargs: Mapping[str, Any] | None,
+    progress: bool | Callable[[int, int], object] = False,
+    callback: Callback | None = None,
+    store: str | os.PathLike[str] | None = None,
+) -> Result:
+    """Run a plan in this process; nothing is warned of."""
+    started = time.perf_counter()
+    energy = with_keywords(as_energy(energy), model_kwargs)
+    backend = registry.usable(plan.backend)
+    if store is not None:
+        plan = replace(plan, return_trajectory=True)
+    with ExitStack() as stack:
+        stack.enter_context(on_device(backend, plan.device))
+        allocate = checked_allocator(plan, backend, is_stored=store is not None)
+        x = initial_state(plan, backend, as_state(x))
+        check_energy(plan, energy, x)
+        runner = backend.prepare(plan, energy)
+        callbacks = collect_callbacks(progress, callback, stack)
+        recorder: Recorder
+        if store is None:
+            recorder = InMemory(plan, allocate)
+        else:
+            disk = store_module()
+            folder, header = disk.create(store, plan, probe_energy(plan, energy), runner.path, x)
+            stack.enter_context(folder.locked())
+            recorder = disk.Writer(folder, header, allocate)
+        return advance_to(plan, runner, Snapshot(x), plan.n_total, recorder, callbacks, started)
+
+
+def _run_on_executor(
+    plan: Plan,
+    energy: Any,
+    x: Array | None,
+    executor: ExecutorLike,
+    n_shares: int | None,
+    model_kwargs: Mapping[str, Any] | None,
+    progress: bool | Callable[[int, int], object],
+    callback: Callback | None,
+    store: str | os.PathLike[str] | None,
+) -> Result:
+    """Run a plan on the workers of an executor."""
+    for name, given in {"callback": callback, "store": store}.items():
+        if given is not None:
+            raise InputError(
+                f"{name}= follows all chains step by step, and the workers of an executor are not "
+                f"in step; leave out {name} or executor"
+            )
+    energy = as_energy(energy)
+    with_keywords(energy, model_kwargs)
+    with ExitStack() as stack:
+        callbacks = collect_callbacks(progress, None, stack)
+        return run_on_executor(
+            _run, plan, energy, as_state(x), executor,
+            model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks,
+        )  # fmt: skip
+
+
+def warn_of_divergence(plan: Plan, result: Result) -> Result:
+    """The result itself, after the warning that the plan asks for."""
+    divergence = result.info.divergence
+    if divergence is not None and plan.on_divergence == "warn":
+        warnings.warn(describe(plan, divergence), DivergenceWarning, stacklevel=caller_stacklevel())
+    return result
+
+
+def advance_to(
+    plan: Plan,
+    runner: Runner,
+    snapshot: Snapshot,
+    last: int,
+    recorder: Recorder,
+    callbacks: list[Callback],
+    started: float,
+) -> Result:
+    """Let the chains advance from the end of a piece to the step `last`; what comes out."""
+    n_before, interrupted = snapshot.n_steps, False
+    n_kept, mean_energy = plan.kept_before(n_before), None
+    snapshots = advance(plan, runner, snapshot, last, recorder, has_callbacks=bool(callbacks))
+    try:
+        for snapshot in snapshots:
+            recorder.advanced(snapshot.x, snapshot.n_steps, snapshot.divergence)
+            if callbacks:
+                if plan.kept_before(snapshot.n_steps) > n_kept:
+                    n_kept = plan.kept_before(snapshot.n_steps)
+                    mean_energy = _mean_energy(snapshot.outputs)
+                status = Progress(
+                    n_steps=snapshot.n_steps,
+                    n_total=last,
+                    n_kept=n_kept,
+                    seconds=time.perf_counter() - started,
+                    energy=mean_energy,
+                    n_diverged=count_diverged(snapshot.x),
+                    n_before=n_before,
+                )
+                answers = [report(status) for report in callbacks]  # all are callbacks
+                if any(answers):
+                    break
+    except KeyboardInterrupt:
+        interrupted = True
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that came first is raised
+            recorder.close(snapshot.x, snapshot.n_steps, snapshot.divergence)
+        raise
+    trajectory, diagnostics = recorder.close(snapshot.x, snapshot.n_steps, snapshot.divergence)
+    result = Result(
+        samples=mover(plan)(snapshot.x),
+        trajectory=trajectory,
+        diagnostics=diagnostics,
+        info=Info(
+            seed=plan.seed,
+            backend=plan.backend,
+            device=plan.device,
+            path=runner.path,
+            n_steps=snapshot.n_steps,
+            seconds=time.perf_counter() - started,
+            divergence=snapshot.divergence,
+        ),
+    )
+    if interrupted:
+        raise RunInterrupted(
+            f"after {snapshot.n_steps} of {last} steps; what was done is in this error's .result",
+            result,
+        )
+    return result
+
+
+def _mean_energy(outputs: Outputs) -> float | None:
+    """The mean over the chains at the last state kept in a snapshot."""
+    if outputs.energy is None:
+        return None
+    row = outputs.energy[-1, ...]
+    with np.errstate(all="ignore"):
+        return float(compat.array_namespace(row).mean(row))

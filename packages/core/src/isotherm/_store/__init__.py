@@ -1,0 +1,27 @@
+"""Runs on disk: a Zarr store of a run's kept states, its diagnostics, and where it stands.
+
+A store is a folder, a Zarr group of format 3::
+
+    zarr.json                  what the run is and how far it is; the metadata of all arrays
+    x                          (chain, draw, *event)    the kept states
+    chain, draw, step          their coordinates; step counts the run's steps, burn-in included
+    diagnostics/mean           (draw, *event)
+    diagnostics/variance       (draw, *event)
+    diagnostics/energy         (chain, draw)
+    checkpoint/state_0, _1     (chain, *event)          the chains' last states, in turn
+    checkpoint/step_size       (step,)                  the plan's, where it is no constant
+    checkpoint/noise_scale     (step,)                  likewise
+
+Chunks and the state are written where no metadata speaks of them yet; then the one file
+``zarr.json`` is replaced, and with it all of them count at once. So a process may end at any
+moment: the store is what it was before, or what it is after. Each file is on the disk before
+``zarr.json`` speaks of it, and each chunk carries a checksum.
+
+Needs the extra ``isotherm[store]``.
+"""
+
+from isotherm._store.folder import Store, create, local_path
+from isotherm._store.layout import buffer_bytes
+from isotherm._store.writer import Writer
+
+__all__ = ["Store", "Writer", "buffer_bytes", "create", "local_path"]
