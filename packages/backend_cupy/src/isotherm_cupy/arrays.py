@@ -8,7 +8,7 @@ import numpy as np
 
 from isotherm.backend import Array, LangevinTransition, Plan
 from isotherm_cupy.kernels import counters, needs, schedules
-from isotherm_cupy.nvrtc import Compile
+from isotherm_cupy.modules import Compile
 from isotherm_cupy.source import assemble
 
 
@@ -22,7 +22,7 @@ class FusedTransition(LangevinTransition):
     xp : module
         The array library of the device's memory.
     compile_ : callable
-        source → `isotherm_cupy.nvrtc.Module`.
+        source → `isotherm_cupy.modules.Module`.
     """
 
     def __init__(self, plan: Plan, xp: Any, compile_: Compile) -> None:

@@ -13,7 +13,7 @@ from isotherm_cupy.arrays import FusedTransition
 from isotherm_cupy.chains import FusedChains
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.kernels import kernel_of
-from isotherm_cupy.nvrtc import Compile, compile_for_device
+from isotherm_cupy.modules import Compile, compile_for_device
 
 
 class CupyBackend:

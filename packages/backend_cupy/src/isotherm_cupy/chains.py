@@ -9,7 +9,7 @@ import numpy as np
 
 from isotherm.backend import Array, Outputs, Plan
 from isotherm_cupy.kernels import Kernel, counters, schedules
-from isotherm_cupy.nvrtc import Compile
+from isotherm_cupy.modules import Compile
 
 # Coordinates times steps of one launch: some ten milliseconds of an H100, a few tenths of a second
 # of a small card, well before a watchdog or an impatient Ctrl-C. A row of the precision counts as
@@ -29,7 +29,7 @@ class FusedChains:
     xp : module
         The array library of the device's memory.
     compile_ : callable
-        source → `isotherm_cupy.nvrtc.Module`.
+        source → `isotherm_cupy.modules.Module`.
     """
 
     def __init__(self, plan: Plan, kernel: Kernel, xp: Any, compile_: Compile) -> None:

@@ -11,7 +11,8 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm.backend import Array, InputError, device_name, finite_numbers, library_of
-from isotherm_cupy.nvrtc import Compile, CompileError, Module, compile_for_device
+from isotherm_cupy.modules import Compile, Module, compile_for_device
+from isotherm_cupy.nvrtc import CompileError
 from isotherm_cupy.source import assemble
 
 _TAKEN = frozenset({"x", "out", "dim", "real"})

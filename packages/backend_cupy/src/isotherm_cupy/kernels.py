@@ -10,7 +10,7 @@ import numpy as np
 
 from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, noise
 from isotherm_cupy.cuda_energy import CudaEnergy
-from isotherm_cupy.nvrtc import BLOCK
+from isotherm_cupy.modules import BLOCK
 from isotherm_cupy.printer import print_program
 from isotherm_cupy.source import assemble
 

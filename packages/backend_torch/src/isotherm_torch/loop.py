@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -118,14 +117,12 @@ def _transition(plan: Plan) -> tuple[Transition, str]:
         if fused is not None:
             return _OnHost(fused), ", fused step"
         return LangevinTransition(plan, _fill_normals(plan)), ""
-    if importlib.util.find_spec("triton") is None:
-        why_not: str | None = "Triton is not installed"
-    else:
+    try:
         from isotherm_torch import kernel
-
-        why_not = kernel.why_not()
-        if plan.dtype not in kernel.DTYPES:
-            why_not = f"it has no {plan.dtype}"
+    except ImportError as error:
+        why_not: str | None = f"Triton cannot be imported: {error}"
+    else:
+        why_not = kernel.why_not(plan.dtype)
         if why_not is None:
             return kernel.FusedLangevin(plan), ", fused step"
     return LangevinTransition(plan), f", no fused step ({why_not})"
