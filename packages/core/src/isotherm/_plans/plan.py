@@ -10,6 +10,7 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import round_to
 from isotherm._arithmetic.noise import steps_per_block
+from isotherm.errors import InputError
 
 #: What the fields of a plan mean; a backend refuses a version that it does not know.
 PLAN_VERSION = 1
@@ -35,6 +36,8 @@ class Schedule:
         """The numbers of the steps start..stop-1; shape (stop - start,)."""
         if self.values.ndim == 0:
             return np.broadcast_to(self.values, (stop - start,))
+        if not 0 <= start <= stop <= self.values.size:  # a kernel would read beyond the end
+            raise InputError(f"the schedule has {self.values.size} steps, and {stop} were asked")
         return self.values[start:stop]
 
     def __eq__(self, other: object) -> bool:
@@ -86,6 +89,10 @@ class Plan:
     return_trajectory, return_diagnostics : bool
     on_divergence : str
         ``"raise"``, ``"warn"`` or ``"ignore"``.
+    has_start : bool
+        Whether the chains start where the caller says, rather than from N(0, I).
+    energy_signature : str
+        What an energy must be for this plan; see `isotherm._energies.protocol.signature`.
     version : int
     """
 
@@ -108,6 +115,8 @@ class Plan:
     return_trajectory: bool = False
     return_diagnostics: bool = False
     on_divergence: str = "warn"
+    has_start: bool = False
+    energy_signature: str = ""
     version: int = PLAN_VERSION
 
     @property
@@ -188,6 +197,7 @@ class Plan:
         rows = {
             "energy": self.energy,
             "chains": f"{self.n_samples} of shape {self.event_shape}, {self.dtype}",
+            "start": "x, as given" if self.has_start else "N(0, I)",
             "steps": f"{self.burn_in} burn-in + {self.n_steps} ({self.n_kept} kept{every})",
             "step size": str(self.step_size),
             "noise scale": str(self.noise_scale),
