@@ -9,6 +9,7 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import FLOATING
 from isotherm._backends import registry
+from isotherm._energies.protocol import signature
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
@@ -76,6 +77,7 @@ def extend_plan(
         backend=chosen.name,
         device=chosen.resolve_device(where),
         library=chosen.library,
+        energy_signature=signature(energy, plan.event_shape),
     )
     reason = chosen.supports(plan, energy)
     if reason is not None:

@@ -20,7 +20,7 @@ from isotherm._arithmetic.arrays import (
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend, on_device
 from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.protocol import as_energy, origin
+from isotherm._energies.protocol import as_energy, origin, signature
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
@@ -31,6 +31,7 @@ from isotherm._planning.arguments import (
     as_schedule,
     as_seed,
     as_shape,
+    check_start,
     check_stream,
     decayed,
 )
@@ -175,14 +176,17 @@ def make_plan(
         return_trajectory=as_flag("return_trajectory", return_trajectory),
         return_diagnostics=as_flag("return_diagnostics", return_diagnostics),
         on_divergence=on_divergence,
+        has_start=x is not None,
+        energy_signature=signature(energy, event_shape),
     )
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)
     if reason is not None:
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
-    with on_device(chosen, plan.device):
-        _check_start(x, plan.dtype)
+    if x is not None:
+        with on_device(chosen, plan.device):
+            check_start(x, plan.dtype)
     return plan
 
 
@@ -272,18 +276,3 @@ def _seed(seed: Any, backend: Backend) -> int:
             return secrets.randbits(64)
         raise InputError(f"seed must be an integer in [0, 2**64), not {short_repr(seed)}")
     return as_seed(seed)
-
-
-def _check_start(x: Array | None, dtype: str) -> None:
-    if x is None:
-        return
-    xp = compat.array_namespace(x)
-    # NumPy has no bfloat16, whose range is that of float32.
-    wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
-    with np.errstate(over="ignore"):
-        state = xp.astype(x, wanted, copy=False)
-    if not bool(xp.all(xp.isfinite(state))):
-        raise InputError(
-            f"x holds NaN, infinity or what {dtype} cannot hold; chains must start from finite "
-            "states"
-        )

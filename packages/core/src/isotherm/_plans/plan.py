@@ -14,6 +14,7 @@ from isotherm._plans.masses import InverseMass
 from isotherm._transitions.catalogue import find
 from isotherm._transitions.program import Kind, Mass, TransitionProgram, Variant
 from isotherm._transitions.trace import Schedules
+from isotherm.errors import InputError
 
 #: What the fields of a plan mean; a backend refuses a version that it does not know.
 PLAN_VERSION = 2
@@ -39,6 +40,8 @@ class Schedule:
         """The numbers of the steps start..stop-1; shape (stop - start,)."""
         if self.values.ndim == 0:
             return np.broadcast_to(self.values, (stop - start,))
+        if not 0 <= start <= stop <= self.values.size:  # a kernel would read beyond the end
+            raise InputError(f"the schedule has {self.values.size} steps, and {stop} were asked")
         return self.values[start:stop]
 
     def __eq__(self, other: object) -> bool:
@@ -100,6 +103,10 @@ class Plan:
         M⁻¹; None for 1.
     divergence_threshold : float
         A trajectory of an adjusted sampler whose energy error is larger counts as diverging.
+    has_start : bool
+        Whether the chains start where the caller says, rather than from N(0, I).
+    energy_signature : str
+        What an energy must be for this plan; see `isotherm._energies.protocol.signature`.
     version : int
     """
 
@@ -128,6 +135,8 @@ class Plan:
     jitter: float = 0.0
     inverse_mass: InverseMass | None = None
     divergence_threshold: float = 1000.0
+    has_start: bool = False
+    energy_signature: str = ""
     version: int = PLAN_VERSION
 
     @property
@@ -267,6 +276,7 @@ class Plan:
             "sampler": self.sampler,
             "energy": self.energy,
             "chains": f"{self.n_samples} of shape {self.event_shape}, {self.dtype}",
+            "start": "x, as given" if self.has_start else "N(0, I)",
             "steps": f"{self.burn_in} burn-in + {self.n_steps} ({self.n_kept} kept{every})",
             "step size": str(self.step_size),
             "noise scale": str(self.noise_scale),

@@ -18,6 +18,8 @@ from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.protocol import signature
+from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
 from isotherm.errors import InputError
@@ -82,6 +84,7 @@ def initial_state(plan: Plan, backend: Backend, x: Array | None) -> Array:
     rows = x if x.ndim > 1 else x[None, ...]
     if tuple(rows.shape) not in (plan.shape, (1, *plan.event_shape)):
         raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
+    check_start(rows, plan.dtype)
     state = move(rows, backend.library, plan.dtype, plan.device)
     return compat.array_namespace(state).broadcast_to(state, plan.shape)
 
@@ -125,6 +128,29 @@ def check_same_energy(probe: float | None, held: float | None, path: os.PathLike
         raise InputError(
             f"the energy is not that of {path}: at one state it is {probe:g}, and it was {held:g} "
             "there; pass the energy that the run had"
+        )
+
+
+def check_belongs(plan: Plan, energy: Any, x: Array | None) -> None:
+    """Refuse an energy, or a start, that is not what the plan was made for.
+
+    A kernel trusts the plan: the dimension of another energy would lead it out of its arrays.
+    """
+    given = signature(energy, plan.event_shape)
+    if given != plan.energy_signature:
+        raise InputError(
+            f"the plan was made for {plan.energy_signature}, not for {given}; make a plan for this "
+            "energy"
+        )
+    if plan.has_start and x is None:
+        raise InputError(
+            "the plan was made for chains that start at a given x; pass it to run as well: "
+            "run(plan, energy, x)"
+        )
+    if x is not None and not plan.has_start:
+        raise InputError(
+            "the plan was made without x, for chains that start from N(0, I); leave out x, or make "
+            "the plan with it: make_plan(energy, x)"
         )
 
 

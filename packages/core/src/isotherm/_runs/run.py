@@ -24,6 +24,7 @@ from isotherm._results.result import Info, Progress, Result, RunInterrupted
 from isotherm._runs.advance import Snapshot, advance, count_diverged, describe
 from isotherm._runs.callbacks import Callback, collect_callbacks
 from isotherm._runs.checks import (
+    check_belongs,
     check_energy,
     checked_allocator,
     initial_state,
@@ -129,7 +130,9 @@ def _run(
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
-    energy = with_keywords(as_energy(energy), model_kwargs)
+    energy = as_energy(energy)
+    check_belongs(plan, energy, x)
+    energy = with_keywords(energy, model_kwargs)
     backend = registry.usable(plan.backend)
     if store is not None:
         plan = replace(plan, return_trajectory=True)
@@ -170,6 +173,7 @@ def _run_on_executor(
                 f"in step; leave out {name} or executor"
             )
     energy = as_energy(energy)
+    check_belongs(plan, energy, x)
     with_keywords(energy, model_kwargs)
     with ExitStack() as stack:
         callbacks = collect_callbacks(progress, None, stack)
