@@ -13,6 +13,7 @@ import array_api_compat as compat
 
 from isotherm._arithmetic import noise
 from isotherm._arithmetic.arrays import Array
+from isotherm._arithmetic.sums import moments
 from isotherm._backends.protocol import Outputs
 from isotherm._energies.protocol import chain_energies
 from isotherm._plans.plan import Plan
@@ -152,8 +153,7 @@ class ArrayLoop:
         if outputs.mean is None or outputs.variance is None or outputs.energy is None:
             return
         xp = compat.array_namespace(x)
-        # float64 accumulation: a float32 sum over many chains would lose digits.
-        wide = xp.astype(x, xp.float64)
-        outputs.mean[k, ...] = xp.astype(xp.mean(wide, axis=0), x.dtype)
-        outputs.variance[k, ...] = xp.astype(xp.var(wide, axis=0), x.dtype)
-        outputs.energy[k, ...] = chain_energies(self._energy(x), x.shape[0])
+        found = moments(x, self._plan.chain_offset)
+        outputs.mean[k, ...] = xp.astype(found.mean, outputs.mean.dtype)
+        outputs.variance[k, ...] = xp.astype(found.variance, outputs.variance.dtype)
+        outputs.energy[k, ...] = chain_energies(self._energy(x))

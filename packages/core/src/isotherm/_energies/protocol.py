@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import array_api_compat as compat
-
 from isotherm._arithmetic.arrays import Array, array_origin
+from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import Formula
 from isotherm.errors import InputError
 
@@ -32,9 +31,6 @@ def origin(energy: Any) -> tuple[str | None, str | None, str | None]:
     return tuple(getattr(energy, name, None) for name in ("library", "dtype", "device"))  # type: ignore[return-value]
 
 
-def chain_energies(energy: Array, n_samples: int) -> Array:
-    """U of each chain, shape (n_samples,), of what an energy returned: terms are summed."""
-    xp = compat.array_namespace(energy)
-    if energy.ndim == 1:
-        return energy
-    return xp.sum(xp.reshape(energy, (n_samples, -1)), axis=1)
+def chain_energies(energy: Array) -> Array:
+    """U of each chain, shape (n_samples,), of what an energy returned: terms are added up."""
+    return energy if energy.ndim == 1 else total_of_terms(energy)
