@@ -15,7 +15,7 @@ import numpy as np
 
 from isotherm._arithmetic import noise
 from isotherm._arithmetic.arrays import Array
-from isotherm._arithmetic.sums import total
+from isotherm._arithmetic.sums import moments, total
 from isotherm._backends.protocol import Outputs, State
 from isotherm._energies.protocol import chain_energies, energy_terms, kind_of
 from isotherm._plans.plan import Plan
@@ -252,7 +252,7 @@ class ArrayLoop:
     def _energy_of(self, x: Array) -> Array:
         if self._kind == Kind.TERMS:
             return energy_terms(self._energy, x)
-        return chain_energies(self._energy(x), x.shape[0])
+        return chain_energies(self._energy(x))
 
     def _in_rows(self, values: Array, like: Array) -> Array:
         xp = compat.array_namespace(like)
@@ -275,12 +275,10 @@ class ArrayLoop:
         if outputs.mean is None or outputs.variance is None or outputs.energy is None:
             return
         xp = compat.array_namespace(x)
-        # float64 accumulation: a float32 sum over many chains would lose digits.
-        wide = xp.astype(x, xp.float64)
-        outputs.mean[k, ...] = xp.astype(xp.mean(wide, axis=0), outputs.mean.dtype)
-        outputs.variance[k, ...] = xp.astype(xp.var(wide, axis=0), outputs.mean.dtype)
-        seen = self._seen(x)
-        outputs.energy[k, ...] = chain_energies(self._energy(seen), x.shape[0])
+        found = moments(x, self._plan.chain_offset)
+        outputs.mean[k, ...] = xp.astype(found.mean, outputs.mean.dtype)
+        outputs.variance[k, ...] = xp.astype(found.variance, outputs.variance.dtype)
+        outputs.energy[k, ...] = chain_energies(self._energy(self._seen(x)))
 
 
 class _Noise:
