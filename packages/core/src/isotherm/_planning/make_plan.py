@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -29,12 +28,12 @@ from isotherm._planning.arguments import (
     as_flag,
     as_on_divergence,
     as_schedule,
-    as_seed,
     as_shape,
     check_start,
     check_stream,
     decayed,
 )
+from isotherm._planning.seeds import seed_of
 from isotherm._plans.plan import Plan, Schedule
 from isotherm.errors import BackendError, InputError, short_repr
 
@@ -87,9 +86,12 @@ def make_plan(
         Every how many steps a state is kept.
     return_trajectory, return_diagnostics : bool
         Keep the states; keep mean, variance and energies at each kept step.
-    seed : int, optional
-        Key of the noise, 0 ≤ seed < 2⁶⁴; or a generator of the array library (``torch.Generator``,
-        ``numpy.random.Generator``) from which one is drawn. A fresh one by default.
+    seed : int, generator or key, optional
+        Key of the noise, 0 ≤ seed < 2⁶⁴; or a generator from which one is drawn
+        (``torch.Generator``, ``numpy.random.Generator`` or ``RandomState``), a
+        ``numpy.random.SeedSequence``, or a key of JAX, whose two words are the seed. A fresh one by
+        default, never the same in two processes: for torch drawn from its global generator, so that
+        ``torch.manual_seed`` governs; NumPy's global seed has no say.
     step_size : float, array or callable
         η > 0: a number, one number for each of the burn_in + n_steps steps, or a function of the
         step's number (which begins at `step_offset`).
@@ -163,7 +165,7 @@ def make_plan(
         n_steps=n_steps,
         step_size=step_sizes,
         noise_scale=noise_scales,
-        seed=_seed(seed, asked),
+        seed=seed_of(seed, asked),
         backend=asked.name,
         device=_device(asked, where, is_wanted=device is not None),
         library=asked.library if x is None else library,
@@ -263,16 +265,3 @@ def _dtype(dtype: Any, x: Array | None, own: str | None) -> str:
     if compat.array_namespace(x).isdtype(x.dtype, "integral"):
         return name
     raise InputError(f"x has dtype {x.dtype}; it must be real: one of {', '.join(FLOATING)}")
-
-
-def _seed(seed: Any, backend: Backend) -> int:
-    if isinstance(seed, np.random.Generator):
-        return int(seed.integers(2**64, dtype=np.uint64))
-    if seed is None or not hasattr(seed, "__index__"):
-        drawn = backend.fresh_seed(seed)
-        if drawn is not None:
-            return drawn
-        if seed is None:
-            return secrets.randbits(64)
-        raise InputError(f"seed must be an integer in [0, 2**64), not {short_repr(seed)}")
-    return as_seed(seed)
