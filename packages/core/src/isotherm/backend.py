@@ -16,6 +16,7 @@ from isotherm._arithmetic.arrays import (
     to_numpy,
 )
 from isotherm._arithmetic.exact import exact_sqrt
+from isotherm._arithmetic.sums import Moments, joined_all, moments, total
 from isotherm._backends import host_noise, registry
 from isotherm._backends.array_loop import ArrayLoop, FillNormals, LangevinTransition, Transition
 from isotherm._backends.memory import host_memory
@@ -40,6 +41,7 @@ __all__ = [
     "InputError",
     "Instruction",
     "LangevinTransition",
+    "Moments",
     "Outputs",
     "Plan",
     "Program",
@@ -54,9 +56,12 @@ __all__ = [
     "host_memory",
     "host_noise",
     "is_array",
+    "joined_all",
     "library_of",
+    "moments",
     "move",
     "noise",
     "registry",
     "to_numpy",
+    "total",
 ]
