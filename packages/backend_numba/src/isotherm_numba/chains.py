@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Outputs, Plan, noise
+from isotherm.backend import Moments, Outputs, Plan, joined_all, noise
 from isotherm_numba import codegen_cache, threads
 from isotherm_numba.compiled_energy import compile_for
 from isotherm_numba.kernel_calls import address_of
 from isotherm_numba.kernels import Kernel
+from isotherm_numba.sums import stack_depth
 
 _PARTS = 64  # at most, into which the chains are divided for threads and for the moments
 _SHARE = 2**18  # coordinates times steps: to wake a thread for less, 0.4 ms, does not pay
@@ -31,8 +33,8 @@ def advance({arguments}):
     tiles.advance(box_muller, {steps_per_block}, {arguments})
 """
 _ARGUMENTS = (
-    "gradient, terms, is_elementwise, by_coordinate, x, out, parameters, step_size, scale, kept, "
-    "low, high, trajectory, energy, mean, square, k0, k1, chain_offset, first_step, first, last, "
+    "gradient, terms, has_terms, by_coordinate, x, out, parameters, step_size, scale, kept, "
+    "low, high, trajectory, energy, mean, variance, k0, k1, chain_offset, first_step, first, last, "
     "chains"
 )
 _KERNEL = """\
@@ -65,7 +67,11 @@ class FusedChains:
         self._dtype = np.dtype(plan.dtype)
         self._parameters = kernel.parameters.astype(self._dtype)
         self._tile = kernel.chains_per_tile
-        self._part = self._tile * math.ceil(plan.n_samples / self._tile / _PARTS)
+        # Parts end where nodes of the moments' tree do.
+        self._part = _power_of_two(max(self._tile, plan.n_samples / _PARTS))
+        first_end = self._part - plan.chain_offset % self._part
+        n = plan.n_samples
+        self._bounds = [0, *range(first_end, n, self._part), n]
         loop = _LOOP.format(
             dtype=plan.dtype,
             bits=8 * self._dtype.itemsize,
@@ -88,7 +94,7 @@ class FusedChains:
         self._energy = (
             address_of(module.gradient),
             address_of(module.terms),
-            kernel.is_elementwise,
+            kernel.has_terms,
             kernel.by_coordinate,
         )
         self._advance = codegen_cache.load(f"tiles_{plan.dtype}", loop).advance
@@ -108,7 +114,8 @@ class FusedChains:
         """The steps, in intervals whose moments of all parts fit into memory set aside for them."""
         length = stop - start
         if outputs.mean is not None:
-            per_kept = 16 * math.ceil(self._plan.n_samples / self._part) * self._plan.n_coordinates
+            per_part = 1 + stack_depth(self._part)
+            per_kept = 16 * per_part * (len(self._bounds) - 1) * self._plan.n_coordinates
             length = self._plan.thinning * max(1, _MOMENTS // per_kept)
         for first in range(start, stop, length):
             yield first, min(first + length, stop)
@@ -118,7 +125,8 @@ class FusedChains:
     ) -> np.ndarray[Any, Any]:
         plan = self._plan
         n, dim = x.shape
-        parts = math.ceil(n / self._part)
+        bounds = self._bounds
+        parts = len(bounds) - 1
         step_size, scale = (c.astype(self._dtype) for c in plan.coefficients(start, stop))
         steps = np.arange(start, stop)
         is_kept = (steps >= plan.burn_in) & ((steps + 1 - plan.burn_in) % plan.thinning == 0)
@@ -140,28 +148,20 @@ class FusedChains:
                 trajectory, energy, moments[0, part], moments[1, part],
                 plan.seed & noise.MASK, plan.seed >> 32, plan.chain_offset,
                 plan.step_offset + start,
-                part * self._part, min((part + 1) * self._part, n), self._tile,
+                bounds[part], bounds[part + 1], self._tile,
             )  # fmt: skip
 
         threads.run_all(take, parts, most=1 + x.size * (stop - start) // _SHARE)
         if outputs.mean is not None and outputs.variance is not None:
-            sizes = np.diff([*range(0, n, self._part), n])
-            mean, square = _combined(moments, sizes)
-            outputs.mean[...] = mean.reshape(outputs.mean.shape)
-            outputs.variance[...] = (square / n).reshape(outputs.mean.shape)
+            found = joined_all(
+                (plan.chain_offset + first, Moments(float(last - first), *moments[:, part]))
+                for part, (first, last) in enumerate(pairwise(bounds))
+            )
+            outputs.mean[...] = found.mean.reshape(outputs.mean.shape)
+            outputs.variance[...] = found.variance.reshape(outputs.mean.shape)
         return out
 
 
-def _combined(
-    moments: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Mean and sum of squares over all parts, in their order; see `tiles` for the formula."""
-    mean, square = moments[:, 0].copy()
-    before = int(sizes[0])
-    for part in range(1, len(sizes)):
-        size = int(sizes[part])
-        shift = moments[0, part] - mean
-        mean += shift * (size / (before + size))
-        square += moments[1, part] + shift * shift * (before * (size / (before + size)))
-        before += size
-    return mean, square
+def _power_of_two(size: float) -> int:
+    """The least one that is not below `size`."""
+    return 1 << (math.ceil(size) - 1).bit_length()

@@ -23,18 +23,16 @@ _LENGTHS = dict.fromkeys(("exp", "log", "sin", "cos", "tanh"), 20)  # of `functi
 _QUADRATIC = """\
 from isotherm_numba import quadratic
 
-contracted = njit(signature, fastmath={{"contract"}}, **options)
 
-
-@contracted
+@compiled
 def gradient(x, out, scratch, parameters, dim, stride, n):
     quadratic.gradient(x, out, scratch, parameters, {dim}, {stride}, n)
 
 
-@contracted
+@compiled
 def terms(x, out, scratch, parameters, dim, stride, n):
     gradient(x, out, scratch, parameters, dim, stride, n)
-    quadratic.energies(out, scratch, {dim}, {stride}, n)
+    quadratic.terms(out, scratch, {dim}, {stride}, n)
 """
 
 _ONE_CHAIN = """\
@@ -64,7 +62,7 @@ class Kernel:
     parameters : float64 array
     by_coordinate : bool
         The tile's layout.
-    is_elementwise : bool
+    has_terms : bool
         Whether ``terms`` gives one term a coordinate rather than one a chain.
     chains_per_tile : int
     users : tuple of functions
@@ -76,7 +74,7 @@ class Kernel:
     functions: str
     parameters: np.ndarray[Any, np.dtype[np.float64]]
     by_coordinate: bool
-    is_elementwise: bool
+    has_terms: bool
     chains_per_tile: int
     users: tuple[Any, ...] = ()
 
@@ -91,7 +89,7 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
             parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
             by_coordinate=True,
-            is_elementwise=False,
+            has_terms=True,
             chains_per_tile=chains,
         )
     if isinstance(energy, CompiledEnergy):
@@ -101,7 +99,7 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             functions=_ONE_CHAIN,
             parameters=np.empty(0),
             by_coordinate=False,
-            is_elementwise=False,
+            has_terms=False,
             chains_per_tile=_whole_chains(plan),
             users=energy.functions,
         )
@@ -118,7 +116,7 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             functions=print_program(program, stride=chains),
             parameters=energy.parameter_values(),
             by_coordinate=not energy.is_elementwise,
-            is_elementwise=energy.is_elementwise,
+            has_terms=energy.is_elementwise,
             chains_per_tile=chains,
         )
     return None
@@ -136,7 +134,8 @@ def _lanes_of_chains(plan: Plan, least: int) -> int:
 def _whole_chains(plan: Plan) -> int:
     """Chains of a tile that lies chain by chain: at most a full one, in tiles for several threads.
 
-    A function of the plan alone, as the last bits of the diagnostics' moments depend on it.
+    A power of two, so that parts, which have to end at one's multiples, are made of full tiles.
     """
     full = max(1, _TILE // plan.n_coordinates)
-    return min(full, max(math.ceil(full / 4), math.ceil(plan.n_samples / _TILES)))
+    chains = min(full, max(math.ceil(full / 4), math.ceil(plan.n_samples / _TILES)))
+    return 2 ** round(math.log2(chains))

@@ -28,6 +28,7 @@ from isotherm.backend import noise
 from isotherm_numba.kernel_calls import call
 from isotherm_numba.lanes import array_type, number_type, update
 from isotherm_numba.noise import LANES, philox
+from isotherm_numba.sums import add_chains, join_all, stack_depth, totals
 
 # Lanes of a row are a multiple of this, so that vectors of any width leave no remainder.
 PADDING = 16
@@ -42,7 +43,7 @@ def signature(dtype: str) -> Any:
     return types.void(
         types.uint64,  # gradient
         types.uint64,  # terms
-        types.boolean,  # is_elementwise
+        types.boolean,  # has_terms
         types.boolean,  # by_coordinate
         array_type(number, 2, readonly=True),  # x
         array_type(number, 2),  # out
@@ -55,7 +56,7 @@ def signature(dtype: str) -> Any:
         array_type(number, 3, "A"),  # trajectory
         array_type(number, 2, "A"),  # energy
         array_type(types.float64, 2),  # mean
-        array_type(types.float64, 2),  # square
+        array_type(types.float64, 2),  # variance
         types.uint64,  # k0
         types.uint64,  # k1
         types.uint64,  # chain_offset
@@ -69,9 +70,9 @@ def signature(dtype: str) -> Any:
 # Inlined, because Numba keeps no function on disk to which another one was passed.
 @njit(nogil=True, error_model="numpy", inline="always")
 def advance(
-    box_muller: Any, steps_per_block: Any, gradient: Any, terms: Any, is_elementwise: Any,
+    box_muller: Any, steps_per_block: Any, gradient: Any, terms: Any, has_terms: Any,
     by_coordinate: Any, x: Any, out: Any, parameters: Any, step_size: Any, scale: Any, kept: Any,
-    low: Any, high: Any, trajectory: Any, energy: Any, mean: Any, square: Any, k0: Any, k1: Any,
+    low: Any, high: Any, trajectory: Any, energy: Any, mean: Any, variance: Any, k0: Any, k1: Any,
     chain_offset: Any, first_step: Any, first: Any, last: Any, chains: Any,
 ) -> None:  # fmt: skip
     """Take steps with the chains first..last-1.
@@ -83,7 +84,7 @@ def advance(
     steps_per_block : int
     gradient, terms : int
         Addresses of the energy's functions; see the module's head.
-    is_elementwise : bool
+    has_terms : bool
         Whether `terms` gives one term a coordinate, not one a chain.
     by_coordinate : bool
         The layout.
@@ -97,8 +98,8 @@ def advance(
         The clamp.
     trajectory : array, shape (n_samples, n_kept, dim), or empty
     energy : array, shape (n_kept, n_samples), or empty
-    mean, square : float64 array, shape (n_kept, dim), or empty
-        Of these chains: the mean, and the sum of squared deviations from it.
+    mean, variance : float64 array, shape (n_kept, dim), or empty
+        Over these chains.
     k0, k1, chain_offset, first_step : int
         Where in the noise stream.
     first, last : int
@@ -117,7 +118,14 @@ def advance(
     normals = np.empty((steps_per_block, size), x.dtype)
     words = np.empty((4, LANES), np.uint32)
     counters = np.empty((3, size), np.uint32)
-    moments = np.empty((2, dim), np.float64)
+    wide = np.empty(chains * dim, np.float64)
+    # Of each kept state the nodes of the chains' tree that wait to be joined, and where they start:
+    # before this tile in the first row, of the state in hand in the second.
+    depth = stack_depth(last - first)
+    means = np.empty((mean.shape[0], depth, dim), np.float64)
+    variances = np.empty((mean.shape[0], depth, dim), np.float64)
+    starts = np.empty((2, depth), np.uint64)
+    nodes = nodes_before = 0
     for start in range(first, last, chains):
         m = min(chains, last - start)
         n = _padded(m) if by_coordinate else m * dim
@@ -167,47 +175,26 @@ def advance(
                             trajectory[start + i, k, j] = tile[i * across + j * along]
                 if energy.size:
                     call(terms, tile, slope, scratch, parameters, dim, stride, n)
-                    for i in range(m):
-                        total = 0.0
-                        for j in range(dim if is_elementwise else 1):
-                            total += slope[i * across + j * along]
-                        energy[k, start + i] = total
-                    _add_moments(mean[k], square[k], start - first, tile, m, across, along, moments)
+                    totals(
+                        slope, wide, energy[k, start : start + m], dim if has_terms else 1, m,
+                        across, along,
+                    )  # fmt: skip
+                    starts[1] = starts[0]
+                    nodes = add_chains(
+                        means[k], variances[k], starts[1], nodes_before, tile, m,
+                        chain_offset + u64(start), across, along,
+                    )  # fmt: skip
             step += count
         for i in range(m):
             for j in range(dim):
                 out[start + i, j] = tile[i * across + j * along]
+        starts[0], nodes_before = starts[1], nodes
+    for k in range(mean.shape[0]):
+        starts[1] = starts[0]
+        join_all(means[k], variances[k], starts[1], nodes, chain_offset + u64(last))
+        mean[k], variance[k] = means[k, 0], variances[k, 0]
 
 
 @njit(nogil=True, error_model="numpy")
 def _padded(lanes: Any) -> Any:
     return (lanes + PADDING - 1) // PADDING * PADDING
-
-
-@njit(nogil=True, error_model="numpy")
-def _add_moments(
-    mean: Any, square: Any, before: Any, tile: Any, m: Any, across: Any, along: Any, moments: Any
-) -> None:
-    """Add a tile of `m` chains to the moments of the `before` chains before it.
-
-    The pairwise update of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
-    computing sample variances", 1979, equation 2.1.
-    """
-    dim = mean.size
-    own_mean, own_square = moments[0], moments[1]
-    for j in range(dim):
-        own_mean[j] = own_square[j] = 0.0
-    for i in range(m):
-        for j in range(dim):
-            own_mean[j] += tile[i * across + j * along]
-    for j in range(dim):
-        own_mean[j] /= m
-    for i in range(m):
-        for j in range(dim):
-            deviation = tile[i * across + j * along] - own_mean[j]
-            own_square[j] += deviation * deviation
-    weight = m / (before + m)
-    for j in range(dim):
-        shift = own_mean[j] - mean[j]
-        mean[j] = mean[j] + shift * weight if before else own_mean[j]
-        square[j] = own_square[j] + (square[j] + shift * shift * before * weight if before else 0.0)

@@ -16,6 +16,7 @@ from isotherm._arithmetic.arrays import (
     to_numpy,
 )
 from isotherm._arithmetic.exact import exact_sqrt
+from isotherm._arithmetic.sums import Moments, joined_all, moments, total
 from isotherm._backends import host_noise, registry
 from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments
 from isotherm._backends.memory import host_memory
@@ -23,8 +24,19 @@ from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runn
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.parameters import finite_numbers
+from isotherm._energies.protocol import kind_of
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.program import COMPARISONS, Instruction, Program
+from isotherm._transitions.program import (
+    Call,
+    Kind,
+    Loop,
+    Segment,
+    Space,
+    Statement,
+    TransitionProgram,
+    walk,
+)
 from isotherm.errors import InputError
 
 __all__ = [
@@ -33,21 +45,29 @@ __all__ = [
     "Array",
     "ArrayLoop",
     "Backend",
+    "Call",
     "FillNormals",
     "FormulaEnergy",
     "GaussianEnergy",
     "HasCurrentDevice",
     "InputError",
     "Instruction",
+    "Kind",
+    "Loop",
+    "Moments",
     "Outputs",
     "Plan",
     "Program",
     "RunSegment",
     "Runner",
     "Schedule",
+    "Segment",
     "Segments",
+    "Space",
     "State",
+    "Statement",
     "Status",
+    "TransitionProgram",
     "device_name",
     "empty",
     "exact_sqrt",
@@ -56,9 +76,14 @@ __all__ = [
     "host_memory",
     "host_noise",
     "is_array",
+    "joined_all",
+    "kind_of",
     "library_of",
+    "moments",
     "move",
     "noise",
     "registry",
     "to_numpy",
+    "total",
+    "walk",
 ]
