@@ -33,13 +33,8 @@ def advance({arguments}):
     scratch, of_terms = np.zeros(size, number), np.zeros(size, number)
     words, counters = np.empty((4, noise.LANES), np.uint32), np.empty(({n_counters}, size), np.uint32)
     {memory}
-    # Of each kept state the nodes of the chains' tree that wait to be joined, and where they start:
-    # before this tile in the first row, of the state in hand in the second.
-    depth = sums.stack_depth(last - first)
-    means = np.empty((mean.shape[0], depth, dim), np.float64)
-    variances = np.empty((mean.shape[0], depth, dim), np.float64)
-    starts, wide = np.empty((2, depth), np.uint64), np.empty(chains * dim, np.float64)
-    nodes = nodes_before = 0
+    means, variances, starts, waiting = sums.stacks(mean.shape, last - first)
+    wide = np.empty(chains * dim, np.float64)
     for start in range(first, last, chains):
         m = min(chains, last - start)
         n = tiles.padded(m) if by_coordinate else m * dim
@@ -65,17 +60,12 @@ def advance({arguments}):
                     of_terms, wide, energy[k, start : start + m], dim if has_terms else 1, m,
                     across, along,
                 )
-                starts[1] = starts[0]
-                nodes = sums.add_chains(
-                    means[k], variances[k], starts[1], nodes_before, {x}, m,
-                    chain_offset + u64(start), across, along,
+                sums.add_chains(
+                    means[k], variances[k], starts, waiting, {x}, m, chain_offset + u64(start),
+                    across, along,
                 )
         {after_steps}
-        starts[0], nodes_before = starts[1], nodes
-    for k in range(mean.shape[0]):
-        starts[1] = starts[0]
-        sums.join_all(means[k], variances[k], starts[1], nodes, chain_offset + u64(last))
-        mean[k], variance[k] = means[k, 0], variances[k, 0]
+        starts[0] = starts[1]
 """
 
 
