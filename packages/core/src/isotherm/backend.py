@@ -13,13 +13,21 @@ from isotherm._arithmetic.arrays import (
     is_array,
     library_of,
     move,
+    on_own_device,
     to_numpy,
 )
 from isotherm._arithmetic.exact import exact_sqrt
 from isotherm._backends import host_noise, registry
 from isotherm._backends.array_loop import ArrayLoop, FillNormals, LangevinTransition, Transition
 from isotherm._backends.memory import host_memory
-from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runner, Status
+from isotherm._backends.protocol import (
+    Backend,
+    HasCurrentDevice,
+    HasCurrentStream,
+    Outputs,
+    Runner,
+    Status,
+)
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.parameters import finite_numbers
@@ -37,6 +45,7 @@ __all__ = [
     "FormulaEnergy",
     "GaussianEnergy",
     "HasCurrentDevice",
+    "HasCurrentStream",
     "InputError",
     "Instruction",
     "LangevinTransition",
@@ -57,6 +66,7 @@ __all__ = [
     "library_of",
     "move",
     "noise",
+    "on_own_device",
     "registry",
     "to_numpy",
 ]

@@ -16,9 +16,10 @@ from isotherm._arithmetic.arrays import (
     device_name,
     dtype_name,
     library_of,
+    on_own_device,
 )
 from isotherm._backends import registry
-from isotherm._backends.protocol import Backend, on_device
+from isotherm._backends.protocol import Backend
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.protocol import as_energy, origin
 from isotherm._planning.arguments import (
@@ -181,8 +182,9 @@ def make_plan(
     reason = chosen.supports(plan, energy)
     if reason is not None:
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
-    with on_device(chosen, plan.device):
-        _check_start(x, plan.dtype)
+    if x is not None:
+        with on_own_device(x):
+            _check_start(x, plan.dtype)
     return plan
 
 
@@ -274,9 +276,7 @@ def _seed(seed: Any, backend: Backend) -> int:
     return as_seed(seed)
 
 
-def _check_start(x: Array | None, dtype: str) -> None:
-    if x is None:
-        return
+def _check_start(x: Array, dtype: str) -> None:
     xp = compat.array_namespace(x)
     # NumPy has no bfloat16, whose range is that of float32.
     wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)

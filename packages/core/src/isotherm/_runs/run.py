@@ -134,7 +134,7 @@ def _run(
     if store is not None:
         plan = replace(plan, return_trajectory=True)
     with ExitStack() as stack:
-        stack.enter_context(on_device(backend, plan.device))
+        stack.enter_context(on_device(backend, plan))
         allocate = checked_allocator(plan, backend, is_stored=store is not None)
         x = initial_state(plan, backend, as_state(x))
         check_energy(plan, energy, x)
