@@ -13,18 +13,37 @@ from isotherm._arithmetic.arrays import (
     is_array,
     library_of,
     move,
+    on_own_device,
     to_numpy,
 )
 from isotherm._arithmetic.exact import exact_sqrt
 from isotherm._backends import host_noise, registry
-from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments
+from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments, Values
 from isotherm._backends.memory import host_memory
-from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runner, State, Status
+from isotherm._backends.protocol import (
+    Backend,
+    HasCurrentDevice,
+    HasCurrentStream,
+    Outputs,
+    Runner,
+    State,
+    Status,
+)
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.parameters import finite_numbers
+from isotherm._energies.protocol import kind_of
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.program import COMPARISONS, Instruction, Program
+from isotherm._transitions.program import (
+    Call,
+    Kind,
+    Loop,
+    Segment,
+    Space,
+    TransitionProgram,
+    Variant,
+)
 from isotherm.errors import InputError
 
 __all__ = [
@@ -33,21 +52,30 @@ __all__ = [
     "Array",
     "ArrayLoop",
     "Backend",
+    "Call",
     "FillNormals",
     "FormulaEnergy",
     "GaussianEnergy",
     "HasCurrentDevice",
+    "HasCurrentStream",
     "InputError",
     "Instruction",
+    "Kind",
+    "Loop",
     "Outputs",
     "Plan",
     "Program",
     "RunSegment",
     "Runner",
     "Schedule",
+    "Segment",
     "Segments",
+    "Space",
     "State",
     "Status",
+    "TransitionProgram",
+    "Values",
+    "Variant",
     "device_name",
     "empty",
     "exact_sqrt",
@@ -56,9 +84,11 @@ __all__ = [
     "host_memory",
     "host_noise",
     "is_array",
+    "kind_of",
     "library_of",
     "move",
     "noise",
+    "on_own_device",
     "registry",
     "to_numpy",
 ]

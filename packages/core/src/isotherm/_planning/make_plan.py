@@ -15,9 +15,10 @@ from isotherm._arithmetic.arrays import (
     device_name,
     dtype_name,
     library_of,
+    on_own_device,
 )
 from isotherm._backends import registry
-from isotherm._backends.protocol import Backend, on_device
+from isotherm._backends.protocol import Backend
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.protocol import as_energy, origin, signature
 from isotherm._planning.arguments import (
@@ -255,7 +256,7 @@ def make_plan(
     if reason is not None:
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
     if x is not None:
-        with on_device(chosen, plan.device):
+        with on_own_device(x):
             check_start(x, plan.dtype)
     return plan
 

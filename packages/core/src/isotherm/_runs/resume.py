@@ -123,7 +123,7 @@ def resume(
         check_same_energy(probe_energy(plan, as_energy(energy)), header.probe, folder.path)
         energy = with_keywords(as_energy(energy), model_kwargs)
         runs_on = registry.usable(plan.backend)
-        stack.enter_context(on_device(runs_on, plan.device))
+        stack.enter_context(on_device(runs_on, plan))
         allocate = checked_allocator(plan, runs_on, is_stored=True)
         x = move(folder.state(header), runs_on.library, plan.state_dtype, plan.device)
         check_energy(plan, energy, x)

@@ -142,7 +142,7 @@ def _run(
     if store is not None:
         plan = replace(plan, return_trajectory=True)
     with ExitStack() as stack:
-        stack.enter_context(on_device(backend, plan.device))
+        stack.enter_context(on_device(backend, plan))
         allocate = checked_allocator(plan, backend, is_stored=store is not None)
         state = initial_state(plan, backend, as_state(x), momentum)
         check_energy(plan, energy, state["x"])
