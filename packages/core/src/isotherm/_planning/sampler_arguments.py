@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import real_numbers
-from isotherm._planning.arguments import ScheduleLike, as_number, as_schedule
+from isotherm._arithmetic.arrays import is_array, real_numbers
+from isotherm._planning.arguments import (
+    ScheduleLike,
+    as_bounds,
+    as_number,
+    as_schedule,
+    decayed,
+)
 from isotherm._plans.masses import InverseMass, cholesky
 from isotherm._plans.plan import DIVERGENCE_THRESHOLD, Schedule
 from isotherm._transitions.catalogue import find
@@ -58,6 +64,45 @@ def with_defaults(sampler: object, given: Mapping[str, Any]) -> dict[str, Any]:
     if made["step_size"] is None:
         raise InputError(f"sampler {name!r} needs a step_size; pass one, for example step_size=0.1")
     return made
+
+
+def check_arguments(sampler: str, **given: Any) -> None:
+    """Refuse arguments of a sampler that no plan could use; of functions nothing is known yet.
+
+    Raises
+    ------
+    InputError
+        An argument is not usable.
+    """
+    if given.get("noise_scale") is not None and given.get("temperature") is not None:
+        raise InputError("give noise_scale or temperature (its square), not both")
+    for name in ("step_size", "noise_scale", "temperature", "friction", "n_leapfrog"):
+        value = given.get(name)
+        if value is None or (callable(value) and not is_array(value)):
+            continue
+        numbers = real_numbers(value)
+        steps = range(0 if numbers is None or numbers.ndim != 1 else numbers.size)
+        made = Schedule(
+            as_schedule(name, value, steps, positive=name in ("step_size", "n_leapfrog"))
+        )
+        if name == "noise_scale":
+            check_noise_scale(find(sampler), made)
+    substeps = real_numbers(given.get("n_leapfrog"))
+    if substeps is not None:
+        as_substeps(substeps, range(substeps.size), "float32", has_friction=False)
+    if given.get("decay") is not None:
+        decayed(np.ones(1), given["decay"], range(1))
+    for name, check in (("jitter", as_jitter), ("divergence_threshold", as_threshold)):
+        if given.get(name) is not None:
+            check(given[name])
+    if given.get("clamp") is not None:
+        as_bounds(given["clamp"])
+    mass = given.get("inverse_mass")
+    values = real_numbers(mass)
+    if mass is not None:
+        shape = (1,) if values is None or values.ndim == 0 else values.shape
+        is_matrix = len(shape) == 2 and shape[0] == shape[1]
+        as_inverse_mass(mass, shape[:1] if is_matrix else shape)
 
 
 def check_noise_scale(transition: Transition, noise_scale: Schedule) -> None:

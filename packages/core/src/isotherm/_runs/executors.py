@@ -59,8 +59,8 @@ def run_on_executor(
     Parameters
     ----------
     run : callable
-        ``run(plan, energy, x, model_kwargs, momentum)`` → `Result` of one shard: a function at the top level
-        of a module, by whose name workers find it.
+        ``run(plan, energy, x, model_kwargs, momentum)`` → `Result` of one shard: a function at the
+        top level of a module, by whose name workers find it.
     plan, energy, x, model_kwargs, executor, n_shares
         See `isotherm.run`.
     callbacks : collection of callable
