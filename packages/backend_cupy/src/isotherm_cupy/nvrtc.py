@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from isotherm_cupy.cache import cache_folder, kept
 
@@ -78,6 +78,38 @@ def compiled(source: str, architecture: str, *more: str) -> Code:
         raise CompileError(nvrtc.getProgramLog(program) or str(error)) from error
     finally:
         nvrtc.destroyProgram(program)
+
+
+@cache
+def why_not() -> str | None:
+    """Why nothing can be compiled here, or None: NVRTC, and headers for CuPy's own kernels."""
+    import cupy
+
+    try:
+        compiled("", "compute_80")
+    except Exception as error:  # it may be missing, or of a version that CuPy does not take
+        return f"NVRTC cannot be used ({_in_one_line(error)}); pip install {_toolkit(cupy)}"
+    try:
+        # What CuPy adds to the kernels of its array functions, by which it finds the headers.
+        options = cupy._core.core.assemble_cupy_compiler_options(())
+    except Exception:  # it is no public function
+        return None
+    try:
+        compiled("#include <cuda_fp16.h>", "compute_80", *options)
+    except CompileError as error:
+        return (
+            f"CuPy does not find CUDA's headers ({_in_one_line(error)}); pip install "
+            f"{_toolkit(cupy)}, or set CUDA_PATH"
+        )
+    return None
+
+
+def _toolkit(cupy: Any) -> str:
+    return f"'cupy-cuda{cupy.cuda.runtime.runtimeGetVersion() // 1000}x[ctk]'"
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 @cache

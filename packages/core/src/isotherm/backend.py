@@ -13,14 +13,23 @@ from isotherm._arithmetic.arrays import (
     is_array,
     library_of,
     move,
+    on_own_device,
     to_numpy,
 )
 from isotherm._arithmetic.exact import exact_sqrt
-from isotherm._arithmetic.sums import Moments, joined_all, moments, total
+from isotherm._arithmetic.sums import JoinedNodes, Moments, moments, total
 from isotherm._backends import host_noise, registry
-from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments
+from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments, Values
 from isotherm._backends.memory import host_memory
-from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runner, State, Status
+from isotherm._backends.protocol import (
+    Backend,
+    HasCurrentDevice,
+    HasCurrentStream,
+    Outputs,
+    Runner,
+    State,
+    Status,
+)
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.parameters import finite_numbers
@@ -35,6 +44,7 @@ from isotherm._transitions.program import (
     Space,
     Statement,
     TransitionProgram,
+    Variant,
     walk,
 )
 from isotherm.errors import InputError
@@ -50,8 +60,10 @@ __all__ = [
     "FormulaEnergy",
     "GaussianEnergy",
     "HasCurrentDevice",
+    "HasCurrentStream",
     "InputError",
     "Instruction",
+    "JoinedNodes",
     "Kind",
     "Loop",
     "Moments",
@@ -68,6 +80,8 @@ __all__ = [
     "Statement",
     "Status",
     "TransitionProgram",
+    "Values",
+    "Variant",
     "device_name",
     "empty",
     "exact_sqrt",
@@ -76,12 +90,12 @@ __all__ = [
     "host_memory",
     "host_noise",
     "is_array",
-    "joined_all",
     "kind_of",
     "library_of",
     "moments",
     "move",
     "noise",
+    "on_own_device",
     "registry",
     "to_numpy",
     "total",

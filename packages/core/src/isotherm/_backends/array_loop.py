@@ -231,7 +231,7 @@ class ArrayLoop:
             case "total":
                 return [total(args[0], axis=1)[:, None]]
             case "matvec":
-                return [_matvec(plan.vectors()[call.detail], args[0])]
+                return [matvec(plan.vectors()[call.detail], args[0])]
             case "exponential":
                 return [self._noise.exponential(self._like(values), step)]
             case "normal":
@@ -329,7 +329,7 @@ class _Noise:
         return rows
 
 
-def _matvec(matrix: np.ndarray[Any, np.dtype[np.float64]], x: Array) -> Array:
+def matvec(matrix: np.ndarray[Any, np.dtype[np.float64]], x: Array) -> Array:
     """The matrix times each row, its own rows in order: product, then sum."""
     xp = compat.array_namespace(x)
     columns = xp.asarray(np.ascontiguousarray(matrix.T), dtype=x.dtype, device=compat.device(x))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
@@ -174,8 +174,29 @@ class HasCurrentDevice(Protocol):
         """
 
 
-def on_device(backend: Backend, device: str) -> AbstractContextManager[Any]:
-    """The context of a backend in which a run on a device takes place."""
+class HasCurrentStream(Protocol):
+    """What a backend has besides if its work is queued, where other libraries queue theirs too."""
+
+    def on_stream_of(self, library: str) -> AbstractContextManager[Any]:
+        """A context in which work is queued where another library queues its own.
+
+        Entered within `HasCurrentDevice.on_device`. Arrays that pass between the two are then
+        neither read before they are written nor, once given back, written while they are read.
+
+        Parameters
+        ----------
+        library : str
+            From which arrays come and to which results go.
+        """
+
+
+@contextmanager
+def on_device(backend: Backend, plan: Plan) -> Iterator[None]:
+    """The context of a backend in which a run takes place: its device, and its queue there."""
     # Not by isinstance, which takes as long for a protocol as the small run's planning.
     enter: Callable[[str], AbstractContextManager[Any]] = getattr(backend, "on_device", nullcontext)
-    return enter(device)
+    follow: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    if plan.library != backend.library:
+        follow = getattr(backend, "on_stream_of", nullcontext)
+    with enter(plan.device), follow(plan.library):
+        yield

@@ -19,6 +19,9 @@ from isotherm.errors import InputError
 #: What the fields of a plan mean; a backend refuses a version that it does not know.
 PLAN_VERSION = 2
 
+#: |ΔH|/noise_scale² above which a step of an adjusted sampler counts as diverging.
+DIVERGENCE_THRESHOLD = 1000.0
+
 ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
@@ -134,7 +137,7 @@ class Plan:
     n_leapfrog: Schedule | None = None
     jitter: float = 0.0
     inverse_mass: InverseMass | None = None
-    divergence_threshold: float = 1000.0
+    divergence_threshold: float = DIVERGENCE_THRESHOLD
     has_start: bool = False
     energy_signature: str = ""
     version: int = PLAN_VERSION
