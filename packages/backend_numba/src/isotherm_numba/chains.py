@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Moments, Outputs, Plan, joined_all, noise
+from isotherm.backend import JoinedNodes, Moments, Outputs, Plan, noise
 from isotherm_numba import codegen_cache, threads
 from isotherm_numba.compiled_energy import compile_for
 from isotherm_numba.kernel_calls import address_of
@@ -153,10 +153,11 @@ class FusedChains:
 
         threads.run_all(take, parts, most=1 + x.size * (stop - start) // _SHARE)
         if outputs.mean is not None and outputs.variance is not None:
-            found = joined_all(
-                (plan.chain_offset + first, Moments(float(last - first), *moments[:, part]))
-                for part, (first, last) in enumerate(pairwise(bounds))
-            )
+            nodes = JoinedNodes()
+            for part, (first, last) in enumerate(pairwise(bounds)):
+                node = Moments(float(last - first), *moments[:, part])
+                nodes.add(plan.chain_offset + first, node)
+            found = nodes.moments()
             outputs.mean[...] = found.mean.reshape(outputs.mean.shape)
             outputs.variance[...] = found.variance.reshape(outputs.mean.shape)
         return out

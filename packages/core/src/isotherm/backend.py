@@ -16,7 +16,7 @@ from isotherm._arithmetic.arrays import (
     to_numpy,
 )
 from isotherm._arithmetic.exact import exact_sqrt
-from isotherm._arithmetic.sums import Moments, joined_all, moments, total
+from isotherm._arithmetic.sums import JoinedNodes, Moments, moments, total
 from isotherm._backends import host_noise, registry
 from isotherm._backends.array_loop import ArrayLoop, FillNormals, LangevinTransition, Transition
 from isotherm._backends.memory import host_memory
@@ -40,6 +40,7 @@ __all__ = [
     "HasCurrentDevice",
     "InputError",
     "Instruction",
+    "JoinedNodes",
     "LangevinTransition",
     "Moments",
     "Outputs",
@@ -56,7 +57,6 @@ __all__ = [
     "host_memory",
     "host_noise",
     "is_array",
-    "joined_all",
     "library_of",
     "moments",
     "move",
