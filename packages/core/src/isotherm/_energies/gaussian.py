@@ -12,7 +12,6 @@ from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import finite_numbers, place_of
 from isotherm.errors import InputError
 
-
 #: Coordinates up to which the order of the sums in the quadratic form is written.
 WRITTEN_ORDER = 64
 

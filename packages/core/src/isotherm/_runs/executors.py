@@ -334,11 +334,11 @@ class _Whole:
                 self._put_part(chains, result)
                 if result.diagnostics is not None:
                     mean, variance = result.diagnostics.mean, result.diagnostics.variance
-                    part = Moments(float(len(chains)), mean, variance)
-                    self._early[i].append((chains.start, part))
+                    node = Moments(float(len(chains)), mean, variance)
+                    self._early[i].append((chains.start, node))
             while self._next in self._early:
-                for part in self._early.pop(self._next):
-                    self._moments.add(*part)
+                for first, node in self._early.pop(self._next):
+                    self._moments.add(first, node)
                 self._next += 1
 
     def _put_part(self, chains: range, result: Result) -> None:
