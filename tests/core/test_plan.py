@@ -30,6 +30,7 @@ def test_a_plan_prints_as_a_summary_of_the_run():
     assert str(isotherm.make_plan(WELL, **OPTIONS, decay=0.5)) == (
         "energy         DoubleWellEnergy\n"
         "chains         50 of shape (2, 3), float32\n"
+        "start          N(0, I)\n"
         "steps          20 burn-in + 100 (14 kept, every 7th)\n"
         "step size      0.01 … 1.50463e-38 (120 values)\n"
         "noise scale    1\n"

@@ -149,3 +149,19 @@ def test_moments_over_several_launches_are_cores(build, monkeypatch):
         for name in ("mean", "variance"):
             rounded = getattr(expected, name).astype(np.float32)
             np.testing.assert_array_equal(getattr(result, name), rounded)
+
+
+@pytest.mark.parametrize("noise_scale", [0.0, 1e-38])
+def test_subnormal_numbers_are_numbers(build, noise_scale):
+    start = np.ldexp(np.random.default_rng(5).normal(size=(64, 3)), -130).astype(np.float32)
+    options = {
+        "n_steps": 6, "step_size": 0.25, "noise_scale": noise_scale, "clamp": (-1e-38, 1e-38),
+        "seed": 1, "return_trajectory": True,
+    }  # fmt: skip
+    energy = isotherm.HarmonicEnergy()
+    got, expected = (
+        isotherm.sample_chain(energy, start, backend=backend, **options)
+        for backend in (build, "numpy")
+    )
+    assert got.tobytes() == expected.tobytes()
+    assert ((expected != 0) & (np.abs(expected) < np.finfo(np.float32).tiny)).mean() > 0.5

@@ -16,6 +16,7 @@ from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import finite_numbers, place_of
 from isotherm._programs.program import Evaluator, Program
 from isotherm._programs.trace import trace
+from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, short_repr
 
 
@@ -57,6 +58,7 @@ class FormulaEnergy:
         self.name = formula.__name__
         self.dim = formula.dim if dim is None else dim
         self.is_elementwise = formula.is_elementwise
+        self.kind = Kind.TERMS if self.is_elementwise else Kind.VALUE
         self.library, self.dtype, self.device = array_origin(parameters.values(), device)
         self.parameters = {key: finite_numbers(self.name, key, v) for key, v in parameters.items()}
         self.static = dict(static or {})
@@ -97,6 +99,11 @@ class FormulaEnergy:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
         (energy,) = self._evaluate(x, wants_gradient=False)
         return total_of_terms(energy) if self.is_elementwise else energy
+
+    def terms(self, x: Array) -> Array:
+        """The energy of each coordinate, of the shape of `x`; of a formula of one coordinate."""
+        (terms,) = self._evaluate(x, wants_gradient=False)
+        return terms
 
     def gradient(self, x: Array) -> Array:
         """The gradient of the energy at each chain's state, of the shape of `x`."""

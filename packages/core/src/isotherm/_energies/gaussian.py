@@ -10,6 +10,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import finite_numbers, place_of
+from isotherm._transitions.program import Kind
 from isotherm.errors import InputError
 
 #: Coordinates up to which the order of the sums in the quadratic form is written.
@@ -43,6 +44,7 @@ class GaussianEnergy:
 
     def __init__(self, mean: Any, cov: Any, device: object = None) -> None:
         self.name = "GaussianEnergy"
+        self.kind = Kind.QUADRATIC
         self.library, self.dtype, self.device = array_origin((mean, cov), device)
         self.mean = finite_numbers(self.name, "mean", mean)
         self.cov = finite_numbers(self.name, "cov", cov)

@@ -29,6 +29,7 @@ from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.recorder import mover
 from isotherm._results.result import Divergence, Info, Progress, Result
 from isotherm._runs.advance import count_diverged
+from isotherm._transitions.catalogue import find
 from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr
 
 #: An executor of the kind of `concurrent.futures`, or a function that makes one.
@@ -50,6 +51,7 @@ def run_on_executor(
     x: Array | None,
     executor: ExecutorLike,
     *,
+    momentum: Array | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     n_shares: int | None = None,
     callbacks: Collection[Callable[[Progress], object]] = (),
@@ -59,8 +61,8 @@ def run_on_executor(
     Parameters
     ----------
     run : callable
-        ``run(plan, energy, x, model_kwargs)`` → `Result` of one node, with mean and variance in
-        float64: a function at the top level of a module, by whose name workers find it.
+        ``run(plan, energy, x, model_kwargs, momentum)`` → `Result` of one node, with mean and
+        variance in float64: a function at the top level of a module, by whose name workers find it.
     plan, energy, x, model_kwargs, executor, n_shares
         See `isotherm.run`.
     callbacks : collection of callable
@@ -96,8 +98,9 @@ def run_on_executor(
         )
     shards = _shards(plan, n_shares)
     rows = None if x is None else _rows(plan, x)
+    kicks = None if momentum is None else _rows(plan, momentum)
     tasks = {
-        i: (run, energy, [_part(plan, rows, model_kwargs, chains) for chains in shard])
+        i: (run, energy, [_part(plan, rows, model_kwargs, kicks, chains) for chains in shard])
         for i, shard in enumerate(shards)
     }
     whole = _Whole(plan, shards)
@@ -128,14 +131,19 @@ def _shards(plan: Plan, n_shares: int | None) -> list[list[range]]:
 
 
 def _part(
-    plan: Plan, rows: Numbers | None, model_kwargs: Mapping[str, Any] | None, chains: range
-) -> tuple[Plan, Numbers | None, dict[str, Any] | None]:
-    """What some of the chains are run with: plan, start and keywords of their own."""
+    plan: Plan,
+    rows: Numbers | None,
+    model_kwargs: Mapping[str, Any] | None,
+    kicks: Numbers | None,
+    chains: range,
+) -> tuple[Any, ...]:
+    """What some of the chains are run with: plan, start, keywords and momenta of their own."""
     own = range(chains.start - plan.chain_offset, chains.stop - plan.chain_offset)
     return (
         replace(plan, n_samples=len(chains), chain_offset=chains.start),
         None if rows is None else _cut(rows, own),
         None if model_kwargs is None else _keywords(plan, model_kwargs, own),
+        None if kicks is None else _cut(kicks, own),
     )
 
 
@@ -168,14 +176,14 @@ def _keywords(plan: Plan, keywords: Mapping[str, Any], shard: range) -> dict[str
 
 
 def _run_shard(
-    run: Callable[..., Result], energy: Any, parts: Iterable[tuple[Plan, Any, Any]]
+    run: Callable[..., Result], energy: Any, parts: Iterable[tuple[Any, ...]]
 ) -> list[Result] | Exception:
     """The results of a shard's parts in NumPy arrays, or the error that one raised.
 
     The error is returned, so that what a future raises is the executor's own trouble.
     """
     try:
-        return [_on_host(run(plan, energy, x, keywords)) for plan, x, keywords in parts]
+        return [_on_host(run(plan, energy, *given)) for plan, *given in parts]
     except Exception as error:
         return _sendable(error)
     except KeyboardInterrupt:
@@ -188,12 +196,14 @@ def _on_host(result: Result) -> Result:
     if result.diagnostics is not None:
         found = result.diagnostics
         mean, variance, energies = map(to_numpy, (found.mean, found.variance, found.energy))
-        diagnostics = Diagnostics(mean, variance, energies, found.steps)
+        errors = None if found.energy_error is None else to_numpy(found.energy_error)
+        diagnostics = Diagnostics(mean, variance, energies, found.steps, energy_error=errors)
     return Result(
         samples=to_numpy(result.samples),
         trajectory=None if result.trajectory is None else to_numpy(result.trajectory),
         diagnostics=diagnostics,
         info=result.info,
+        state={name: to_numpy(part) for name, part in result.state.items()},
     )
 
 
@@ -314,16 +324,21 @@ class _Whole:
         self._shards = shards
         dtype = "float32" if plan.dtype == "bfloat16" else plan.dtype  # as NumPy holds it
         self._samples = np.empty(plan.shape, dtype)
-        self._trajectory = self._energy = None
+        self._state = {
+            name: np.empty(plan.shape, plan.state_dtype) for name in find(plan.sampler).carried
+        }
+        self._trajectory = self._energy = self._energy_error = None
         if plan.return_trajectory:
             self._trajectory = np.empty((plan.n_samples, plan.n_kept, *plan.event_shape), dtype)
         if plan.return_diagnostics:
             self._energy = np.empty((plan.n_kept, plan.n_samples), dtype)
+            if plan.is_adjusted:
+                self._energy_error = np.empty_like(self._energy)
         # Joined by the shards' numbers, so that the order in which they are done does not show.
         self._moments = JoinedNodes()
         self._early: dict[int, list[tuple[int, Moments]]] = {}
         self._next = 0
-        self._infos: list[Info] = []
+        self._infos: list[tuple[int, Info]] = []  # with the number of chains
         self._n_done = self._n_diverged = 0
         self._last_energies = 0.0
 
@@ -345,12 +360,16 @@ class _Whole:
         offset, found = self._plan.chain_offset, result.diagnostics
         rows = slice(chains.start - offset, chains.stop - offset)
         self._samples[rows] = result.samples
+        for name, part in self._state.items():
+            part[rows] = result.state[name]
         if self._trajectory is not None:
             self._trajectory[rows] = result.trajectory
         if self._energy is not None and found is not None:
             self._energy[:, rows] = found.energy
+            if self._energy_error is not None:
+                self._energy_error[:, rows] = found.energy_error
             self._last_energies += float(found.energy[-1].sum(dtype=np.float64))
-        self._infos.append(result.info)
+        self._infos.append((len(chains), result.info))
         self._n_done += len(chains)
         self._n_diverged += count_diverged(result.samples)
 
@@ -374,8 +393,15 @@ class _Whole:
                 total = self._moments.moments()
             mean, variance = back(total.mean), back(total.variance)
             steps = plan.kept_steps(0, plan.n_kept)
-            diagnostics = Diagnostics(mean, variance, back(self._energy), steps)
-        found = [info.divergence for info in self._infos if info.divergence is not None]
+            diagnostics = Diagnostics(
+                mean,
+                variance,
+                back(self._energy),
+                steps,
+                energy_error=back(self._energy_error),
+                divergence_threshold=plan.divergence_threshold,
+            )
+        found = [info.divergence for _, info in self._infos if info.divergence is not None]
         divergence = None
         if found:
             first_step = min(one.first_step for one in found)
@@ -385,6 +411,21 @@ class _Whole:
             trajectory=back(self._trajectory),
             diagnostics=diagnostics,
             info=replace(
-                self._infos[0], n_steps=plan.n_total, seconds=seconds, divergence=divergence
+                self._infos[0][1],
+                n_steps=plan.n_total,
+                seconds=seconds,
+                divergence=divergence,
+                **self._rates(),
             ),
+            state={name: mover(plan, plan.state_dtype)(x) for name, x in self._state.items()},
         )
+
+    def _rates(self) -> dict[str, Any]:
+        """Acceptance and divergences of all chains, of an adjusted sampler."""
+        if not self._plan.is_adjusted:
+            return {}
+        accepted = math.fsum(n * (info.acceptance_rate or 0.0) for n, info in self._infos)
+        return {
+            "acceptance_rate": accepted / self._plan.n_samples,
+            "n_divergences": sum(info.n_divergences or 0 for _, info in self._infos),
+        }
