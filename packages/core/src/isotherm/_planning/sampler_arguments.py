@@ -100,7 +100,7 @@ def check_arguments(sampler: str, **given: Any) -> None:
     mass = given.get("inverse_mass")
     values = real_numbers(mass)
     if mass is not None:
-        shape = (1,) if values is None or values.ndim == 0 else values.shape
+        shape: tuple[int, ...] = (1,) if values is None or values.ndim == 0 else values.shape
         is_matrix = len(shape) == 2 and shape[0] == shape[1]
         as_inverse_mass(mass, shape[:1] if is_matrix else shape)
 
