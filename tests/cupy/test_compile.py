@@ -73,11 +73,10 @@ def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_
     for name, (registers, spilled) in uses(log).items():
         record_property(f"{name} registers", registers)
         assert (registers <= 255, spilled) == (True, 0), name
-    assert set(uses(log)) == {"advance", "energies", "part_moments", "moments"}
-    is_program = not isinstance(energy, isotherm.GaussianEnergy)
-    is_exact = not is_program or energy.program(dim).is_exact
+    assert set(uses(log)) == {"advance", "energies", "chain_moments", "node_moments"}
+    is_exact = isinstance(energy, isotherm.GaussianEnergy) or energy.program(dim).is_exact
     assert_nothing_is_flushed(ptx, is_exact=is_exact)
-    if is_program and is_exact:  # a quadratic form's sums are meant to be fused
+    if is_exact:
         own = ptx.decode()
         advance = own[own.index(".entry advance") :].partition(".entry energies")[0]
         # Two to each root of the noise, and no other.

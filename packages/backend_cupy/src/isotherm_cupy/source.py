@@ -13,6 +13,9 @@ from isotherm.backend import functions, noise
 
 _CUDA = files(__package__) / "cuda"
 
+#: Of the part of the moments' tree that one thread puts together: 2^8 chains.
+MOMENTS_HEIGHT = 8
+
 
 def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = None) -> str:
     """The source of a module.
@@ -29,11 +32,13 @@ def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = N
     macros = {
         "REAL": "float" if dtype == "float32" else "double",
         "STEPS_PER_BLOCK": noise.steps_per_block(dtype),
+        "HEIGHT": MOMENTS_HEIGHT,
         **(constants or {}),
     }
     lines = [f"#define {name} {value}" for name, value in macros.items()]
     texts = [_read(part) if part.endswith(".cu") else part for part in parts]
-    return "\n".join([*lines, _stream(), _functions(dtype), _read("chains.cuh"), *texts])
+    heads = [_stream(), _functions(dtype), _read("sums.cuh"), _read("chains.cuh")]
+    return "\n".join([*lines, *heads, *texts])
 
 
 def _read(name: str) -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from isotherm.backend import Moments, Outputs, Plan, State, TransitionProgram, joined_all, noise
+from isotherm.backend import JoinedNodes, Moments, Outputs, Plan, State, TransitionProgram, noise
 from isotherm_numba import codegen_cache, threads
 from isotherm_numba.compiled_energy import compile_for
 from isotherm_numba.driver import arguments, print_driver, vectors_of
@@ -136,10 +136,11 @@ class FusedChains:
 
         threads.run_all(take, parts, most=1 + n * dim * (stop - start) // _SHARE)
         if outputs.mean is not None and outputs.variance is not None:
-            found = joined_all(
-                (plan.chain_offset + first, Moments(float(last - first), *moments[:, part]))
-                for part, (first, last) in enumerate(pairwise(bounds))
-            )
+            nodes = JoinedNodes()
+            for part, (first, last) in enumerate(pairwise(bounds)):
+                node = Moments(float(last - first), *moments[:, part])
+                nodes.add(plan.chain_offset + first, node)
+            found = nodes.moments()
             outputs.mean[...] = found.mean.reshape(outputs.mean.shape)
             outputs.variance[...] = found.variance.reshape(outputs.mean.shape)
         return after

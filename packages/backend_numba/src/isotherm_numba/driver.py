@@ -33,7 +33,11 @@ def advance({arguments}):
     scratch, of_terms = np.zeros(size, number), np.zeros(size, number)
     words, counters = np.empty((4, noise.LANES), np.uint32), np.empty(({n_counters}, size), np.uint32)
     {memory}
-    means, variances, starts, waiting = sums.stacks(mean.shape, last - first)
+    # Of each kept state the nodes of the chains' tree that wait to be joined, and where they start.
+    depth, nodes, nodes_before = sums.stack_depth(last - first), 0, 0
+    means = np.empty((mean.shape[0], depth, dim), np.float64)
+    variances = np.empty((mean.shape[0], depth, dim), np.float64)
+    starts, starts_before = np.empty(depth, np.uint64), np.empty(depth, np.uint64)
     wide = np.empty(chains * dim, np.float64)
     for start in range(first, last, chains):
         m = min(chains, last - start)
@@ -60,12 +64,18 @@ def advance({arguments}):
                     of_terms, wide, energy[k, start : start + m], dim if has_terms else 1, m,
                     across, along,
                 )
-                sums.add_chains(
-                    means[k], variances[k], starts, waiting, {x}, m, chain_offset + u64(start),
-                    across, along,
+            if means.size:
+                nodes = sums.add_chains(
+                    means[k], variances[k], starts, starts_before, nodes_before, {x}, m,
+                    chain_offset + u64(start), across, along,
                 )
         {after_steps}
-        starts[0] = starts[1]
+        starts, starts_before, nodes_before = starts_before, starts, nodes
+    for k in range(mean.shape[0]):
+        sums.join_all(
+            means[k], variances[k], starts, starts_before, nodes, chain_offset + u64(last),
+            mean[k], variance[k],
+        )
 """
 
 
@@ -358,7 +368,7 @@ class _Driver:
             for name, row in self._told(("energy_error",)).items()
             for line in (
                 f"if {name}.size:",
-                f"    {name}[k, start : start + m] = {row}[:m]",
+                f"    tiles.copy({name}[k, start : start + m], {row}, 1, 0, m)",
             )
         ]
 

@@ -44,7 +44,8 @@ def padded(lanes: Any) -> Any:
 @compiled
 def load(states: Any, start: Any, m: Any, tile: Any, across: Any, along: Any) -> None:
     """Put `m` chains from `start` on into a tile; chain i's coordinate j at i across + j along."""
-    tile[:] = 0.0
+    for lane in range(tile.size):
+        tile[lane] = 0.0
     for i in range(m):
         for j in range(states.shape[1]):
             tile[i * across + j * along] = states[start + i, j]
@@ -89,10 +90,10 @@ def shift_coordinates(coordinate: Any, group: Any, out: Any) -> None:
 @compiled
 def is_used(scale: Any) -> Any:
     """Whether a step needs its noise, which is multiplied by its scale."""
+    used = False
     for s in range(scale.size):
-        if scale[s] != 0.0:
-            return True
-    return False
+        used |= scale[s] != 0.0
+    return used
 
 
 @compiled
