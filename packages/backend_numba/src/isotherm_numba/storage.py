@@ -41,6 +41,8 @@ class Storage:
     def __init__(self, program: TransitionProgram) -> None:
         self._program = program
         self._last: dict[int, int] = {}
+        self._made: dict[int, int] = {}
+        self._lent: dict[str, int] = {}
         self._clock = 0
         self._count = {Space.STATE: 0, Space.CHAIN: 0}
         self._free: dict[Space, list[str]] = {Space.STATE: [], Space.CHAIN: []}
@@ -96,9 +98,11 @@ class Storage:
                 case Segment():
                     use(one.inputs, self._clock)
                     made.update(one.outputs)
+                    self._made |= dict.fromkeys(one.outputs, self._clock)
                 case Call():
                     use(one.args, self._clock + 1)
                     made.update(one.results)
+                    self._made |= dict.fromkeys(one.results, self._clock - 1)
                 case Loop():
                     use(one.before, self._clock)
                     used_inside, made_inside = self._measure(one.body)
@@ -154,11 +158,22 @@ class Storage:
         self._release(self._clock + 1)
 
     def _place(self, index: int, wanted: Mapping[int, int], time: int) -> None:
-        other = wanted.get(index)
-        if other is not None and self._last.get(other, 0) <= time:
-            self.places[index] = self.places[other]
-        else:
-            self.places[index] = self._held[index] = self._new(index)
+        if index in self.places:
+            return
+        of_space = {
+            end: start
+            for end, start in wanted.items()
+            if self._program.spaces[end] == self._program.spaces[index]
+        }
+        # A home is empty from the last use of what lay there to the making of what will.
+        for end, start in sorted(of_space.items(), key=lambda pair: pair[0] != index):
+            home = self.places[start]
+            until = _END if end == index else self._made.get(end, 0)
+            empty_from = max(self._last.get(start, 0), self._lent.get(home, 0))
+            if empty_from <= time and self._last[index] <= until:
+                self.places[index], self._lent[home] = home, self._last[index]
+                return
+        self.places[index] = self._held[index] = self._new(index)
 
     def _new(self, index: int) -> str:
         """A row for a value."""
