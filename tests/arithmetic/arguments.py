@@ -40,15 +40,13 @@ def specials(dtype):
     """Zeros, infinities, NaN, and the ends of the ranges in which numbers are of one kind."""
     info, precision = np.finfo(dtype), PRECISIONS[dtype]
     sizes = [0.0, info.smallest_subnormal, info.smallest_normal, 1.0, info.max, np.inf]
-    sizes += [precision.farthest, precision.tanh_range, *np.abs(precision.exp_range)]
+    sizes += [precision.farthest, precision.tanh_turn, precision.tanh_range]
+    sizes += [-precision.exp_range[0], precision.exp_range[1]]
     sizes = np.array(sizes, dtype)
+    zero, infinity = np.array([0.0, np.inf], dtype)
     with np.errstate(all="ignore"):
-        sizes = np.concatenate([np.nextafter(sizes, dtype_zero(dtype)), sizes, sizes * 1.0000001])
-    return np.concatenate([sizes, -sizes, np.array([np.nan], dtype)])
-
-
-def dtype_zero(dtype):
-    return np.zeros((), dtype)
+        sizes = [np.nextafter(sizes, zero), sizes, np.nextafter(sizes, infinity)]
+    return np.concatenate([*sizes, *(-size for size in sizes), np.array([np.nan], dtype)])
 
 
 def arguments(dtype, name, count):

@@ -231,8 +231,11 @@ def tanh(x: Any) -> Any:
     return _apply("tanh", _tanh, x)
 
 
+@np.errstate(all="ignore")
 def _apply(name: str, function: Function, x: Any) -> Any:
     """A function of one axis of float32 or float64, with integer views, of any array."""
+    if isinstance(x, np.ndarray | np.generic):
+        x = np.asarray(x, dtype=x.dtype.newbyteorder("="))
     xp = array_namespace(x)
     if is_torch_array(x) and x.requires_grad:
         return getattr(xp, name)(x)
@@ -241,7 +244,7 @@ def _apply(name: str, function: Function, x: Any) -> Any:
     precision = FLOAT32 if x.dtype == xp.float32 else FLOAT64
     if is_cupy_array(x) or (is_torch_array(x) and x.device.type != "cpu"):
         return xp.reshape(function(xp, xp.reshape(x, (-1,)), precision), x.shape)
-    if isinstance(x, np.ndarray | np.generic):
+    if isinstance(x, np.ndarray):
         return _on_host(function, x, precision)
     # The same memory; of torch, whose operations take longer to call, and of libraries without
     # integer views.
@@ -250,14 +253,13 @@ def _apply(name: str, function: Function, x: Any) -> Any:
 
 def _on_host(function: Function, x: Any, precision: Precision) -> Any:
     """In pieces that stay in a core's caches."""
-    flat = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")).reshape(-1)
-    with np.errstate(all="ignore"):
-        if flat.size <= _PIECE:
-            return function(np, flat, precision).reshape(x.shape)
-        out = np.empty_like(flat)
-        for start in range(0, flat.size, _PIECE):
-            piece = slice(start, start + _PIECE)
-            out[piece] = function(np, flat[piece], precision)
+    flat = np.ascontiguousarray(x).reshape(-1)
+    if flat.size <= _PIECE:
+        return function(np, flat, precision).reshape(x.shape)
+    out = np.empty_like(flat)
+    for start in range(0, flat.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        out[piece] = function(np, flat[piece], precision)
     return out.reshape(x.shape)
 
 
