@@ -1,14 +1,11 @@
 """Transitions printed for Numba: the same bits as the array loop carries out."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 import isotherm
-from isotherm.backend import ArrayLoop, Outputs, kind_of, registry
-from isotherm_numba import CompiledEnergy, chains, kernels
-from isotherm_numba.storage import Storage
+from isotherm.backend import ArrayLoop, Outputs, registry
+from isotherm_numba import CompiledEnergy
 
 
 @isotherm.formula(dim=3)
@@ -82,7 +79,7 @@ def advanced(runner, plan, cuts=()):
     )
     state = start_of(plan)
     bounds = [0, *cuts, plan.n_total]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         kept = plan.kept_before(start), plan.kept_before(stop)
         state = runner.advance(state, start, stop, outputs.between(*kept))
     return {**{f"state {name}": one for name, one in state.items()}, **vars(outputs)}

@@ -31,7 +31,8 @@ def advance({arguments}):
     across, along = (1, stride) if by_coordinate else (dim, 1)
     {rows_of_values}
     scratch, of_terms = np.zeros(size, number), np.zeros(size, number)
-    words, counters = np.empty((4, noise.LANES), np.uint32), np.empty(({n_counters}, size), np.uint32)
+    words = np.empty((4, noise.LANES), np.uint32)
+    counters = np.empty(({n_counters}, size), np.uint32)
     {memory}
     # Of each kept state the nodes of the chains' tree that wait to be joined, and where they start.
     depth, nodes, nodes_before = sums.stack_depth(last - first), 0, 0
@@ -95,7 +96,8 @@ def arguments(dtype: str, carried: Sequence[str]) -> dict[str, Any]:
         What is carried, shape (n_samples, dim) each.
     ``kept``
         Which kept state each step gives, or -1.
-    ``trajectory``, ``energy``, ``energy_error``, ``mean``, ``variance``, ``accepted``, ``diverging``
+    ``trajectory``, ``energy``, ``energy_error``, ``mean``, ``variance``, ``accepted``,
+    ``diverging``
         As in `isotherm.backend.Outputs`, or empty; the moments over these chains alone.
     ``k0``, ``k1``, ``chain_offset``, ``first_step``
         Where in the noise stream.
@@ -349,7 +351,7 @@ class _Driver:
             f"for pass{loop.index} in range(int(v{loop.count})):",
             f"    v{loop.index} = number(pass{loop.index})",
             *_indented(self._lines(loop.body)),
-            *_indented(self._copied(storage.leaving[loop.index])),
+            *_indented([*self._copied(storage.leaving[loop.index])]),
         ]
 
     def _copied(self, copies: Sequence[Copy]) -> Iterator[str]:
