@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class FusedChains:
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan = self._plan
         rows = plan.n_samples, plan.n_coordinates
-        parts = {name: np.ascontiguousarray(one).reshape(rows) for name, one in state.items()}
+        parts: Any = {name: np.ascontiguousarray(one).reshape(rows) for name, one in state.items()}
         done = plan.kept_before(start)
         for first, last in self._intervals(start, stop, outputs):
             kept = plan.kept_before(first) - done, plan.kept_before(last) - done
