@@ -140,8 +140,8 @@ class _Printed:
     def source(self, dtype: str) -> str:
         """The function with its decorator."""
         counts = len(self.inputs), len(self.segment.outputs), len(self.numbers)
-        signature = f'arrays.signature("{dtype}", *{counts})'
-        return f"@njit({signature}, cache=True, **options)\n{self._function}"
+        decorator = f'@njit(arrays.signature("{dtype}", *{counts}), cache=True, **options)'
+        return f"{decorator}\n{self._function}"
 
 
 def signature(dtype: str, n_inputs: int, n_outputs: int, n_numbers: int) -> Any:
