@@ -22,8 +22,6 @@ N_PARAMETERS = 2
 UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "square", "cube", "inverse")
 BINARY = ("add", "sub", "mul", "div", "min", "max")
 ALL = (*UNARY, *BINARY, "where")
-EXACT = ("neg", "sqrt", "abs", "square", "cube", "inverse", *BINARY, "where")
-"""Operations that IEEE 754 rounds correctly."""
 
 
 def trees(n_coordinates: int, operations: Sequence[str] = ALL) -> st.SearchStrategy[Tree]:
