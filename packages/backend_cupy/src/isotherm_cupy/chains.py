@@ -103,6 +103,8 @@ class FusedChains:
             before = [np.int32(height), np.int64(n_nodes)]
             height += MOMENTS_HEIGHT
             found = launch("node_moments", height, [*found, *where[3:], offset, *before])
+        assert outputs.mean is not None
+        assert outputs.variance is not None
         outputs.mean[...], outputs.variance[...] = found.reshape(2, *outputs.mean.shape)
 
     def _nodes(self, height: int) -> int:

@@ -92,11 +92,14 @@ def _functions(dtype: str) -> str:
         "EXP_LOWEST": table.exp_range[0],
         "EXP_HIGHEST": table.exp_range[1],
         "TANH_RANGE": table.tanh_range,
+        "TANH_TURN": table.tanh_turn,
         "SMALLEST_NORMAL": table.smallest_normal,
         "SUBNORMAL_SCALE": 2.0 ** (fraction + 1),
         "OFFSET": 2.0**fraction + table.bias,
         "TWO_OVER_PI": table.two_over_pi,
         "FARTHEST": table.farthest,
+        "LAST_QUARTER": table.quarter[-2],
+        "SMALLEST_QUARTER": table.quarter[-1],
     }
     words = {
         "LIFT": (table.bias << fraction) - root_half,
@@ -109,7 +112,7 @@ def _functions(dtype: str) -> str:
     doubles = {f"HALF_PI{i}": part for i, part in enumerate(functions.HALF_PI)}
     doubles["SPLITTER"] = functions.SPLITTER
     head, rest = "__device__ __forceinline__ REAL less_quarters(REAL x, REAL n)", "x"
-    for part in table.quarter:
+    for part in table.quarter[:-2]:
         rest = f"sub({rest}, mul(n, {number(part)}))"
     digits = ", ".join(map(str, functions.QUARTER_DIGITS))
     lines = [
@@ -125,6 +128,8 @@ def _functions(dtype: str) -> str:
             _polynomial(f"{name}_tail", bits, getattr(table, name))
             for name in ("exp", "log", "sine", "cosine")
         ),
+        _polynomial("tanh_over", bits, table.tanh_over),
+        _polynomial("tanh_under", bits, table.tanh_under),
         f"{head} {{ return {rest}; }}",
     ]
     return _read("functions.cuh").replace("TABLES", "\n".join(lines))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan
+from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, TransitionProgram
 from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
 
@@ -48,6 +48,27 @@ def terms(x, out, scratch, parameters, dim, stride, n):
         out[i] = energy_of_chain(x[i : i + dim])
 """
 
+_ONE_LANE = """\
+@compiled
+def gradient(x, out, scratch, parameters, dim, stride, n):
+    state, slope = scratch[:dim], scratch[dim : 2 * dim]
+    for i in range(n):
+        for j in range(dim):
+            state[j] = x[j * stride + i]
+        gradient_of_chain(state, slope)
+        for j in range(dim):
+            out[j * stride + i] = slope[j]
+
+
+@compiled
+def terms(x, out, scratch, parameters, dim, stride, n):
+    state = scratch[:dim]
+    for i in range(n):
+        for j in range(dim):
+            state[j] = x[j * stride + i]
+        out[i] = energy_of_chain(state)
+"""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -60,6 +81,8 @@ class Kernel:
     functions : str
         The source of ``gradient`` and ``terms`` (see `isotherm_numba.tiles`).
     parameters : float64 array
+    is_elementwise : bool
+        Whether they take any lanes, in every layout.
     by_coordinate : bool
         The tile's layout.
     has_terms : bool
@@ -73,14 +96,16 @@ class Kernel:
     path: str
     functions: str
     parameters: np.ndarray[Any, np.dtype[np.float64]]
+    is_elementwise: bool
     by_coordinate: bool
     has_terms: bool
     chains_per_tile: int
     users: tuple[Any, ...] = ()
 
 
-def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
+def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel | None:
     """The energy's kernel, or None where the chains are better run as arrays."""
+    is_coupled = transition.couples_coordinates
     if isinstance(energy, GaussianEnergy):
         chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
         return Kernel(
@@ -88,6 +113,7 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             path="fused quadratic form",
             functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
             parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
+            is_elementwise=False,
             by_coordinate=True,
             has_terms=True,
             chains_per_tile=chains,
@@ -96,26 +122,29 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         return Kernel(
             name=energy.name,
             path="fused functions of a chain",
-            functions=_ONE_CHAIN,
+            functions=_ONE_LANE if is_coupled else _ONE_CHAIN,
             parameters=np.empty(0),
-            by_coordinate=False,
+            is_elementwise=False,
+            by_coordinate=is_coupled,
             has_terms=False,
-            chains_per_tile=_whole_chains(plan),
+            chains_per_tile=(
+                _lanes_of_chains(plan, _PROGRAM_LANES) if is_coupled else _whole_chains(plan)
+            ),
             users=energy.functions,
         )
     if isinstance(energy, FormulaEnergy):
         program = energy.program(plan.event_shape[0])
         if sum(_LENGTHS.get(one.op, 1) for one in program.instructions) > _LONGEST:
             return None
-        chains = (
-            _whole_chains(plan) if energy.is_elementwise else _lanes_of_chains(plan, _PROGRAM_LANES)
-        )
+        by_coordinate = is_coupled or not energy.is_elementwise
+        chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
             name=program.name,
             path="fused program",
             functions=print_program(program, stride=chains),
             parameters=energy.parameter_values(),
-            by_coordinate=not energy.is_elementwise,
+            is_elementwise=energy.is_elementwise,
+            by_coordinate=by_coordinate,
             has_terms=energy.is_elementwise,
             chains_per_tile=chains,
         )

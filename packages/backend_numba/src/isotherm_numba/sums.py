@@ -42,8 +42,8 @@ def stack_depth(chains: Any) -> Any:
 
 @njit(nogil=True, error_model="numpy")
 def add_chains(
-    mean: Any, variance: Any, starts: Any, height: Any, tile: Any, chains: Any, first: Any,
-    across: Any, along: Any,
+    mean: Any, variance: Any, starts: Any, starts_before: Any, height: Any, tile: Any, chains: Any,
+    first: Any, across: Any, along: Any,
 ) -> Any:  # fmt: skip
     """Put a tile's chains on a stack of nodes of the tree; return how many nodes there are then.
 
@@ -51,8 +51,8 @@ def add_chains(
     ----------
     mean, variance : float64 array, shape (depth, dim)
         Of the nodes.
-    starts : uint64 array, shape (depth,)
-        The number of each one's first chain.
+    starts, starts_before : uint64 array, shape (depth,)
+        The number of each one's first chain, after and before.
     height : int
     tile : array
         Chain i's coordinate j is ``tile[i * across + j * along]``.
@@ -60,6 +60,8 @@ def add_chains(
         `first` is the number of the tile's first chain.
     """
     dim = mean.shape[1]
+    for node in range(height):
+        starts[node] = starts_before[node]
     i = 0
     while i < chains:
         chain = u64(first) + u64(i)
@@ -101,11 +103,21 @@ def _halves(ma: Any, va: Any, mb: Any, vb: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def join_all(mean: Any, variance: Any, starts: Any, height: Any, end: Any) -> None:
-    """Make one node of those on the stack, at its bottom; `end` is the chain after them."""
+def join_all(
+    mean: Any, variance: Any, starts: Any, starts_before: Any, height: Any, end: Any,
+    out_mean: Any, out_variance: Any,
+) -> None:  # fmt: skip
+    """Write the moments over all nodes of the stack; `end` is the number of the chain after them.
+
+    They end as one node, at the stack's bottom.
+    """
+    for node in range(height):
+        starts[node] = starts_before[node]
     while height > 1:
         height -= 1
         _join(mean, variance, starts, height, end)
+    for j in range(out_mean.size):
+        out_mean[j], out_variance[j] = mean[0, j], variance[0, j]
 
 
 @njit(nogil=True, error_model="numpy")

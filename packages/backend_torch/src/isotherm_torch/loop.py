@@ -56,6 +56,8 @@ class TorchLoop(ArrayLoop):
             if plan.device != "cpu" and plan.n_total >= LEAST_STEPS:
                 self._graph = GraphGradient(gradient, energy)
                 gradient = self._graph
+        self._step, about = _fused_step(plan, program)
+        path += about
         super().__init__(plan, energy, gradient, fill, run_segment, both, path)
         self._without_graph = self.path
         self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
@@ -68,12 +70,25 @@ class TorchLoop(ArrayLoop):
                 surroundings.enter_context(torch.autocast(device.type, enabled=False))
             if device.type == "cuda":  # Triton launches on the current device
                 surroundings.enter_context(torch.cuda.device(device))
+            advance = super().advance if self._step is None else self._advance_fused
             if self._graph is None:
-                return super().advance(state, start, stop, outputs)
+                return advance(state, start, stop, outputs)
             self._graph.check()
-            state = super().advance(state, start, stop, outputs)
+            state = advance(state, start, stop, outputs)
             self.path = f"{self._without_graph}, {self._graph.status}"
             return state
+
+    def _advance_fused(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
+        """The steps with noise and update in one kernel."""
+        plan, x = self._plan, state["x"].clone()
+        first = plan.kept_before(start)
+        self._step.start(start, stop)
+        for step in range(start, stop):
+            gradient = self._gradient(self._seen(x))
+            x = self._step(x, gradient.reshape(plan.shape), step)
+            if plan.is_kept(step):
+                self._record(x, {}, plan.kept_before(step) - first, outputs)
+        return {"x": x}
 
 
 Gradient: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -137,6 +152,21 @@ def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[FillNormals, Ru
     if isinstance(run, Segments):
         return _fill_on_host, run, ""
     return _fill_on_host, _OnHost(run), ", fused step"
+
+
+def _fused_step(plan: Plan, program: TransitionProgram) -> tuple[Any, str]:
+    """On CUDA the step as one kernel where that can be had, and what the path says about it."""
+    if plan.device == "cpu" or program.name != "langevin" or program.vectors:
+        return None, ""
+    try:
+        from isotherm_torch import kernel
+    except ImportError as error:
+        why_not: str | None = f"Triton cannot be imported: {error}"
+    else:
+        why_not = kernel.why_not(plan.state_dtype)
+        if why_not is None:
+            return kernel.FusedLangevin(plan), ", fused step"
+    return None, f", no fused step ({why_not})"
 
 
 class _OnHost:

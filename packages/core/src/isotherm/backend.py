@@ -42,8 +42,10 @@ from isotherm._transitions.program import (
     Loop,
     Segment,
     Space,
+    Statement,
     TransitionProgram,
     Variant,
+    walk,
 )
 from isotherm.errors import InputError
 
@@ -75,6 +77,7 @@ __all__ = [
     "Segments",
     "Space",
     "State",
+    "Statement",
     "Status",
     "TransitionProgram",
     "Values",
@@ -96,4 +99,5 @@ __all__ = [
     "registry",
     "to_numpy",
     "total",
+    "walk",
 ]

@@ -7,9 +7,9 @@ In a test module of the backend's own::
     class TestMine(BackendConformance):
         backend = "mine"
 
-and pytest does the rest. Every test holds the backend against the reference, the array loop on NumPy
-arrays and core's own noise, or against itself where a promise is about two of its own runs. Needs
-the extra ``isotherm[testing]``.
+and pytest does the rest. Every test holds the backend against the reference, the array loop on
+NumPy arrays and core's own noise, or against itself where a promise is about two of its own runs.
+Needs the extra ``isotherm[testing]``.
 
 States, energies, means and variances are equal **to the bit**, for every formula and for Gaussians
 of up to 64 coordinates. Only to rounding agree
