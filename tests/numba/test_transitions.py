@@ -1,5 +1,7 @@
 """Transitions printed for Numba: the same bits as the array loop carries out."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
