@@ -10,6 +10,7 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
+from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import Array, is_array, real_numbers
 from isotherm._plans.plan import Schedule
 from isotherm.errors import InputError, short_repr
@@ -116,7 +117,9 @@ def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps:
         raise InputError(f"decay must be in [0, 1), not {short_repr(decay)}")
     if decay == 0.0:
         return Schedule(step_size)
-    return Schedule(step_size * (1.0 - float(decay)) ** np.arange(steps.start, steps.stop))
+    # (1 - decay)^t by functions whose bits do not depend on the machine's library.
+    rate = functions.log(np.float64(1.0) - np.array([decay], np.float64))
+    return Schedule(step_size * functions.exp(np.arange(steps.start, steps.stop) * rate))
 
 
 def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
