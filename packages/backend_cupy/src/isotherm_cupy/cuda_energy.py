@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm.backend import Array, InputError, device_name, finite_numbers, library_of
+from isotherm.backend import Array, InputError, device_name, finite_numbers, library_of, short_repr
 from isotherm_cupy.nvrtc import Compile, CompileError, Module, compile_for_device
 from isotherm_cupy.source import assemble
 
@@ -202,9 +202,10 @@ def _its_device(x: Array) -> AbstractContextManager[Any]:
 
 
 def _checked(name: str) -> str:
-    if not isinstance(name, str) or not name.isidentifier() or name in _TAKEN:
+    is_word = isinstance(name, str) and name.isidentifier() and name.isascii()
+    if not is_word or name in _TAKEN:
         raise InputError(
-            f"CudaEnergy: {name!r} cannot be a parameter's name; take a word of C++ that is none "
-            f"of {', '.join(sorted(_TAKEN))}"
+            f"CudaEnergy: {short_repr(name)} cannot be a parameter's name; take a word of C++ that "
+            f"is none of {', '.join(sorted(_TAKEN))}"
         )
     return name

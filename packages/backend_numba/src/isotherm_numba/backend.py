@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -12,11 +14,13 @@ from isotherm.backend import (
     PLAN_VERSION,
     ArrayLoop,
     InputError,
+    LangevinTransition,
     Plan,
     Runner,
     Status,
     Transition,
     host_memory,
+    noise,
 )
 from isotherm_numba.kernels import kernel_of
 
@@ -25,6 +29,9 @@ def fill_normals(
     out: np.ndarray[Any, Any], *, seed: int, stream: int, block: int, chain_offset: int = 0
 ) -> None:
     """See `isotherm.backend.noise.fill_normals`; the same bits, for NumPy arrays."""
+    if _is_switched_off():
+        noise.fill_normals(out, seed=seed, stream=stream, block=block, chain_offset=chain_offset)
+        return
     from isotherm_numba.normals import fill
 
     fill(out, seed=seed, stream=stream, block=block, chain_offset=chain_offset)
@@ -32,6 +39,8 @@ def fill_normals(
 
 def fused_transition(plan: Plan) -> Transition:
     """See `isotherm.backend.fused_transition`."""
+    if _is_switched_off():
+        return LangevinTransition(plan)
     from isotherm_numba.normals import FusedTransition
 
     return FusedTransition(plan)
@@ -46,7 +55,10 @@ class NumbaBackend:
     delegates: Mapping[str, str] = {}
 
     def status(self) -> Status:
-        return _status()
+        found = _status()
+        if found.reason is None and _is_switched_off():
+            return Status("NUMBA_DISABLE_JIT is set; unset it", (), found.versions)
+        return found
 
     def resolve_device(self, device: str | None) -> str:
         if device not in (None, "cpu"):
@@ -81,6 +93,15 @@ class NumbaBackend:
         return ArrayLoop(
             plan, energy, energy.gradient, fused_transition(plan), "array loop, fused update"
         )
+
+
+def _is_switched_off() -> bool:
+    """Whether Numba is told to compile nothing; a kernel would then have no machine code."""
+    if "numba" in sys.modules:
+        import numba
+
+        return bool(numba.config.DISABLE_JIT)
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 
 @cache

@@ -20,13 +20,12 @@ _MOMENTS = 2**26  # bytes for the moments of all parts
 
 _LOOP = """\
 # What isotherm_numba compiles for the loop over tiles in {dtype}.
-from numba import njit
-
 from isotherm_numba import tiles
+from isotherm_numba.codegen_cache import kept
 from isotherm_numba.noise import box_muller{bits} as box_muller
 
 
-@njit(tiles.signature("{dtype}"), cache=True, nogil=True, error_model="numpy")
+@kept(tiles.signature("{dtype}"), nogil=True, error_model="numpy")
 def advance({arguments}):
     tiles.advance(box_muller, {steps_per_block}, {arguments})
 """
@@ -36,19 +35,20 @@ _ARGUMENTS = (
     "chains"
 )
 _KERNEL = """\
-# What isotherm_numba compiles for {name} in {dtype}.
+# What isotherm_numba compiles for an energy in {dtype}.
 from numba import njit
 from numpy import inf, nan
 from numpy import {dtype} as number
 from numpy import uint{bits} as unsigned
 
+from isotherm_numba.codegen_cache import kept
 from isotherm_numba.kernel_calls import kernel_signature
 from isotherm_numba.functions import functions
 from isotherm_numba.lanes import number_type
 
 signature = kernel_signature(number_type("{dtype}"))
-options = {{"cache": {is_kept}, "nogil": True, "error_model": "numpy"}}
-compiled = njit(signature, **options)
+options = {{"nogil": True, "error_model": "numpy"}}
+compiled = {decorator}(signature, **options)
 abs, sqrt, exp, log, tanh, sin, cos, near_sin, near_cos, is_far = functions("{dtype}")
 
 
@@ -73,18 +73,17 @@ class FusedChains:
             arguments=_ARGUMENTS,
         )
         source = _KERNEL.format(
-            name=kernel.name,
             dtype=plan.dtype,
             bits=8 * self._dtype.itemsize,
-            is_kept=not kernel.users,
+            decorator="njit" if kernel.users else "kept",
             functions=kernel.functions,
         )
         if kernel.users:
             names = ("energy_of_chain", "gradient_of_chain")
             users = zip(names, compile_for(kernel.users, self._dtype), strict=True)
-            module = codegen_cache.build(kernel.name, source, tuple(users))
+            module = codegen_cache.build(plan.energy, source, tuple(users))
         else:
-            module = codegen_cache.load(kernel.name, source)
+            module = codegen_cache.load(plan.energy, source)
         self._energy = (
             address_of(module.gradient),
             address_of(module.terms),

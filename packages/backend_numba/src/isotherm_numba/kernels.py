@@ -23,7 +23,7 @@ _LENGTHS = dict.fromkeys(("exp", "log", "sin", "cos", "tanh"), 20)  # of `functi
 _QUADRATIC = """\
 from isotherm_numba import quadratic
 
-contracted = njit(signature, fastmath={{"contract"}}, **options)
+contracted = kept(signature, fastmath={{"contract"}}, **options)
 
 
 @contracted
@@ -57,8 +57,8 @@ class Kernel:
 
     Attributes
     ----------
-    name, path : str
-        For people: the energy's name, and what the result's info says.
+    path : str
+        What the result's info says.
     functions : str
         The source of ``gradient`` and ``terms`` (see `isotherm_numba.tiles`).
     parameters : float64 array
@@ -71,7 +71,6 @@ class Kernel:
         ``energy_of_chain`` and ``gradient_of_chain``, where the source calls them.
     """
 
-    name: str
     path: str
     functions: str
     parameters: np.ndarray[Any, np.dtype[np.float64]]
@@ -86,7 +85,6 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     if isinstance(energy, GaussianEnergy):
         chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
         return Kernel(
-            name=energy.name,
             path="fused quadratic form",
             functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
             parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
@@ -96,7 +94,6 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         )
     if isinstance(energy, CompiledEnergy):
         return Kernel(
-            name=energy.name,
             path="fused functions of a chain",
             functions=_ONE_CHAIN,
             parameters=np.empty(0),
@@ -113,7 +110,6 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             _whole_chains(plan) if energy.is_elementwise else _lanes_of_chains(plan, _PROGRAM_LANES)
         )
         return Kernel(
-            name=program.name,
             path="fused program",
             functions=print_program(program, stride=chains),
             parameters=energy.parameter_values(),

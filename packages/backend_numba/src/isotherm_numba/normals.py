@@ -15,26 +15,27 @@ _PART = 2**15  # elements of a piece of work: long beside the call of a kernel, 
 
 _SOURCE = """\
 # What isotherm_numba compiles for array loops in {dtype}.
-from numba import njit, types
+from numba import types
 
 from isotherm_numba import lanes
+from isotherm_numba.codegen_cache import kept
 from isotherm_numba.noise import box_muller{bits} as box_muller
 
 number = lanes.number_type("{dtype}")
 row = lanes.array_type(number, 1)
 
 
-@njit(
+@kept(
     types.void(lanes.array_type(number, 2), *[types.uint64] * 6, types.int64, types.int64),
-    cache=True, nogil=True, error_model="numpy",
+    nogil=True, error_model="numpy",
 )
 def fill(out, dim, stream, block, k0, k1, chain_offset, first, last):
     lanes.fill(box_muller, out, dim, stream, block, k0, k1, chain_offset, first, last)
 
 
-@njit(
+@kept(
     types.void(row, lanes.array_type(number, 1, readonly=True), row, *[number] * 4),
-    cache=True, nogil=True, error_model="numpy",
+    nogil=True, error_model="numpy",
 )
 def update(x, gradient, normals, step_size, scale, low, high):
     lanes.update(x, gradient, normals, step_size, scale, low, high)

@@ -18,6 +18,7 @@ from isotherm._arithmetic.arrays import (
 from isotherm._arithmetic.exact import exact_sqrt
 from isotherm._backends import host_noise, registry
 from isotherm._backends.array_loop import ArrayLoop, FillNormals, LangevinTransition, Transition
+from isotherm._backends.compiled_cache import CompiledCache
 from isotherm._backends.memory import host_memory
 from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runner, Status
 from isotherm._energies.formulas import FormulaEnergy
@@ -25,7 +26,7 @@ from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.parameters import finite_numbers
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.program import COMPARISONS, Instruction, Program
-from isotherm.errors import InputError
+from isotherm.errors import InputError, plain_name, printable, short_repr
 
 __all__ = [
     "COMPARISONS",
@@ -33,6 +34,7 @@ __all__ = [
     "Array",
     "ArrayLoop",
     "Backend",
+    "CompiledCache",
     "FillNormals",
     "FormulaEnergy",
     "GaussianEnergy",
@@ -57,6 +59,9 @@ __all__ = [
     "library_of",
     "move",
     "noise",
+    "plain_name",
+    "printable",
     "registry",
+    "short_repr",
     "to_numpy",
 ]

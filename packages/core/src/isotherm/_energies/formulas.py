@@ -15,7 +15,7 @@ from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._energies.parameters import finite_numbers, place_of
 from isotherm._programs.program import Evaluator, Program
 from isotherm._programs.trace import trace
-from isotherm.errors import InputError, short_repr
+from isotherm.errors import InputError, printable, short_repr
 
 
 class FormulaEnergy:
@@ -86,7 +86,8 @@ class FormulaEnergy:
         elif self.dim not in (None, dim):
             raise InputError(f"{self.name} has dimension {self.dim}, not {dim}")
         shapes = tuple((name, value.shape) for name, value in self.parameters.items())
-        return trace(self._formula.function, self.name, dim, shapes, tuple(self.static.items()))
+        label = printable(self.name)
+        return trace(self._formula.function, label, dim, shapes, tuple(self.static.items()))
 
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
@@ -126,7 +127,8 @@ class FormulaEnergy:
 
     def __repr__(self) -> str:
         values = {name: value.tolist() for name, value in self.parameters.items()} | self.static
-        return f"{self.name}({', '.join(f'{name}={value}' for name, value in values.items())})"
+        given = ", ".join(f"{name}={value}" for name, value in values.items())
+        return f"{printable(self.name)}({given})"
 
 
 def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
@@ -162,7 +164,7 @@ class Formula:
             [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in parameters]
         )
         self._static = {p.name for p in parameters if p.annotation in (int, "int")}
-        self.__name__ = function.__name__
+        self.__name__ = printable(function.__name__)
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__

@@ -36,7 +36,7 @@ from isotherm._planning.arguments import (
     decayed,
 )
 from isotherm._plans.plan import Plan, Schedule
-from isotherm.errors import BackendError, InputError, short_repr
+from isotherm.errors import BackendError, InputError, printable, short_repr
 
 
 def make_plan(
@@ -157,7 +157,7 @@ def make_plan(
     named = None if backend is None else registry.usable(as_backend_name(backend))
     asked = named or registry.first_for(library, on_host=where is None or where.startswith("cpu"))
     plan = Plan(
-        energy=getattr(energy, "name", type(energy).__name__),
+        energy=printable(getattr(energy, "name", type(energy).__name__)),
         n_samples=n_samples,
         event_shape=event_shape,
         n_steps=n_steps,
