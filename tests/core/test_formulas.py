@@ -320,3 +320,21 @@ def test_exactness_is_known_from_the_operations():
     assert isotherm.DoubleWellEnergy().program().is_exact
     assert ring().program().is_exact
     assert not isotherm.RastriginEnergy().program().is_exact
+
+
+@pytest.mark.parametrize("keeps", ["an operand", "the result", "inside an array"])
+def test_a_symbol_of_an_earlier_call_is_refused(keeps):
+    saved = {}
+
+    def leaks(x, *, k=1.0):
+        kept = saved.setdefault("r", k * x[0])
+        if keeps == "the result":
+            return kept
+        if keeps == "inside an array":
+            return sum(x * np.array([kept] * len(x)))
+        return sum(x * x) + kept
+
+    energy = isotherm.formula(dim=None)(leaks)()
+    energy.program(2)
+    with pytest.raises(isotherm.FormulaError, match=r"an earlier call|one number made from x"):
+        energy.program(3)

@@ -10,14 +10,23 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm.backend import Array, InputError, device_name, finite_numbers, library_of, short_repr
+from isotherm.backend import (
+    Array,
+    FixedParameters,
+    InputError,
+    Parameters,
+    device_name,
+    finite_numbers,
+    library_of,
+    short_repr,
+)
 from isotherm_cupy.nvrtc import Compile, CompileError, Module, compile_for_device
 from isotherm_cupy.source import assemble
 
 _TAKEN = frozenset({"x", "out", "dim", "real"})
 
 
-class CudaEnergy:
+class CudaEnergy(FixedParameters):
     """An energy from the bodies of two CUDA C++ functions of one chain, compiled into its kernel.
 
     For what no formula says: loops with a condition, tables, branches.
@@ -86,10 +95,10 @@ class CudaEnergy:
                 )
         self._bodies = {"energy": energy, "gradient": gradient}
         self.dim = dim
-        self.parameters = {
-            _checked(name): finite_numbers("CudaEnergy", name, value)
+        self.parameters = Parameters(
+            (_checked(name), finite_numbers("CudaEnergy", name, value))
             for name, value in (parameters or {}).items()
-        }
+        )
         self._prepared: dict[tuple[str, int, str], tuple[Module, Array]] = {}
 
     def __call__(self, x: Array) -> Array:

@@ -23,7 +23,7 @@ from isotherm._backends.memory import host_memory
 from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runner, Status
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.parameters import finite_numbers
+from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.program import COMPARISONS, Instruction, Program
 from isotherm.errors import InputError, plain_name, printable, short_repr
@@ -36,6 +36,7 @@ __all__ = [
     "Backend",
     "CompiledCache",
     "FillNormals",
+    "FixedParameters",
     "FormulaEnergy",
     "GaussianEnergy",
     "HasCurrentDevice",
@@ -43,6 +44,7 @@ __all__ = [
     "Instruction",
     "LangevinTransition",
     "Outputs",
+    "Parameters",
     "Plan",
     "Program",
     "Runner",

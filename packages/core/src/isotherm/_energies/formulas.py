@@ -12,13 +12,18 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
-from isotherm._energies.parameters import finite_numbers, place_of
+from isotherm._energies.parameters import (
+    FixedParameters,
+    Parameters,
+    finite_numbers,
+    place_of,
+)
 from isotherm._programs.program import Evaluator, Program
 from isotherm._programs.trace import trace
 from isotherm.errors import InputError, printable, short_repr
 
 
-class FormulaEnergy:
+class FormulaEnergy(FixedParameters):
     """An energy that is a formula with values for its parameters.
 
     Parameters
@@ -44,6 +49,8 @@ class FormulaEnergy:
         A parameter is not a finite number or an array of them.
     """
 
+    _set_once = ("parameters", "static")
+
     def __init__(
         self,
         formula: Formula,
@@ -57,8 +64,10 @@ class FormulaEnergy:
         self.dim = formula.dim if dim is None else dim
         self.is_elementwise = formula.is_elementwise
         self.library, self.dtype, self.device = array_origin(parameters.values(), device)
-        self.parameters = {key: finite_numbers(self.name, key, v) for key, v in parameters.items()}
-        self.static = dict(static or {})
+        self.parameters = Parameters(
+            (key, finite_numbers(self.name, key, value)) for key, value in parameters.items()
+        )
+        self.static = Parameters(static or {})
         self._formula = formula
         self._evaluators: dict[tuple[object, ...], Evaluator] = {}
 

@@ -8,11 +8,11 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
-from isotherm._energies.parameters import finite_numbers, place_of
+from isotherm._energies.parameters import FixedParameters, finite_numbers, place_of
 from isotherm.errors import InputError
 
 
-class GaussianEnergy:
+class GaussianEnergy(FixedParameters):
     """½ (x - mean)ᵀ Σ⁻¹ (x - mean), for any covariance Σ.
 
     Parameters
@@ -36,6 +36,8 @@ class GaussianEnergy:
     InputError
         Shapes do not fit, or `cov` is not symmetric positive definite.
     """
+
+    _set_once = ("mean", "cov", "precision")
 
     def __init__(self, mean: Any, cov: Any, device: object = None) -> None:
         self.name = "GaussianEnergy"

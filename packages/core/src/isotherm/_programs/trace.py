@@ -45,7 +45,7 @@ def trace(
         energy = function(x, **arguments)
         if isinstance(energy, np.ndarray) and energy.ndim == 0:
             energy = energy[()]
-        if not isinstance(energy, Symbol) or energy.is_condition:
+        if not isinstance(energy, Symbol) or energy.is_condition or energy.builder is not builder:
             raise FormulaError(
                 f"a formula must return its energy, one number made from x; it returned "
                 f"{short_repr(energy)}"
