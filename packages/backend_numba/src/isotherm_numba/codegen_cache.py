@@ -11,6 +11,7 @@ import linecache
 import logging
 import os
 import pickle
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ def build(name: str, source: str, users: tuple[tuple[str, Any], ...]) -> ModuleT
     digest = hashlib.sha256(source.encode()).hexdigest()
     module = ModuleType(f"isotherm_numba.generated.{digest}")
     module.__dict__.update(users)
-    with _told(name, "later runs of this process"):
+    with _told(name, "later runs of this process"), uninterrupted():
         _execute(source, module, plain_name(name))
     return module
 
@@ -77,13 +78,34 @@ def kept(signature: Any, **options: Any) -> Callable[[Any], Any]:
     """
 
     def decorate(function: Any) -> Any:
-        dispatcher = numba.njit(**options)(function)
-        dispatcher._cache = _OnDisk(f"{function.__module__}.{function.__name__}")
-        dispatcher.compile(signature)
-        dispatcher.disable_compile()
+        with uninterrupted():
+            dispatcher = numba.njit(**options)(function)
+            dispatcher._cache = _OnDisk(f"{function.__module__}.{function.__name__}")
+            dispatcher.compile(signature)
+            dispatcher.disable_compile()
         return dispatcher
 
     return decorate
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until a function is compiled, some seconds at most.
+
+    Numba that was interrupted in the middle of its work may fail for as long as the process lives.
+    """
+    came: list[Any] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # where Python raises no KeyboardInterrupt
+        return
+    signal.signal(signal.SIGINT, lambda *args: came.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            before(*came[0])
 
 
 class _OnDisk(caching.NullCache):  # type: ignore[misc]  # Numba is not typed

@@ -102,13 +102,16 @@ def compile_for(functions: tuple[Any, Any], dtype: Any) -> tuple[Any, Any]:
     """The functions of a `CompiledEnergy` as Numba's, compiled for states of a dtype."""
     import numba
 
+    from isotherm_numba.codegen_cache import uninterrupted
+
     row = numba.from_dtype(np.dtype(dtype))[::1]
     energy, gradient = map(_dispatcher, functions)
     if numba.config.DISABLE_JIT:  # as Python runs them
         return energy, gradient
     for role, dispatcher, types in (("energy", energy, (row,)), ("gradient", gradient, (row, row))):
         try:
-            dispatcher.compile(types)
+            with uninterrupted():
+                dispatcher.compile(types)
         except numba.core.errors.NumbaError as error:
             raise InputError(_explained(role, dispatcher.py_func, error)) from error
         returned = dispatcher.overloads[types].signature.return_type

@@ -21,6 +21,7 @@ from isotherm.backend import (
     Transition,
     host_noise,
     noise,
+    to_numpy,
 )
 from isotherm_torch.graph import LEAST_STEPS, GraphGradient
 
@@ -139,7 +140,7 @@ class _OnHost:
         self._transition = transition
 
     def __call__(self, x: torch.Tensor, gradient: torch.Tensor, step: int) -> torch.Tensor:
-        return torch.from_numpy(self._transition(x.numpy(), gradient.numpy(), step))
+        return torch.from_numpy(self._transition(x.numpy(), to_numpy(gradient), step))
 
 
 def _fill_normals(plan: Plan) -> FillNormals:

@@ -46,6 +46,14 @@ def short_repr(value: object) -> str:
     return " ".join(reprlib.repr(value).split())
 
 
+def text_of(error: BaseException) -> str:
+    """What an error says, where it can say it."""
+    try:
+        return str(error)
+    except Exception:  # of a user's own class
+        return "an error whose text cannot be had"
+
+
 def printable(name: object) -> str:
     """A name as people are shown it, whatever was given for one: a line of text, and short."""
     text = name if isinstance(name, str) else short_repr(name)

@@ -31,6 +31,7 @@ from isotherm._planning.arguments import (
     as_schedule,
     as_seed,
     as_shape,
+    check_rounded,
     check_start,
     check_stream,
     decayed,
@@ -179,6 +180,7 @@ def make_plan(
         has_start=x is not None,
         energy_signature=signature(energy, event_shape),
     )
+    check_rounded(plan.step_size, plan.clamp, plan.dtype)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)

@@ -13,7 +13,7 @@ import numpy as np
 from isotherm._programs.differentiate import gradient
 from isotherm._programs.program import Builder, Program
 from isotherm._programs.symbols import Symbol
-from isotherm.errors import FormulaError, printable, short_repr
+from isotherm.errors import FormulaError, printable, short_repr, text_of
 
 
 @lru_cache(maxsize=256)
@@ -67,4 +67,4 @@ def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaE
         traceback = traceback.tb_next
     line = linecache.getline(code.co_filename, number).strip()
     where = f"formula {printable(function.__name__)}, line {number}: {line}"
-    return FormulaError(f"{error} (in {where})")
+    return FormulaError(f"{text_of(error)} (in {where})")
