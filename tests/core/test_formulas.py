@@ -316,12 +316,6 @@ def test_states_that_are_no_arrays_of_floats_are_refused(x):
         ring().gradient(x)
 
 
-def test_exactness_is_known_from_the_operations():
-    assert isotherm.DoubleWellEnergy().program().is_exact
-    assert ring().program().is_exact
-    assert not isotherm.RastriginEnergy().program().is_exact
-
-
 @pytest.mark.parametrize("keeps", ["an operand", "the result", "inside an array"])
 def test_a_symbol_of_an_earlier_call_is_refused(keeps):
     saved = {}

@@ -27,7 +27,7 @@ import numpy as np
 import platformdirs
 from numba.core import caching, compiler, serialize
 
-from isotherm.backend import CompiledCache, noise, plain_name
+from isotherm.backend import CompiledCache, functions, noise, plain_name
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 5.0  # seconds of compiling after which the user is told
@@ -144,13 +144,9 @@ def _execute(source: str, module: ModuleType, label: str) -> None:
 
 @cache
 def _sources() -> str:
-    files = [Path(noise.__file__), *sorted(Path(__file__).parent.glob("*.py"))]
-    versions = (
-        sys.version,
-        numba.__version__,
-        llvmlite.__version__,
-        np.__version__,
-    )
+    core = [Path(noise.__file__), Path(functions.__file__)]
+    files = [*core, *sorted(Path(__file__).parent.glob("*.py"))]
+    versions = sys.version, numba.__version__, llvmlite.__version__, np.__version__
     return repr(versions) + "".join(file.read_text(encoding="utf-8") for file in files)
 
 

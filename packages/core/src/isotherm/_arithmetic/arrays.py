@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, TypeAlias, cast
 
@@ -103,6 +104,12 @@ _UNUSUAL_TENSORS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
         "which holds no numbers; give one on a device",
     ),
 )
+
+
+def on_own_device(x: Array) -> AbstractContextManager[Any]:
+    """The context in which a library computes on the array, where that is on a current device."""
+    current: AbstractContextManager[Any] = x.device if compat.is_cupy_array(x) else nullcontext()
+    return current
 
 
 def array_origin(

@@ -69,7 +69,7 @@ def check_stream(
             raise InputError(f"{what}: {count} is more than the noise stream can number, {limit}")
 
 
-def check_start(x: Array, dtype: str) -> None:
+def check_start(x: Array, dtype: str, name: str = "x") -> None:
     """Refuse states that are not finite in the dtype of the chains."""
     xp = compat.array_namespace(x)
     # NumPy has no bfloat16, whose range is that of float32.
@@ -78,8 +78,8 @@ def check_start(x: Array, dtype: str) -> None:
         state = xp.astype(x, wanted, copy=False)
     if not bool(xp.all(xp.isfinite(state))):
         raise InputError(
-            f"x holds NaN, infinity or what {dtype} cannot hold; chains must start from finite "
-            "states"
+            f"{name} holds NaN, infinity or what {dtype} cannot hold; chains must start from "
+            "finite states"
         )
 
 
