@@ -27,7 +27,7 @@ _BY_ROWS = "dim, stride, tile.n"
 _OF_CHAINS = "1, stride, tile.n"
 
 _ADVANCE = """\
-@njit(driver.signature("{dtype}", {carried!r}), cache=True, **options)
+@kept(driver.signature("{dtype}", {carried!r}), **options)
 def advance({arguments}):
     dim, n_steps = x_before.shape[1], kept.size
     tile = tiles.tile_of(first, last, chains, dim, by_coordinate, is_elementwise)

@@ -25,6 +25,7 @@ from isotherm.backend import (
     host_noise,
     kind_of,
     noise,
+    to_numpy,
 )
 from isotherm_torch.graph import LEAST_STEPS, GraphGradient
 
@@ -181,7 +182,7 @@ class _OnHost:
 
 
 def _as_numpy(value: Any) -> Any:
-    return value.numpy() if isinstance(value, torch.Tensor) else value
+    return to_numpy(value) if isinstance(value, torch.Tensor) else value
 
 
 def _fill_on_host(out: torch.Tensor, **counter: Any) -> None:

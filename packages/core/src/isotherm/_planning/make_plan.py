@@ -30,6 +30,7 @@ from isotherm._planning.arguments import (
     as_on_divergence,
     as_schedule,
     as_shape,
+    check_rounded,
     check_start,
     check_stream,
     decayed,
@@ -47,7 +48,7 @@ from isotherm._planning.sampler_arguments import (
 from isotherm._planning.seeds import seed_of
 from isotherm._plans.plan import DIVERGENCE_THRESHOLD, Plan, Schedule
 from isotherm._transitions.catalogue import find
-from isotherm.errors import BackendError, InputError, short_repr
+from isotherm.errors import BackendError, InputError, printable, short_repr
 
 
 def make_plan(
@@ -216,7 +217,7 @@ def make_plan(
     asked = named or registry.first_for(library, on_host=where is None or where.startswith("cpu"))
     as_dtype = _dtype(dtype, x, own_dtype)
     plan = Plan(
-        energy=getattr(energy, "name", type(energy).__name__),
+        energy=printable(getattr(energy, "name", type(energy).__name__)),
         n_samples=n_samples,
         event_shape=event_shape,
         n_steps=n_steps,
@@ -250,6 +251,7 @@ def make_plan(
         has_start=x is not None,
         energy_signature=signature(energy, event_shape),
     )
+    check_rounded(plan.step_size, plan.clamp, plan.state_dtype)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)
