@@ -42,7 +42,7 @@ def in_children(function, backend, count=3):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_fresh_seeds_differ_in_forked_workers(backend):
     seed_of(None, backend)
-    seeds = in_children(fresh_seeds, backend) + [seed_of(None, backend)]
+    seeds = [*in_children(fresh_seeds, backend), seed_of(None, backend)]
     assert len({*seeds}) == len(seeds)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm.backend import Array, InputError, device_name, finite_numbers, library_of
+from isotherm.backend import Array, Declared, InputError, device_name, finite_numbers, library_of
 from isotherm_cupy.nvrtc import Compile, CompileError, Module, compile_for_device
 from isotherm_cupy.source import assemble
 
 _TAKEN = frozenset({"x", "out", "dim", "real"})
 
 
-class CudaEnergy:
+class CudaEnergy(Declared):
     """An energy from the bodies of two CUDA C++ functions of one chain, compiled into its kernel.
 
     For what no formula says: loops with a condition, tables, branches.

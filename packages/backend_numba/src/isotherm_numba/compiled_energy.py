@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import InputError
+from isotherm.backend import Declared, InputError
 
 
-class CompiledEnergy:
+class CompiledEnergy(Declared):
     """An energy from two functions of one chain, which Numba compiles into the fused loop.
 
     Parameters

@@ -22,7 +22,9 @@ from isotherm._backends.memory import host_memory
 from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runner, Status
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.origin import Declared
 from isotherm._energies.parameters import finite_numbers
+from isotherm._energies.users import as_values, calls_of, state_dtype, warn_of_terms
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.program import COMPARISONS, Instruction, Program
 from isotherm.errors import InputError
@@ -33,6 +35,7 @@ __all__ = [
     "Array",
     "ArrayLoop",
     "Backend",
+    "Declared",
     "FillNormals",
     "FormulaEnergy",
     "GaussianEnergy",
@@ -47,6 +50,8 @@ __all__ = [
     "Schedule",
     "Status",
     "Transition",
+    "as_values",
+    "calls_of",
     "device_name",
     "empty",
     "exact_sqrt",
@@ -58,5 +63,7 @@ __all__ = [
     "move",
     "noise",
     "registry",
+    "state_dtype",
     "to_numpy",
+    "warn_of_terms",
 ]

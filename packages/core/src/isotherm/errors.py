@@ -34,6 +34,10 @@ class StoreError(IsothermError, ValueError):
     """A store cannot be used: it is no run's, a part of it is missing, or somebody writes to it."""
 
 
+class EnergyWarning(UserWarning):
+    """What an energy returned may not be what its author meant."""
+
+
 class DivergenceWarning(RuntimeWarning):
     """Chains left the finite numbers; the result holds their non-finite states."""
 

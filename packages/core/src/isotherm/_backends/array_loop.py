@@ -14,7 +14,8 @@ import array_api_compat as compat
 from isotherm._arithmetic import noise
 from isotherm._arithmetic.arrays import Array
 from isotherm._backends.protocol import Outputs
-from isotherm._energies.protocol import chain_energies
+from isotherm._backends.watch import Watch
+from isotherm._energies.users import EnergyCalls, calls_of
 from isotherm._plans.plan import Plan
 
 
@@ -118,6 +119,8 @@ class ArrayLoop:
         `LangevinTransition` by default.
     path : str
         What the result's info calls this way of running.
+    calls : EnergyCalls, optional
+        How `energy` and `gradient` are called, where the backend calls them in a way of its own.
     """
 
     def __init__(
@@ -127,12 +130,26 @@ class ArrayLoop:
         gradient: Callable[[Array], Array],
         transition: Transition | None = None,
         path: str = "array loop",
+        calls: EnergyCalls | None = None,
     ) -> None:
         self.path = path
         self._plan = plan
-        self._energy = energy
-        self._gradient = gradient
+        self._calls = calls or calls_of(energy, energy, gradient, None)
+        self._watch = Watch(plan.device)
         self._transition = transition or LangevinTransition(plan)
+
+    def begin(self, x: Array) -> None:
+        """Ask the energy for the first step from `x`, and refuse what is wrong with its answer."""
+        self._calls.begin(x, wants_energies=self._plan.return_diagnostics)
+
+    @property
+    def seen(self) -> Array | None:
+        """The energies at the state before the last step, where they are known; or their terms."""
+        return self._calls.seen
+
+    def first_bad_step(self) -> int | None:
+        """After how many steps, of those last taken, something was not finite; if that is known."""
+        return self._watch.first()
 
     def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
         plan = self._plan
@@ -140,8 +157,12 @@ class ArrayLoop:
         x = xp.asarray(x, copy=True)
         first = plan.kept_before(start)
         self._transition.start(start, stop)
+        calls, self._watch = self._calls, Watch(plan.device)
+        is_watched = not calls.is_pure and plan.on_divergence != "ignore"
         for step in range(start, stop):
-            x = self._transition(x, self._gradient(x), step)
+            x = self._transition(x, calls.gradient(x), step)
+            if is_watched:
+                self._watch.note(x, calls.seen, step + 1)
             if plan.is_kept(step):
                 self._record(x, plan.kept_before(step) - first, outputs)
         return x
@@ -156,4 +177,4 @@ class ArrayLoop:
         wide = xp.astype(x, xp.float64)
         outputs.mean[k, ...] = xp.astype(xp.mean(wide, axis=0), x.dtype)
         outputs.variance[k, ...] = xp.astype(xp.var(wide, axis=0), x.dtype)
-        outputs.energy[k, ...] = chain_energies(self._energy(x), x.shape[0])
+        outputs.energy[k, ...] = self._calls.energies(x)

@@ -12,13 +12,14 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
+from isotherm._energies.origin import Declared
 from isotherm._energies.parameters import finite_numbers, place_of
 from isotherm._programs.program import Evaluator, Program
 from isotherm._programs.trace import trace
 from isotherm.errors import InputError, short_repr
 
 
-class FormulaEnergy:
+class FormulaEnergy(Declared):
     """An energy that is a formula with values for its parameters.
 
     Parameters
@@ -127,6 +128,13 @@ class FormulaEnergy:
     def __repr__(self) -> str:
         values = {name: value.tolist() for name, value in self.parameters.items()} | self.static
         return f"{self.name}({', '.join(f'{name}={value}' for name, value in values.items())})"
+
+
+def has_limited_support(energy: object, dim: int) -> bool:
+    """Whether a formula has no value at some finite states, as log and sqrt have none."""
+    if not isinstance(energy, FormulaEnergy):
+        return False
+    return any(step.op in ("log", "sqrt") for step in energy.program(dim).instructions)
 
 
 def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:

@@ -8,11 +8,12 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
+from isotherm._energies.origin import Declared
 from isotherm._energies.parameters import finite_numbers, place_of
 from isotherm.errors import InputError
 
 
-class GaussianEnergy:
+class GaussianEnergy(Declared):
     """½ (x - mean)ᵀ Σ⁻¹ (x - mean), for any covariance Σ.
 
     Parameters

@@ -6,7 +6,7 @@ from typing import Any
 
 import array_api_compat as compat
 
-from isotherm._arithmetic.arrays import Array, array_origin
+from isotherm._arithmetic.arrays import Array
 from isotherm._energies.formulas import Formula
 from isotherm.errors import InputError
 
@@ -22,14 +22,6 @@ def as_energy(energy: Any) -> Any:
             f"the energy must be callable, U(x) of shape (n_samples,); got {type(energy).__name__}"
         )
     return energy
-
-
-def origin(energy: Any) -> tuple[str | None, str | None, str | None]:
-    """The library, dtype and device of an energy's parameters; None for each that is not known."""
-    parameters = getattr(energy, "parameters", None)
-    if callable(parameters):  # a module of a library for networks
-        return array_origin(parameters())
-    return tuple(getattr(energy, name, None) for name in ("library", "dtype", "device"))  # type: ignore[return-value]
 
 
 def chain_energies(energy: Array, n_samples: int) -> Array:

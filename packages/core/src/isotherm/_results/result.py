@@ -16,13 +16,17 @@ class Divergence:
     ----------
     first_step : int
         The first step of the run (counted from 1, burn-in included) after which a chain was not
-        finite.
+        finite, or its energy, where that is at hand, NaN.
     n_chains : int
         How many chains were not finite when they were counted.
+    of_energy : bool
+        Whether the states are finite and it is their energy that is NaN: chains are outside of its
+        support.
     """
 
     first_step: int
     n_chains: int
+    of_energy: bool = False
 
 
 @dataclass(frozen=True)

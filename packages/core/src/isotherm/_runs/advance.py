@@ -6,7 +6,7 @@ Chains advance in pieces, so that Ctrl-C is answered, progress short_repr and di
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -41,18 +41,21 @@ class Snapshot:
         The step, counted from 1, after which a chain was first not finite.
     outputs : Outputs
         Of what was kept in this snapshot.
+    energies : array or None
+        The last energies that are at hand, shape (n_samples,) or terms.
     """
 
     x: Array
     n_steps: int = 0
     first_bad: int | None = None
     outputs: Outputs = field(default_factory=Outputs)
+    energies: Array | None = None
 
     @cached_property  # asked for by several, and counts on all chains
     def divergence(self) -> Divergence | None:
         if self.first_bad is None:
             return None
-        return Divergence(self.first_bad, count_diverged(self.x))
+        return divergence_of(self.first_bad, self.x, self.energies)
 
 
 def advance(
@@ -63,6 +66,7 @@ def advance(
     recorder: Recorder,
     *,
     has_callbacks: bool,
+    energy_at_end: Callable[[Array], Array] | None = None,
 ) -> Iterator[Snapshot]:
     """The pieces from the end of `snapshot` to the step `last`.
 
@@ -76,6 +80,8 @@ def advance(
         Gives the room for what is recorder.
     has_callbacks : bool
         Whether something is to be done between pieces even where the plan does not ask for it.
+    energy_at_end : callable, optional
+        U, with which chains that end outside of its support are found.
 
     Raises
     ------
@@ -93,14 +99,20 @@ def advance(
         began = time.perf_counter()
         with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
             x = runner.advance(before, start, stop, outputs)
-            if checks_divergence and first_bad is None and not _is_finite(x):
-                first_bad = _first_bad_step(runner, before, start, stop)
-                if plan.on_divergence == "raise":
-                    found = Divergence(first_bad, count_diverged(x))
-                    raise DivergenceError(describe(plan, found))
+            energies = _energies(runner, outputs)
+            if checks_divergence and stop == last and energy_at_end is not None:
+                energies = energy_at_end(x)
+            if checks_divergence and first_bad is None:
+                first_bad = _told(runner)
+                if first_bad is None and not _is_finite(x):
+                    first_bad = _first_bad_step(runner, before, start, stop)
+                if first_bad is None and energies is not None:
+                    first_bad = _first_outside(plan, outputs, energies, start, stop)
+                if first_bad is not None and plan.on_divergence == "raise":
+                    raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
         if stop < last and not is_asynchronous:
             length = _next_length(plan, length, time.perf_counter() - began)
-        snapshot = Snapshot(x, stop, first_bad, outputs)
+        snapshot = Snapshot(x, stop, first_bad, outputs, energies)
         yield snapshot
 
 
@@ -111,8 +123,30 @@ def count_diverged(x: Array) -> int:
     return int(x.shape[0] - xp.count_nonzero(finite))
 
 
+def count_nan(energies: Array) -> int:
+    """How many chains have no energy; `energies` have shape (n_samples,) or are terms."""
+    xp = compat.array_namespace(energies)
+    rows = xp.isnan(xp.reshape(energies, (energies.shape[0], -1)) if energies.ndim else energies)
+    return int(xp.count_nonzero(xp.any(rows, axis=1) if energies.ndim else rows))
+
+
+def divergence_of(first_step: int, x: Array, energies: Array | None) -> Divergence:
+    """What is known of chains that are not finite, or that have no energy."""
+    n_chains = count_diverged(x)
+    if n_chains or energies is None:
+        return Divergence(first_step, n_chains)
+    return Divergence(first_step, max(1, count_nan(energies)), of_energy=True)
+
+
 def describe(plan: Plan, divergence: Divergence) -> str:
     """A divergence as a sentence that says what to do."""
+    if divergence.of_energy:
+        return (
+            f"{divergence.n_chains} of {plan.n_samples} chains are where the energy is NaN, "
+            f"the first at step {divergence.first_step} of {plan.n_total}: their samples "
+            "are outside of its support; set clamp=(low, high), take a smaller step_size, or "
+            "sample a transformed variable (the logarithm of one that is positive)"
+        )
     return (
         f"{divergence.n_chains} of {plan.n_samples} chains left the finite numbers, the first at "
         f"step {divergence.first_step} of {plan.n_total}; take a smaller step_size (it is "
@@ -141,6 +175,33 @@ def _whole_blocks(plan: Plan, length: int) -> int:
 def _is_finite(x: Array) -> bool:
     xp = compat.array_namespace(x)
     return bool(xp.all(xp.isfinite(x)))
+
+
+def _told(runner: Runner) -> int | None:
+    """The first step that was not finite of those last taken, by a runner that watches them."""
+    tell: Callable[[], int | None] | None = getattr(runner, "first_bad_step", None)
+    return None if tell is None else tell()
+
+
+def _energies(runner: Runner, outputs: Outputs) -> Array | None:
+    """The last energies at hand: of a state that was kept, else of one before the last step."""
+    if outputs.energy is not None and outputs.energy.shape[0]:
+        return outputs.energy[-1, ...]
+    return getattr(runner, "seen", None)
+
+
+def _first_outside(
+    plan: Plan, outputs: Outputs, energies: Array, start: int, stop: int
+) -> int | None:
+    """The first step, counted from 1, of those that are known to have left the support."""
+    kept = outputs.energy
+    if kept is not None and kept.shape[0]:
+        xp = compat.array_namespace(kept)
+        is_outside = xp.any(xp.isnan(kept), axis=1)
+        if bool(xp.any(is_outside)):
+            row = plan.kept_before(start) + int(xp.argmax(xp.astype(is_outside, xp.uint8)))
+            return int(plan.kept_steps(row, row + 1)[0])
+    return stop if count_nan(energies) else None
 
 
 def _first_bad_step(runner: Runner, x: Array, start: int, stop: int) -> int:

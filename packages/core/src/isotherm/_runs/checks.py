@@ -13,9 +13,9 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array, empty, is_array, move
+from isotherm._arithmetic.arrays import Array, empty, move
 from isotherm._backends.host_noise import fill_normals
-from isotherm._backends.protocol import Backend, Outputs
+from isotherm._backends.protocol import Backend, Outputs, Runner
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._plans.plan import Plan, format_bytes
@@ -79,7 +79,7 @@ def initial_state(plan: Plan, backend: Backend, x: Array | None) -> Array:
             chain_offset=plan.chain_offset,
         )
         return compat.array_namespace(normals).reshape(normals[0, ...], plan.shape)
-    rows = x if x.ndim > 1 else x[None, ...]
+    rows = x[None, ...] if x.ndim == len(plan.event_shape) else x
     if tuple(rows.shape) not in (plan.shape, (1, *plan.event_shape)):
         raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
     state = move(rows, backend.library, plan.dtype, plan.device)
@@ -128,20 +128,9 @@ def check_same_energy(probe: float | None, held: float | None, path: os.PathLike
         )
 
 
-def check_energy(plan: Plan, energy: Any, x: Array) -> None:
-    """Refuse a user's energy whose outputs have the wrong shapes, before the first step."""
-    if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
-        return  # checked when the plan was made
-    checks: list[tuple[str, Any, tuple[tuple[int, ...], ...], str]] = []
-    if plan.return_diagnostics or not hasattr(energy, "gradient"):
-        per_chain = ((plan.n_samples,), (plan.n_samples, 1), plan.shape)
-        checks.append(("energy(x)", energy, per_chain, f"({plan.n_samples},) or that of x"))
-    if hasattr(energy, "gradient"):
-        checks.append(("energy.gradient(x)", energy.gradient, (plan.shape,), "that of x"))
-    for name, function, shapes, expected in checks:
-        value = function(x)
-        if not is_array(value) or tuple(value.shape) not in shapes:
-            shape = f"shape {tuple(value.shape)}" if is_array(value) else type(value).__name__
-            raise InputError(
-                f"{name} returned {shape} for x of shape {plan.shape}; its shape must be {expected}"
-            )
+def begin(plan: Plan, runner: Runner, x: Array) -> None:
+    """Let the runner ask a user's energy for the first step, and refuse what is wrong with it."""
+    ask: Callable[[Array], None] | None = getattr(runner, "begin", None)
+    if ask is not None and plan.n_total:
+        with np.errstate(all="ignore"):
+            ask(x)

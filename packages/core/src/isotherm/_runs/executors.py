@@ -121,13 +121,14 @@ def _shards(n_samples: int, n_shares: int | None) -> list[range]:
         isinstance(n_shares, bool) or not isinstance(n_shares, (int, np.integer)) or n_shares < 1
     ):
         raise InputError(f"n_shares must be an integer of at least 1, not {short_repr(n_shares)}")
-    count = min(n_samples, n_shares or _SHARDS)
+    # Two chains at least: an energy may squeeze its result, or normalise over the chains.
+    count = min(n_samples, n_shares or min(_SHARDS, max(1, n_samples // 2)))
     bounds = [i * n_samples // count for i in range(count + 1)]
     return [range(*bounds[i : i + 2]) for i in range(count)]
 
 
 def _rows(plan: Plan, x: Array) -> Numbers:
-    rows = to_numpy(x if x.ndim > 1 else x[None, ...])
+    rows = to_numpy(x[None, ...] if x.ndim == len(plan.event_shape) else x)
     if rows.shape not in (plan.shape, (1, *plan.event_shape)):
         raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
     return rows
@@ -321,7 +322,7 @@ class _Whole:
             self._energy[:, chains] = found.energy
             self._moments.put(i, len(shard), found.mean, found.variance)
             with np.errstate(all="ignore"):  # of chains that diverged
-                self._last_energies += float(found.energy[-1].sum(dtype=np.float64))
+                self._last_energies += float(found.energy[-1:].sum(dtype=np.float64))
         self._infos[i] = result.info
         self._n_done += len(shard)
         self._n_diverged += count_diverged(result.samples)

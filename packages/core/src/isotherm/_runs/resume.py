@@ -18,7 +18,7 @@ from isotherm._results.result import Progress, Result
 from isotherm._runs.advance import Snapshot
 from isotherm._runs.callbacks import collect_callbacks
 from isotherm._runs.checks import (
-    check_energy,
+    begin,
     check_same_energy,
     checked_allocator,
     probe_energy,
@@ -126,13 +126,14 @@ def resume(
         stack.enter_context(on_device(runs_on, plan.device))
         allocate = checked_allocator(plan, runs_on, is_stored=True)
         x = move(folder.state(header), runs_on.library, plan.dtype, plan.device)
-        check_energy(plan, energy, x)
         runner = runs_on.prepare(plan, energy)
+        begin(plan, runner, x)
         callbacks = collect_callbacks(progress, callback, stack)
         header = folder.reopen(header, plan, runner.path)
         recorder = disk.Writer(folder, header, allocate)
         first_bad = None if header.divergence is None else header.divergence.first_step
         result = advance_to(
-            plan, runner, Snapshot(x, header.n_steps, first_bad), last, recorder, callbacks, started
-        )
+            plan, runner, Snapshot(x, header.n_steps, first_bad), last, recorder, callbacks,
+            started, energy,
+        )  # fmt: skip
     return warn_of_divergence(plan, result)

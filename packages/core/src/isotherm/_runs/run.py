@@ -17,6 +17,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array, as_state
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
+from isotherm._energies.formulas import has_limited_support
 from isotherm._energies.protocol import as_energy
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
@@ -24,7 +25,7 @@ from isotherm._results.result import Info, Progress, Result, RunInterrupted
 from isotherm._runs.advance import Snapshot, advance, count_diverged, describe
 from isotherm._runs.callbacks import Callback, collect_callbacks
 from isotherm._runs.checks import (
-    check_energy,
+    begin,
     checked_allocator,
     initial_state,
     probe_energy,
@@ -85,7 +86,8 @@ def run(
         a share is done. Arrays in `model_kwargs` with a row a chain are shared out likewise. Ctrl-C
         raises `KeyboardInterrupt` and nothing is kept; shares that have begun go on to their end.
     n_shares : int, optional
-        Into how many the chains are divided, 64 by default; on cards, as many as there are.
+        Into how many the chains are divided; by default 64, or fewer that have two chains each. On
+        cards, as many as there are.
 
     Returns
     -------
@@ -137,8 +139,8 @@ def _run(
         stack.enter_context(on_device(backend, plan.device))
         allocate = checked_allocator(plan, backend, is_stored=store is not None)
         x = initial_state(plan, backend, as_state(x))
-        check_energy(plan, energy, x)
         runner = backend.prepare(plan, energy)
+        begin(plan, runner, x)
         callbacks = collect_callbacks(progress, callback, stack)
         recorder: Recorder
         if store is None:
@@ -148,7 +150,9 @@ def _run(
             folder, header = disk.create(store, plan, probe_energy(plan, energy), runner.path, x)
             stack.enter_context(folder.locked())
             recorder = disk.Writer(folder, header, allocate)
-        return advance_to(plan, runner, Snapshot(x), plan.n_total, recorder, callbacks, started)
+        return advance_to(
+            plan, runner, Snapshot(x), plan.n_total, recorder, callbacks, started, energy
+        )
 
 
 def _run_on_executor(
@@ -195,11 +199,16 @@ def advance_to(
     recorder: Recorder,
     callbacks: list[Callback],
     started: float,
+    energy: Any = None,
 ) -> Result:
     """Let the chains advance from the end of a piece to the step `last`; what comes out."""
     n_before, interrupted = snapshot.n_steps, False
     n_kept, mean_energy = plan.kept_before(n_before), None
-    snapshots = advance(plan, runner, snapshot, last, recorder, has_callbacks=bool(callbacks))
+    snapshots = advance(
+        plan, runner, snapshot, last, recorder,
+        has_callbacks=bool(callbacks),
+        energy_at_end=energy if has_limited_support(energy, plan.n_coordinates) else None,
+    )  # fmt: skip
     try:
         for snapshot in snapshots:
             recorder.advanced(snapshot.x, snapshot.n_steps, snapshot.divergence)
