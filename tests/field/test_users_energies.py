@@ -142,11 +142,11 @@ def test_a_watch_that_waits_for_no_device_finds_the_same_step():
     here, there = Watch("cpu"), Watch("cuda:0")
     for step, scale in enumerate([1.0, 1e30, float("inf"), float("nan")], start=1):
         for watch in (here, there):
-            watch.note(np.full((4, 3), scale, np.float32), None, step)
+            watch.note(np.full((4, 3), scale, np.float32), step, None, step - 1)
     assert here.first() == there.first() == 3
     for energies, step in ((float("nan"), 4), (1.0, None)):
         for watch in (Watch("cpu"), Watch("cuda:0")):
-            watch.note(np.ones((4, 3)), np.full(4, energies), 5)
+            watch.note(np.ones((4, 3)), 5, np.full(4, energies), 4)
             assert watch.first() == step
 
 

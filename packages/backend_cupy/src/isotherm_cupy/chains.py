@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Array, Outputs, Plan
+from isotherm.backend import Array, Outputs, Plan, State
 from isotherm_cupy.kernels import Kernel, counters, schedules
-from isotherm_cupy.nvrtc import Compile
+from isotherm_cupy.modules import Compile
 
 # Coordinates times steps of one launch: some ten milliseconds of an H100, a few tenths of a second
 # of a small card, well before a watchdog or an impatient Ctrl-C. A row of the precision counts as
@@ -29,7 +29,7 @@ class FusedChains:
     xp : module
         The array library of the device's memory.
     compile_ : callable
-        source → `isotherm_cupy.nvrtc.Module`.
+        source → `isotherm_cupy.modules.Module`.
     """
 
     def __init__(self, plan: Plan, kernel: Kernel, xp: Any, compile_: Compile) -> None:
@@ -40,14 +40,14 @@ class FusedChains:
         self._module = compile_(kernel.source)
         self._parameters = xp.asarray(np.append(kernel.parameters, 0.0).astype(plan.dtype))
 
-    def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
+    def advance(self, given: State, start: int, stop: int, outputs: Outputs) -> State:
         plan = self._plan
-        state = self._xp.ascontiguousarray(x).reshape(plan.n_samples, plan.n_coordinates)
+        state = self._xp.ascontiguousarray(given["x"]).reshape(plan.n_samples, plan.n_coordinates)
         done = plan.kept_before(start)
         for first, last in self._launches(start, stop, outputs):
             kept = plan.kept_before(first) - done, plan.kept_before(last) - done
             state = self._launch(state, first, last, outputs.between(*kept))
-        return state.reshape(plan.shape)
+        return {"x": state.reshape(plan.shape)}
 
     def _launches(self, start: int, stop: int, outputs: Outputs) -> Iterator[tuple[int, int]]:
         plan = self._plan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -15,13 +14,18 @@ from isotherm.backend import (
     FormulaEnergy,
     GaussianEnergy,
     InputError,
-    LangevinTransition,
     Outputs,
     Plan,
-    Transition,
+    RunSegment,
+    Segment,
+    Segments,
+    State,
+    TransitionProgram,
+    Values,
     as_values,
     calls_of,
     host_noise,
+    kind_of,
     noise,
     state_dtype,
     warn_of_terms,
@@ -44,34 +48,38 @@ class TorchLoop(ArrayLoop):
     """
 
     def __init__(self, plan: Plan, energy: Any) -> None:
-        transition, about = _transition(plan)
+        program = plan.transition(kind_of(energy))
+        fill, run_segment, about = _fast_parts(plan, program)
         self._graph: GraphGradient | None = None
         self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
-        calls, path = None, f"array loop{about}"
+        calls, joint, path = None, None, f"array loop{about}"
         if not self._is_built_in:
             if hasattr(energy, "gradient"):
                 value, gradient = InGradMode(energy), InGradMode(energy.gradient)
             else:
                 path = f"array loop, autograd{about}"
-                value, gradient = InGradMode(energy, is_leaf=True), gradient_of(energy)
+                value, joint = InGradMode(energy, is_leaf=True), gradient_of(energy)
+                gradient = joint
                 if plan.device != "cpu" and plan.n_total >= LEAST_STEPS:
                     gradient = self._graph = GraphGradient(gradient, energy)
-            calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype))
-        super().__init__(plan, energy, getattr(energy, "gradient", None), transition, path, calls)
+            calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
+        super().__init__(
+            plan, energy, getattr(energy, "gradient", None), fill, run_segment, calls, path
+        )
         self._without_graph = self.path
 
-    def begin(self, x: torch.Tensor) -> None:
-        with self._surroundings(x):
-            super().begin(x)
+    def begin(self, state: State) -> None:
+        with self._surroundings(state["x"]):
+            super().begin(state)
 
-    def advance(self, x: torch.Tensor, start: int, stop: int, outputs: Outputs) -> torch.Tensor:
-        with self._surroundings(x):
+    def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
+        with self._surroundings(state["x"]):
             if self._graph is None:
-                return super().advance(x, start, stop, outputs)
+                return super().advance(state, start, stop, outputs)
             self._graph.check()
-            x = super().advance(x, start, stop, outputs)
+            state = super().advance(state, start, stop, outputs)
             self.path = f"{self._without_graph}, {self._graph.status}"
-            return x
+            return state
 
     @contextmanager
     def _surroundings(self, x: torch.Tensor) -> Iterator[None]:
@@ -209,44 +217,31 @@ def _grad_mode(x: torch.Tensor) -> AbstractContextManager[Any]:
     return stack
 
 
-def _transition(plan: Plan) -> tuple[Transition, str]:
-    """The step, on CUDA one kernel where that can be had, and what the path says about it."""
-    if plan.device == "cpu":
-        fused = host_noise.fused_transition(plan)
-        if fused is not None:
-            return _OnHost(fused), ", fused step"
-        return LangevinTransition(plan, _fill_normals(plan)), ""
-    if importlib.util.find_spec("triton") is None:
-        why_not: str | None = "Triton is not installed"
-    else:
-        from isotherm_torch import kernel
-
-        why_not = kernel.why_not()
-        if plan.dtype not in kernel.DTYPES:
-            why_not = f"it has no {plan.dtype}"
-        if why_not is None:
-            return kernel.FusedLangevin(plan), ", fused step"
-    return LangevinTransition(plan), f", no fused step ({why_not})"
+def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[FillNormals, RunSegment, str]:
+    """The sources of noise and of segments, and what the path says about them."""
+    if plan.device != "cpu":
+        return noise.fill_normals, Segments(program, plan.state_dtype), ""
+    run = host_noise.run_segment(program, plan.state_dtype)
+    if isinstance(run, Segments):
+        return _fill_on_host, run, ""
+    return _fill_on_host, _OnHost(run), ", fused step"
 
 
 class _OnHost:
-    """A transition of NumPy arrays, on the tensors' own memory."""
+    """Segments on NumPy arrays, on the tensors' own memory."""
 
-    def __init__(self, transition: Transition) -> None:
-        self.start = transition.start
-        self._transition = transition
+    def __init__(self, run: RunSegment) -> None:
+        self._run = run
 
-    def __call__(self, x: torch.Tensor, gradient: torch.Tensor, step: int) -> torch.Tensor:
-        return torch.from_numpy(self._transition(x.numpy(), gradient.numpy(), step))
+    def __call__(self, segment: Segment, values: Values) -> list[torch.Tensor]:
+        given = {index: _as_numpy(values[index]) for index in segment.inputs}
+        return [torch.from_numpy(result) for result in self._run(segment, given)]
 
 
-def _fill_normals(plan: Plan) -> FillNormals:
+def _as_numpy(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else value
+
+
+def _fill_on_host(out: torch.Tensor, **counter: Any) -> None:
     """The fastest source of noise for NumPy, on the tensor's own memory."""
-    if plan.dtype == "bfloat16":  # which NumPy has not
-        return noise.fill_normals
-    fill = host_noise.fill_normals()
-
-    def through_numpy(out: Any, **counter: Any) -> None:
-        fill(out.numpy(), **counter)
-
-    return through_numpy
+    host_noise.fill_normals()(out.numpy(), **counter)

@@ -27,12 +27,16 @@ class EnergyCalls:
         self._energy = energy
         self.gradient = gradient
 
-    def begin(self, x: Array, *, wants_energies: bool) -> None:
+    def begin(self, x: Array, *, wants_energies: bool, wants_both: bool = False) -> None:
         """Call for the first step already now, so that what is wrong is refused before it."""
 
     def energies(self, x: Array) -> Array:
         """U of each chain, shape (n_samples,)."""
-        return chain_energies(self._energy(x), x.shape[0])
+        return chain_energies(self._energy(x))
+
+    def value_and_gradient(self, x: Array) -> tuple[Array, Array]:
+        """U of each chain and ∇U."""
+        return self.energies(x), self.gradient(x)
 
     @property
     def is_pure(self) -> bool:
@@ -61,6 +65,8 @@ class UserCalls(EnergyCalls):
         In which the functions are given the state, whatever dtype that has.
     keywords : mapping, optional
         What the energy receives besides the state, for messages.
+    joint : callable, optional
+        A gradient that tells in ``seen`` what the energy returned, where both are had for less.
     """
 
     def __init__(
@@ -69,22 +75,37 @@ class UserCalls(EnergyCalls):
         gradient: Function,
         dtype: str | None = None,
         keywords: Mapping[str, Any] | None = None,
+        joint: Any = None,
     ) -> None:
         super().__init__(energy, gradient)
         self._slope = gradient
         self._dtype = dtype
         self._keywords = keywords or {}
+        self._joint = joint
         self._first: Array | None = None
+        self._first_value: Array | None = None
         self.gradient = self._call_gradient
 
-    def begin(self, x: Array, *, wants_energies: bool) -> None:
+    def begin(self, x: Array, *, wants_energies: bool, wants_both: bool = False) -> None:
+        if wants_both:
+            self._first_value, self._first = self.value_and_gradient(x)
+            return
         self._first = _as_gradient(self._call(self._slope, x), x)
         if wants_energies and not hasattr(self._slope, "seen"):
             self.energies(x)
 
     def energies(self, x: Array) -> Array:
         value = self._call(self._energy, x)
-        return chain_energies(as_values(value, x), x.shape[0])
+        return chain_energies(as_values(value, x))
+
+    def value_and_gradient(self, x: Array) -> tuple[Array, Array]:
+        if self._first_value is not None:
+            value, self._first_value = self._first_value, None
+            return value, self._call_gradient(x)
+        if self._joint is None:
+            return self.energies(x), self._call_gradient(x)
+        slope = _as_gradient(self._call(self._joint, x), x)
+        return chain_energies(as_values(self._joint.seen, x)), slope
 
     @property
     def is_pure(self) -> bool:
@@ -136,7 +157,13 @@ class UserCalls(EnergyCalls):
             error.add_note(note)
 
 
-def calls_of(energy: Any, value: Function, gradient: Function, dtype: str | None) -> EnergyCalls:
+def calls_of(
+    energy: Any,
+    value: Function,
+    gradient: Function,
+    dtype: str | None = None,
+    joint: Any = None,
+) -> EnergyCalls:
     """The calls of an energy, whose value and gradient a backend calculates with these functions.
 
     Parameters
@@ -145,12 +172,14 @@ def calls_of(energy: Any, value: Function, gradient: Function, dtype: str | None
         As the backend was given it.
     value, gradient : callable
         x → U and x → ∇U.
-    dtype : str or None
+    dtype : str, optional
         In which a user's functions are given the state; that of the state by default.
+    joint : callable, optional
+        A gradient with an attribute ``seen``; see `UserCalls`.
     """
     if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
         return EnergyCalls(value, gradient)
-    return UserCalls(value, gradient, dtype, getattr(energy, "keywords", None))
+    return UserCalls(value, gradient, dtype, getattr(energy, "keywords", None), joint)
 
 
 def state_dtype(energy: Any, dtype: str) -> str | None:

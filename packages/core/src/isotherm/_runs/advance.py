@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array
-from isotherm._backends.protocol import Outputs, Runner
+from isotherm._backends.protocol import Outputs, Runner, State
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import Recorder
 from isotherm._results.result import Divergence
@@ -34,7 +34,8 @@ class Snapshot:
 
     Attributes
     ----------
-    x : array, shape (n_samples, *event_shape)
+    state : mapping of str to array, each of shape (n_samples, *event_shape)
+        What the transition carries.
     n_steps : int
         Steps that they have behind them.
     first_bad : int or None
@@ -45,7 +46,7 @@ class Snapshot:
         The last energies that are at hand, shape (n_samples,) or terms.
     """
 
-    x: Array
+    state: State
     n_steps: int = 0
     first_bad: int | None = None
     outputs: Outputs = field(default_factory=Outputs)
@@ -55,7 +56,7 @@ class Snapshot:
     def divergence(self) -> Divergence | None:
         if self.first_bad is None:
             return None
-        return divergence_of(self.first_bad, self.x, self.energies)
+        return divergence_of(self.first_bad, self.state["x"], self.energies)
 
 
 def advance(
@@ -66,6 +67,7 @@ def advance(
     recorder: Recorder,
     *,
     has_callbacks: bool,
+    counts: Outputs | None = None,
     energy_at_end: Callable[[Array], Array] | None = None,
 ) -> Iterator[Snapshot]:
     """The pieces from the end of `snapshot` to the step `last`.
@@ -77,9 +79,11 @@ def advance(
     snapshot : Snapshot
     last : int
     recorder : Recorder
-        Gives the room for what is recorder.
+        Gives the room for what is kept.
     has_callbacks : bool
         Whether something is to be done between pieces even where the plan does not ask for it.
+    counts : Outputs, optional
+        Whose ``accepted`` and ``diverging`` the steps are added to.
     energy_at_end : callable, optional
         U, with which chains that end outside of its support are found.
 
@@ -93,13 +97,15 @@ def advance(
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
     length = last if is_asynchronous else _first_length(plan)
     while snapshot.n_steps < last:
-        start, before, first_bad = snapshot.n_steps, snapshot.x, snapshot.first_bad
+        start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
         outputs = recorder.outputs(start, stop)
+        if counts is not None:
+            outputs = replace(outputs, accepted=counts.accepted, diverging=counts.diverging)
         began = time.perf_counter()
         with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
-            x = runner.advance(before, start, stop, outputs)
-            energies = _energies(runner, outputs)
+            state = runner.advance(before, start, stop, outputs)
+            x, energies = state["x"], _energies(plan, runner, outputs)
             if checks_divergence and stop == last and energy_at_end is not None:
                 energies = energy_at_end(x)
             if checks_divergence and first_bad is None:
@@ -112,7 +118,7 @@ def advance(
                     raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
         if stop < last and not is_asynchronous:
             length = _next_length(plan, length, time.perf_counter() - began)
-        snapshot = Snapshot(x, stop, first_bad, outputs, energies)
+        snapshot = Snapshot(state, stop, first_bad, outputs, energies)
         yield snapshot
 
 
@@ -142,10 +148,10 @@ def describe(plan: Plan, divergence: Divergence) -> str:
     """A divergence as a sentence that says what to do."""
     if divergence.of_energy:
         return (
-            f"{divergence.n_chains} of {plan.n_samples} chains are where the energy is NaN, "
-            f"the first at step {divergence.first_step} of {plan.n_total}: their samples "
-            "are outside of its support; set clamp=(low, high), take a smaller step_size, or "
-            "sample a transformed variable (the logarithm of one that is positive)"
+            f"{divergence.n_chains} of {plan.n_samples} chains are where the energy is NaN, the "
+            f"first at step {divergence.first_step} of {plan.n_total}: their samples are outside "
+            "of its support; set clamp=(low, high), take a smaller step_size, or sample a "
+            "transformed variable (the logarithm of one that is positive)"
         )
     return (
         f"{divergence.n_chains} of {plan.n_samples} chains left the finite numbers, the first at "
@@ -177,17 +183,12 @@ def _is_finite(x: Array) -> bool:
     return bool(xp.all(xp.isfinite(x)))
 
 
-def _told(runner: Runner) -> int | None:
-    """The first step that was not finite of those last taken, by a runner that watches them."""
-    tell: Callable[[], int | None] | None = getattr(runner, "first_bad_step", None)
-    return None if tell is None else tell()
-
-
-def _energies(runner: Runner, outputs: Outputs) -> Array | None:
+def _energies(plan: Plan, runner: Runner, outputs: Outputs) -> Array | None:
     """The last energies at hand: of a state that was kept, else of one before the last step."""
     if outputs.energy is not None and outputs.energy.shape[0]:
         return outputs.energy[-1, ...]
-    return getattr(runner, "seen", None)
+    # What an adjusted sampler asked for last was a proposal, which may be outside.
+    return None if plan.is_adjusted else getattr(runner, "seen", None)
 
 
 def _first_outside(
@@ -204,7 +205,13 @@ def _first_outside(
     return stop if count_nan(energies) else None
 
 
-def _first_bad_step(runner: Runner, x: Array, start: int, stop: int) -> int:
+def _told(runner: Runner) -> int | None:
+    """The first step that was not finite of those last taken, by a runner that watches them."""
+    tell: Callable[[], int | None] | None = getattr(runner, "first_bad_step", None)
+    return None if tell is None else tell()
+
+
+def _first_bad_step(runner: Runner, before: State, start: int, stop: int) -> int:
     """The step, counted from 1, after which the state is first not finite.
 
     Chains are pure functions, so the piece is run again, in halves: that costs as much as the piece
@@ -212,9 +219,9 @@ def _first_bad_step(runner: Runner, x: Array, start: int, stop: int) -> int:
     """
     while stop - start > 1:
         middle = (start + stop) // 2
-        state = runner.advance(x, start, middle, Outputs())
-        if _is_finite(state):
-            x, start = state, middle
+        state = runner.advance(before, start, middle, Outputs())
+        if _is_finite(state["x"]):
+            before, start = state, middle
         else:
             stop = middle
     return stop

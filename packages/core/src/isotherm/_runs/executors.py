@@ -27,6 +27,7 @@ from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.recorder import mover
 from isotherm._results.result import Divergence, Info, Progress, Result
 from isotherm._runs.advance import count_diverged
+from isotherm._transitions.catalogue import find
 from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr
 
 #: An executor of the kind of `concurrent.futures`, or a function that makes one.
@@ -48,6 +49,7 @@ def run_on_executor(
     x: Array | None,
     executor: ExecutorLike,
     *,
+    momentum: Array | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     n_shares: int | None = None,
     callbacks: Collection[Callable[[Progress], object]] = (),
@@ -57,8 +59,8 @@ def run_on_executor(
     Parameters
     ----------
     run : callable
-        ``run(plan, energy, x, model_kwargs)`` → `Result` of one shard: a function at the top level
-        of a module, by whose name workers find it.
+        ``run(plan, energy, x, model_kwargs, momentum)`` → `Result` of one shard: a function at the
+        top level of a module, by whose name workers find it.
     plan, energy, x, model_kwargs, executor, n_shares
         See `isotherm.run`.
     callbacks : collection of callable
@@ -94,6 +96,7 @@ def run_on_executor(
         )
     shards = _shards(plan.n_samples, n_shares)
     rows = None if x is None else _rows(plan, x)
+    kicks = None if momentum is None else _rows(plan, momentum)
     tasks = {
         i: (
             run,
@@ -101,6 +104,7 @@ def run_on_executor(
             energy,
             None if rows is None else _cut(rows, shard),
             None if model_kwargs is None else _keywords(plan, model_kwargs, shard),
+            None if kicks is None else _cut(kicks, shard),
         )
         for i, shard in enumerate(shards)
     }
@@ -161,13 +165,14 @@ def _run_shard(
     energy: Any,
     x: Numbers | None,
     model_kwargs: Mapping[str, Any] | None,
+    momentum: Numbers | None,
 ) -> Result | Exception:
     """A shard's result in NumPy arrays, or the error that it raised.
 
     The error is returned, so that what a future raises is the executor's own trouble.
     """
     try:
-        result = run(plan, energy, x, model_kwargs)
+        result = run(plan, energy, x, model_kwargs, momentum)
     except Exception as error:
         return _sendable(error)
     except KeyboardInterrupt:
@@ -176,12 +181,14 @@ def _run_shard(
     if result.diagnostics is not None:
         found = result.diagnostics
         mean, variance, energies = map(to_numpy, (found.mean, found.variance, found.energy))
-        diagnostics = Diagnostics(mean, variance, energies, found.steps)
+        errors = None if found.energy_error is None else to_numpy(found.energy_error)
+        diagnostics = Diagnostics(mean, variance, energies, found.steps, energy_error=errors)
     return Result(
         samples=to_numpy(result.samples),
         trajectory=None if result.trajectory is None else to_numpy(result.trajectory),
         diagnostics=diagnostics,
         info=result.info,
+        state={name: to_numpy(part) for name, part in result.state.items()},
     )
 
 
@@ -302,11 +309,16 @@ class _Whole:
         self._shards = shards
         dtype = "float32" if plan.dtype == "bfloat16" else plan.dtype  # as NumPy holds it
         self._samples = np.empty(plan.shape, dtype)
-        self._trajectory = self._energy = None
+        self._state = {
+            name: np.empty(plan.shape, plan.state_dtype) for name in find(plan.sampler).carried
+        }
+        self._trajectory = self._energy = self._energy_error = None
         if plan.return_trajectory:
             self._trajectory = np.empty((plan.n_samples, plan.n_kept, *plan.event_shape), dtype)
         if plan.return_diagnostics:
             self._energy = np.empty((plan.n_kept, plan.n_samples), dtype)
+            if plan.is_adjusted:
+                self._energy_error = np.empty_like(self._energy)
             self._moments = _Moments((plan.n_kept, *plan.event_shape))
         self._infos: dict[int, Info] = {}
         self._n_done = self._n_diverged = 0
@@ -316,10 +328,14 @@ class _Whole:
         shard, found = self._shards[i], result.diagnostics
         chains = slice(shard.start, shard.stop)
         self._samples[chains] = result.samples
+        for name, part in self._state.items():
+            part[chains] = result.state[name]
         if self._trajectory is not None:
             self._trajectory[chains] = result.trajectory
         if self._energy is not None and found is not None:
             self._energy[:, chains] = found.energy
+            if self._energy_error is not None:
+                self._energy_error[:, chains] = found.energy_error
             self._moments.put(i, len(shard), found.mean, found.variance)
             with np.errstate(all="ignore"):  # of chains that diverged
                 self._last_energies += float(found.energy[-1:].sum(dtype=np.float64))
@@ -346,7 +362,14 @@ class _Whole:
             with np.errstate(all="ignore"):
                 mean, variance = map(back, self._moments.total())
             steps = plan.kept_steps(0, plan.n_kept)
-            diagnostics = Diagnostics(mean, variance, back(self._energy), steps)
+            diagnostics = Diagnostics(
+                mean,
+                variance,
+                back(self._energy),
+                steps,
+                energy_error=back(self._energy_error),
+                divergence_threshold=plan.divergence_threshold,
+            )
         found = [info.divergence for info in self._infos.values() if info.divergence is not None]
         divergence = None
         if found:
@@ -357,9 +380,25 @@ class _Whole:
             trajectory=back(self._trajectory),
             diagnostics=diagnostics,
             info=replace(
-                self._infos[0], n_steps=plan.n_total, seconds=seconds, divergence=divergence
+                self._infos[0],
+                n_steps=plan.n_total,
+                seconds=seconds,
+                divergence=divergence,
+                **self._rates(),
             ),
+            state={name: mover(plan, plan.state_dtype)(x) for name, x in self._state.items()},
         )
+
+    def _rates(self) -> dict[str, Any]:
+        """Acceptance and divergences of all chains, of an adjusted sampler."""
+        if not self._plan.is_adjusted:
+            return {}
+        infos = [(len(self._shards[i]), info) for i, info in self._infos.items()]
+        accepted = math.fsum(n * (info.acceptance_rate or 0.0) for n, info in infos)
+        return {
+            "acceptance_rate": accepted / self._plan.n_samples,
+            "n_divergences": sum(info.n_divergences or 0 for _, info in infos),
+        }
 
 
 class _Moments:
