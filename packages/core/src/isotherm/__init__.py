@@ -12,6 +12,7 @@ from isotherm._energies.builtin import (
 from isotherm._energies.check import GradientReport, check_gradient
 from isotherm._energies.formulas import formula
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.vectorize import vectorize
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
@@ -28,10 +29,12 @@ from isotherm.errors import (
     DivergenceError,
     DivergenceWarning,
     EnergyWarning,
+    ExtraNotInstalledError,
     FormulaError,
     InputError,
     IsothermError,
     StoreError,
+    UnknownArgumentError,
 )
 
 __version__ = "0.1.0"
@@ -47,6 +50,7 @@ __all__ = [
     "DivergenceWarning",
     "DoubleWellEnergy",
     "EnergyWarning",
+    "ExtraNotInstalledError",
     "FormulaError",
     "GaussianEnergy",
     "GaussianMixtureEnergy",
@@ -65,6 +69,7 @@ __all__ = [
     "RunInterrupted",
     "StoreError",
     "UnderdampedLangevin",
+    "UnknownArgumentError",
     "check_gradient",
     "formula",
     "make_plan",
@@ -75,4 +80,5 @@ __all__ = [
     "sample_chain",
     "summary",
     "to_arviz",
+    "vectorize",
 ]

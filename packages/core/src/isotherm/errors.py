@@ -26,6 +26,14 @@ class BackendNotFoundError(IsothermError, ImportError):
     """A backend, or the library that it needs, is not installed."""
 
 
+class ExtraNotInstalledError(IsothermError, ImportError):
+    """What is optional was asked for, and the library that it needs is not installed."""
+
+
+class UnknownArgumentError(IsothermError, TypeError):
+    """A keyword that the function does not have; the message says which it may stand for."""
+
+
 class DivergenceError(IsothermError, RuntimeError):
     """Chains left the finite numbers and ``on_divergence="raise"`` was asked for."""
 

@@ -157,6 +157,26 @@ class UserCalls(EnergyCalls):
             error.add_note(note)
 
 
+class WithKeywords:
+    """A user's energy with its own gradient, both called with keywords.
+
+    Parameters
+    ----------
+    energy : callable with a method ``gradient``
+    keywords : mapping of str to anything
+    """
+
+    def __init__(self, energy: Any, keywords: Mapping[str, Any]) -> None:
+        self.energy = energy
+        self.keywords = keywords
+
+    def __call__(self, x: Array) -> Array:
+        return self.energy(x, **self.keywords)
+
+    def gradient(self, x: Array) -> Array:
+        return self.energy.gradient(x, **self.keywords)
+
+
 def calls_of(
     energy: Any,
     value: Function,

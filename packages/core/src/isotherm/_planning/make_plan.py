@@ -36,6 +36,7 @@ from isotherm._planning.arguments import (
     check_stream,
     decayed,
 )
+from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.sampler_arguments import (
     as_friction,
     as_inverse_mass,
@@ -52,6 +53,7 @@ from isotherm._transitions.catalogue import find
 from isotherm.errors import BackendError, InputError, short_repr
 
 
+@knows_keywords
 def make_plan(
     energy: Any,
     x: Array | None = None,

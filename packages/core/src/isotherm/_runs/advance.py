@@ -69,6 +69,7 @@ def advance(
     has_callbacks: bool,
     counts: Outputs | None = None,
     energy_at_end: Callable[[Array], Array] | None = None,
+    every: int | None = None,
 ) -> Iterator[Snapshot]:
     """The pieces from the end of `snapshot` to the step `last`.
 
@@ -86,6 +87,8 @@ def advance(
         Whose ``accepted`` and ``diverging`` the steps are added to.
     energy_at_end : callable, optional
         U, with which chains that end outside of its support are found.
+    every : int, optional
+        A piece ends at every multiple of so many steps.
 
     Raises
     ------
@@ -99,6 +102,8 @@ def advance(
     while snapshot.n_steps < last:
         start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
+        if every is not None:
+            stop = min(stop, (start // every + 1) * every)
         outputs = recorder.outputs(start, stop)
         if counts is not None:
             outputs = replace(outputs, accepted=counts.accepted, diverging=counts.diverging)

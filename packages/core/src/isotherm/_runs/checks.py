@@ -19,7 +19,9 @@ from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.origin import Declared
 from isotherm._energies.protocol import signature
+from isotherm._energies.users import WithKeywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
@@ -48,10 +50,10 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     """The energy as a function of x alone."""
     if keywords is None:
         return energy
-    if hasattr(energy, "gradient"):
+    if isinstance(energy, Declared):
         raise InputError(
-            "model_kwargs are for an energy that is differentiated by autograd; "
-            f"{type(energy).__name__} has a gradient of its own, so put them into the object"
+            f"model_kwargs are for energies that a user wrote; {type(energy).__name__} has a "
+            "gradient of its own and takes none, so give it other parameters"
         )
     if not isinstance(keywords, Mapping):
         raise InputError(
@@ -59,13 +61,18 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
             f"{type(keywords).__name__}"
         )
     # A module's own call takes anything and hands it to `forward`.
-    function = getattr(energy, "forward", energy)
-    try:
-        inspect.signature(function).bind(None, **keywords)
-    except TypeError as error:
-        raise InputError(f"the energy does not take these model_kwargs: {error}") from None
-    except ValueError:  # a function written in C may not tell its signature
-        pass
+    functions = {"the energy": getattr(energy, "forward", energy)}
+    if hasattr(energy, "gradient"):
+        functions["the energy's gradient"] = energy.gradient
+    for name, function in functions.items():
+        try:
+            inspect.signature(function).bind(None, **keywords)
+        except TypeError as error:
+            raise InputError(f"{name} does not take these model_kwargs: {error}") from None
+        except ValueError:  # a function written in C may not tell its signature
+            pass
+    if hasattr(energy, "gradient"):
+        return WithKeywords(energy, keywords)
     return functools.partial(energy, **keywords)
 
 

@@ -69,6 +69,7 @@ def resume(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
+    callback_every: int | None = None,
 ) -> Result:
     """Go on with a run that is kept in a store, as if it had never stopped.
 
@@ -91,7 +92,7 @@ def resume(
         noise stream); by default as before, which can only be said where that was constant.
     decay : float
         Of this `step_size`: step t of the noise stream uses step_size·(1 - decay)^t.
-    model_kwargs, progress, callback
+    model_kwargs, progress, callback, callback_every
         See `run`.
 
     Returns
@@ -128,7 +129,7 @@ def resume(
         x = move(folder.state(header), runs_on.library, plan.state_dtype, plan.device)
         runner = runs_on.prepare(plan, energy)
         begin(plan, runner, {"x": x})
-        callbacks = collect_callbacks(progress, callback, stack)
+        callbacks = collect_callbacks(progress, callback, stack, callback_every)
         header = folder.reopen(header, plan, runner.path)
         recorder = disk.Writer(folder, header, allocate)
         first_bad = None if header.divergence is None else header.divergence.first_step

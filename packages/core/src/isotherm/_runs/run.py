@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, to_numpy
+from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.formulas import has_limited_support
@@ -23,7 +25,7 @@ from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
 from isotherm._results.result import Info, Progress, Result, RunInterrupted
 from isotherm._runs.advance import Snapshot, advance, count_diverged, describe
-from isotherm._runs.callbacks import Callback, collect_callbacks
+from isotherm._runs.callbacks import Callback, Callbacks, collect_callbacks
 from isotherm._runs.checks import (
     begin,
     check_belongs,
@@ -46,6 +48,7 @@ def run(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
+    callback_every: int | None = None,
     store: str | os.PathLike[str] | None = None,
     executor: ExecutorLike | None = None,
     n_shares: int | None = None,
@@ -68,13 +71,16 @@ def run(
         from N(0, noise_scale² M), from the noise stream.
     model_kwargs : mapping of str to anything, optional
         Keywords that the energy receives at every call, as they are: a network's conditioning, with
-        one row per chain. For energies without a ``gradient``.
+        one row per chain. A ``gradient`` of the energy's own receives them too.
     progress : bool or callable
         True shows a bar on stderr, which needs ``isotherm[progress]``; a callable is called now and
         then with the number of steps taken and of steps in all.
     callback : callable, optional
         Called now and then with a `Progress`. Where it returns something true, the run ends, and
         the result holds what was done: ``info.n_steps`` steps and the states kept in them.
+    callback_every : int, optional
+        Call it at every multiple of so many steps, and at the end; by default about four times a
+        second.
     store : path, optional
         A folder, not yet there, in which all kept states (whatever ``plan.return_trajectory``) and
         the diagnostics asked for are kept while the chains run, so that memory holds only a chunk
@@ -120,7 +126,9 @@ def run(
     elif n_shares is not None:
         raise InputError("n_shares shares out chains among the workers of an executor; give both")
     else:
-        result = _run(plan, energy, x, model_kwargs, momentum, progress, callback, store)
+        result = _run(
+            plan, energy, x, model_kwargs, momentum, progress, callback, store, callback_every
+        )
     return warn_of_divergence(plan, result)
 
 
@@ -133,6 +141,7 @@ def _run(
     progress: bool | Callable[[int, int], object] = False,
     callback: Callback | None = None,
     store: str | os.PathLike[str] | None = None,
+    callback_every: int | None = None,
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
@@ -148,7 +157,7 @@ def _run(
         state = initial_state(plan, backend, as_state(x), momentum)
         runner = backend.prepare(plan, energy)
         begin(plan, runner, state)
-        callbacks = collect_callbacks(progress, callback, stack)
+        callbacks = collect_callbacks(progress, callback, stack, callback_every)
         recorder: Recorder
         if store is None:
             recorder = InMemory(plan, allocate)
@@ -190,7 +199,7 @@ def _run_on_executor(
         callbacks = collect_callbacks(progress, None, stack)
         return run_on_executor(
             _run, plan, energy, as_state(x), executor, momentum=as_state(momentum),
-            model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks,
+            model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks.functions,
         )  # fmt: skip
 
 
@@ -208,7 +217,7 @@ def advance_to(
     snapshot: Snapshot,
     last: int,
     recorder: Recorder,
-    callbacks: list[Callback],
+    callbacks: Callbacks,
     started: float,
     energy: Any = None,
 ) -> Result:
@@ -220,6 +229,7 @@ def advance_to(
         plan, runner, snapshot, last, recorder,
         has_callbacks=bool(callbacks),
         counts=counts,
+        every=callbacks.every,
         energy_at_end=energy if has_limited_support(energy, plan.n_coordinates) else None,
     )  # fmt: skip
     try:
@@ -237,9 +247,9 @@ def advance_to(
                     energy=mean_energy,
                     n_diverged=count_diverged(snapshot.state["x"]),
                     n_before=n_before,
+                    _read=partial(_read, plan, snapshot),
                 )
-                answers = [report(status) for report in callbacks]  # all are callbacks
-                if any(answers):
+                if callbacks.tell(status):
                     break
     except KeyboardInterrupt:
         interrupted = True
@@ -294,6 +304,22 @@ def _rates(plan: Plan, counts: Outputs | None, first: int, last: int) -> dict[st
         "acceptance_rate": accepted / (n_steps * plan.n_samples),
         "n_divergences": diverging,
     }
+
+
+def _read(plan: Plan, snapshot: Snapshot, name: str) -> Array | None:
+    """What a callback asks for of the chains at the end of a piece."""
+    x, back = snapshot.state["x"], mover(plan)
+    xp = compat.array_namespace(x)
+    if name == "samples":  # a copy: the run goes on from here
+        return back(xp.asarray(x, copy=True))
+    if name == "energies":
+        rows = snapshot.outputs.energy
+        if rows is None or not rows.shape[0]:
+            return None
+        return back(xp.asarray(rows[-1, ...], copy=True))
+    with np.errstate(all="ignore"):  # of chains that diverged
+        found = getattr(moments(x, plan.chain_offset), name)
+        return back(xp.reshape(xp.astype(found, x.dtype), plan.event_shape))
 
 
 def _mean_energy(outputs: Outputs) -> float | None:

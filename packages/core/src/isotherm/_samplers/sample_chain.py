@@ -8,6 +8,7 @@ from typing import Any, Literal, Unpack, overload
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Info, Progress
@@ -64,6 +65,7 @@ def sample_chain(
     return_info: Literal[True],
     **options: Unpack[SampleOptions],
 ) -> tuple[Array, Diagnostics, Info]: ...
+@knows_keywords
 def sample_chain(
     energy: Any,
     x: Array | None = None,
@@ -98,6 +100,7 @@ def sample_chain(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
+    callback_every: int | None = None,
     store: str | os.PathLike[str] | None = None,
     executor: ExecutorLike | None = None,
 ) -> Array | tuple[Array | Diagnostics | Info, ...]:
@@ -186,6 +189,8 @@ def sample_chain(
         True shows a bar; see `isotherm.run`.
     callback : callable, optional
         Is told how far the run is, and may end it; see `isotherm.run`.
+    callback_every : int, optional
+        At every multiple of so many steps; by default about four times a second.
     store : path, optional
         A folder in which all kept states, and the diagnostics asked for, are kept while the
         chains run; see `isotherm.run`.
@@ -255,6 +260,7 @@ def sample_chain(
         model_kwargs=model_kwargs,
         progress=progress,
         callback=callback,
+        callback_every=callback_every,
         store=store,
         executor=executor,
     )
