@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotherm._arithmetic.sums import Moments, joined, joined_all, moments, nodes, total
+from isotherm._arithmetic.sums import JoinedNodes, Moments, joined, moments, nodes, total
 from tests.noise.libraries import from_numpy, places, to_numpy
 
 same = np.testing.assert_array_equal
@@ -64,11 +64,12 @@ def by_the_tree(x, first, start=0, height=60):
     return joined(*halves)
 
 
-def parts_at(bounds, x, first):
-    """The moments of each of neighbouring parts, with the number of its first chain."""
-    return [
-        (start, moments(x[start - first : stop - first], start)) for start, stop in pairwise(bounds)
-    ]
+def joined_at(bounds, x, first):
+    """The moments over parts that meet at these bounds, each put together by itself."""
+    parts = JoinedNodes()
+    for start, stop in pairwise(bounds):
+        parts.add(start, moments(x[start - first : stop - first], start))
+    return parts.moments()
 
 
 FIRST = st.integers(0, 40) | st.integers(0, 2**56 - 100)
@@ -98,14 +99,14 @@ def test_neighbouring_nodes_are_joined_as_the_whole_is(n, first, n_parts, height
     x = np.random.default_rng(0).normal(3.0, size=(n, 2))
     run, size = range(first, first + n), 2**height
     bounds = [first, *range((first // size + 1) * size, first + n, size), first + n]
-    got, expected = joined_all(parts_at(bounds, x, first)), moments(x, first)
+    got, expected = joined_at(bounds, x, first), moments(x, first)
     same(got.mean, expected.mean)
     same(got.variance, expected.variance)
 
     cuts = sorted({i * n // n_parts + first for i in range(n_parts + 1)})
     found = [node for cut in pairwise(cuts) for node in nodes(range(*cut), run)]
     assert [node.start for node in found] + [first + n] == [first] + [node.stop for node in found]
-    got = joined_all(parts_at([first, *(node.stop for node in found)], x, first))
+    got = joined_at([first, *(node.stop for node in found)], x, first)
     same(got.mean, expected.mean)
     same(got.variance, expected.variance)
 

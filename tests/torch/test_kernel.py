@@ -19,7 +19,7 @@ from triton.runtime import driver
 
 import isotherm
 import isotherm_torch
-from isotherm._backends.array_loop import ArrayLoop, LangevinTransition
+from isotherm._backends.array_loop import ArrayLoop
 from isotherm._backends.protocol import Outputs
 from isotherm.testing import run_options
 from isotherm_torch import kernel
@@ -135,11 +135,15 @@ def check_bits(interpreted, x=None, **options):
     options = {"backend": "torch", "step_size": 0.01, "seed": 2**64 - 5} | options
     plan = isotherm.make_plan(WELL, x, **options)
     x = torch.linspace(-1, 1, plan.n_coordinates).expand(plan.n_samples, -1) if x is None else x
-    x = x.reshape(plan.shape).to(getattr(torch, plan.dtype))
-    got, expected = (
-        ArrayLoop(plan, WELL, WELL.gradient, step).advance(x, 0, plan.n_total, Outputs()).numpy()
-        for step in (interpreted.FusedLangevin(plan), LangevinTransition(plan))
-    )
+    x = x.reshape(plan.shape).to(getattr(torch, plan.state_dtype))
+    loop = ArrayLoop(plan, WELL, WELL.gradient)
+    expected = loop.advance({"x": x}, 0, plan.n_total, Outputs())["x"].numpy()
+    fused = interpreted.FusedLangevin(plan)
+    fused.start(0, plan.n_total)
+    got = x.clone()
+    for step in range(plan.n_total):
+        got = fused(got, WELL.gradient(got.to(getattr(torch, plan.dtype))), step)
+    got = got.numpy()
     number = ~np.isnan(expected)  # of NaN there are many bits
     np.testing.assert_array_equal(~np.isnan(got), number)
     bits = f"u{got.itemsize}"

@@ -13,6 +13,9 @@ from isotherm.backend import functions, noise
 
 _CUDA = files(__package__) / "cuda"
 
+#: Of the part of the moments' tree that one thread puts together: 2^8 chains.
+MOMENTS_HEIGHT = 8
+
 
 def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = None) -> str:
     """The source of a module.
@@ -29,11 +32,13 @@ def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = N
     macros = {
         "REAL": "float" if dtype == "float32" else "double",
         "STEPS_PER_BLOCK": noise.steps_per_block(dtype),
+        "HEIGHT": MOMENTS_HEIGHT,
         **(constants or {}),
     }
     lines = [f"#define {name} {value}" for name, value in macros.items()]
     texts = [_read(part) if part.endswith(".cu") else part for part in parts]
-    return "\n".join([*lines, _stream(), _functions(dtype), _read("chains.cuh"), *texts])
+    heads = [_stream(), _functions(dtype), _read("sums.cuh"), _read("chains.cuh")]
+    return "\n".join([*lines, *heads, *texts])
 
 
 def _read(name: str) -> str:
@@ -87,11 +92,14 @@ def _functions(dtype: str) -> str:
         "EXP_LOWEST": table.exp_range[0],
         "EXP_HIGHEST": table.exp_range[1],
         "TANH_RANGE": table.tanh_range,
+        "TANH_TURN": table.tanh_turn,
         "SMALLEST_NORMAL": table.smallest_normal,
         "SUBNORMAL_SCALE": 2.0 ** (fraction + 1),
         "OFFSET": 2.0**fraction + table.bias,
         "TWO_OVER_PI": table.two_over_pi,
         "FARTHEST": table.farthest,
+        "LAST_QUARTER": table.quarter[-2],
+        "SMALLEST_QUARTER": table.quarter[-1],
     }
     words = {
         "LIFT": (table.bias << fraction) - root_half,
@@ -104,7 +112,7 @@ def _functions(dtype: str) -> str:
     doubles = {f"HALF_PI{i}": part for i, part in enumerate(functions.HALF_PI)}
     doubles["SPLITTER"] = functions.SPLITTER
     head, rest = "__device__ __forceinline__ REAL less_quarters(REAL x, REAL n)", "x"
-    for part in table.quarter:
+    for part in table.quarter[:-2]:
         rest = f"sub({rest}, mul(n, {number(part)}))"
     digits = ", ".join(map(str, functions.QUARTER_DIGITS))
     lines = [
@@ -120,6 +128,8 @@ def _functions(dtype: str) -> str:
             _polynomial(f"{name}_tail", bits, getattr(table, name))
             for name in ("exp", "log", "sine", "cosine")
         ),
+        _polynomial("tanh_over", bits, table.tanh_over),
+        _polynomial("tanh_under", bits, table.tanh_under),
         f"{head} {{ return {rest}; }}",
     ]
     return _read("functions.cuh").replace("TABLES", "\n".join(lines))

@@ -55,11 +55,12 @@ def functions(dtype: str) -> Functions:
 
     exp_tail, log_tail = polynomial(precision.exp), polynomial(precision.log)
     sine_tail, cosine_tail = polynomial(precision.sine), polynomial(precision.cosine)
+    tanh_over, tanh_under = polynomial(precision.tanh_over), polynomial(precision.tanh_under)
 
     bits = unsigned(precision.fraction_bits)
     half, one, two = number(0.5), number(1), number(2)
     lowest, highest = map(number, precision.exp_range)
-    saturated = number(precision.tanh_range)
+    saturated, turn = number(precision.tanh_range), number(precision.tanh_turn)
     ln2_high, ln2_low = map(number, precision.ln2)
     log2_e = number(precision.log2_e)
     rounder, to_power = number(precision.rounder), number(precision.rounder + precision.bias)
@@ -88,13 +89,19 @@ def functions(dtype: str) -> Functions:
 
     @inlined
     def tanh(x: Any) -> Any:
-        size = np.abs(x)
-        size = saturated if size > saturated else size
-        n, r = reduced(size + size)
-        scale = power(n)
-        e = (r + exp_tail(r) * (r * r)) * scale + (scale - one)  # exp(2 |x|) - 1
-        t = number(e / (e + two)).view(unsigned) | (number(x).view(unsigned) & sign_bit)
-        return unsigned(t).view(number)
+        y = np.abs(x)
+        y = saturated if y > saturated else y
+        n, r = reduced(y + y)
+        e = (one + (r + exp_tail(r) * (r * r))) * power(n)
+        z = y * y
+        is_small = y < turn
+        # One division for both.
+        over = (y * z) * tanh_over(z) if is_small else two
+        under = tanh_under(z) if is_small else e + one
+        t = (y if is_small else one) - over / under
+        return unsigned(number(t).view(unsigned) ^ (number(x).view(unsigned) & sign_bit)).view(
+            number
+        )
 
     tiny, zero = number(precision.smallest_normal), number(0)
     infinity, none, negative_infinity = number(inf), number(nan), number(-inf)
@@ -124,24 +131,27 @@ def functions(dtype: str) -> Functions:
         special = negative_infinity if x == zero else none
         return special if x <= zero else y
 
-    quarter_parts, farthest = tuple(map(number, precision.quarter)), number(precision.farthest)
+    *others, last, smallest_part = map(number, precision.quarter)
+    parts, farthest = tuple(others), number(precision.farthest)
     two_over_pi = number(precision.two_over_pi)
     to_sign = unsigned(8 * number().itemsize - 2)
 
     @inlined
     def quarters(x: Any) -> Any:
-        """(q, a) with x = q π/2 + a, |a| no more than π/4, and q right in its low bits; x >= 0."""
+        """(q, a, low) with x = q π/2 + a + low, for x >= 0."""
         turns = x * two_over_pi + rounder
         n = turns - rounder
-        for part in quarter_parts:
+        for part in parts:
             x = x - n * part
-        return number(turns).view(unsigned), x
+        product = n * last
+        a = x - product
+        return number(turns).view(unsigned), a, ((x - a) - product) - n * smallest_part
 
     @inlined
-    def wave(q: Any, a: Any, sign: Any) -> Any:
-        """sin(q π/2 + a), with its sign flipped where the bit of it is set in `sign`."""
+    def wave(q: Any, a: Any, low: Any, sign: Any) -> Any:
+        """sin(q π/2 + a + low), with its sign flipped where the bit of it is set in `sign`."""
         z = a * a
-        sine = a + a * (z * sine_tail(z))
+        sine = a + (a * (z * sine_tail(z)) + low)
         cosine = (one - half * z) + (z * z) * cosine_tail(z)
         value = cosine if (q & unsigned(1)) != unsigned(0) else sine
         flipped = number(value).view(unsigned) ^ ((q & unsigned(2)) << to_sign) ^ sign
@@ -149,13 +159,13 @@ def functions(dtype: str) -> Functions:
 
     @inlined
     def near_sin(x: Any) -> Any:
-        q, a = quarters(np.abs(x))
-        return wave(q, a, number(x).view(unsigned) & sign_bit)
+        q, a, low = quarters(np.abs(x))
+        return wave(q, a, low, number(x).view(unsigned) & sign_bit)
 
     @inlined
     def near_cos(x: Any) -> Any:
-        q, a = quarters(np.abs(x))
-        return wave(unsigned(q + unsigned(1)), a, unsigned(0))
+        q, a, low = quarters(np.abs(x))
+        return wave(unsigned(q + unsigned(1)), a, low, unsigned(0))
 
     @inlined
     def is_far(x: Any) -> Any:
@@ -168,7 +178,7 @@ def functions(dtype: str) -> Functions:
         if np.abs(x) <= farthest:
             return near_sin(x)
         q, a = far_quarters(np.float64(np.abs(x)))
-        return wave(unsigned(q), number(a), number(x).view(unsigned) & sign_bit)
+        return wave(unsigned(q), number(a), zero, number(x).view(unsigned) & sign_bit)
 
     @njit(nogil=True, error_model="numpy")
     def cos(x: Any) -> Any:
@@ -176,7 +186,7 @@ def functions(dtype: str) -> Functions:
         if np.abs(x) <= farthest:
             return near_cos(x)
         q, a = far_quarters(np.float64(np.abs(x)))
-        return wave(unsigned(q + 1), number(a), unsigned(0))
+        return wave(unsigned(q + 1), number(a), zero, unsigned(0))
 
     return Functions(np.abs, np.sqrt, exp, log, tanh, sin, cos, near_sin, near_cos, is_far)
 
@@ -211,5 +221,6 @@ def far_quarters(x: Any) -> Any:
     scaled = whole * _SPLITTER
     top = scaled - (scaled - whole)
     tail = whole - top
-    a = top * _ONE + ((top * _TWO + tail * _ONE) + (tail * _TWO + (whole * _THREE + rest * _ONE)))
+    last = tail * _TWO + (whole * _THREE + rest * (_ONE + _TWO))
+    a = top * _ONE + ((top * _TWO + tail * _ONE) + last)
     return q, a + (x - x)

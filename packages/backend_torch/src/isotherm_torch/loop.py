@@ -52,6 +52,8 @@ class TorchLoop(ArrayLoop):
         fill, run_segment, about = _fast_parts(plan, program)
         self._graph: GraphGradient | None = None
         self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
+        self._step, about_step = _fused_step(plan, program)
+        about += about_step
         calls, joint, path = None, None, f"array loop{about}"
         if not self._is_built_in:
             if hasattr(energy, "gradient"):
@@ -73,11 +75,12 @@ class TorchLoop(ArrayLoop):
             super().begin(state)
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
+        advance = super().advance if self._step is None else self._advance_fused
         with self._surroundings(state["x"]):
             if self._graph is None:
-                return super().advance(state, start, stop, outputs)
+                return advance(state, start, stop, outputs)
             self._graph.check()
-            state = super().advance(state, start, stop, outputs)
+            state = advance(state, start, stop, outputs)
             self.path = f"{self._without_graph}, {self._graph.status}"
             return state
 
@@ -90,6 +93,21 @@ class TorchLoop(ArrayLoop):
             if x.device.type == "cuda":  # Triton launches on the current device
                 stack.enter_context(torch.cuda.device(x.device))
             yield
+
+    def _advance_fused(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
+        """The steps with noise and update in one kernel."""
+        plan, x = self._plan, state["x"].clone()
+        first = plan.kept_before(start)
+        self._step.start(start, stop)
+        note = self._watching()
+        for step in range(start, stop):
+            gradient = self._calls.gradient(self._seen(x))
+            x = self._step(x, gradient.reshape(plan.shape), step)
+            if note is not None:
+                note(x, step)
+            if plan.is_kept(step):
+                self._record(x, {}, plan.kept_before(step) - first, outputs)
+        return {"x": x}
 
 
 class InGradMode:
@@ -225,6 +243,21 @@ def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[FillNormals, Ru
     if isinstance(run, Segments):
         return _fill_on_host, run, ""
     return _fill_on_host, _OnHost(run), ", fused step"
+
+
+def _fused_step(plan: Plan, program: TransitionProgram) -> tuple[Any, str]:
+    """On CUDA the step as one kernel where that can be had, and what the path says about it."""
+    if plan.device == "cpu" or program.name != "langevin" or program.vectors:
+        return None, ""
+    try:
+        from isotherm_torch import kernel
+    except ImportError as error:
+        why_not: str | None = f"Triton cannot be imported: {error}"
+    else:
+        why_not = kernel.why_not(plan.state_dtype)
+        if why_not is None:
+            return kernel.FusedLangevin(plan), ", fused step"
+    return None, f", no fused step ({why_not})"
 
 
 class _OnHost:

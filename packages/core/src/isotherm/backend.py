@@ -17,6 +17,7 @@ from isotherm._arithmetic.arrays import (
     to_numpy,
 )
 from isotherm._arithmetic.exact import exact_sqrt
+from isotherm._arithmetic.sums import JoinedNodes, Moments, moments, total
 from isotherm._backends import host_noise, registry
 from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments, Values
 from isotherm._backends.memory import host_memory
@@ -43,8 +44,10 @@ from isotherm._transitions.program import (
     Loop,
     Segment,
     Space,
+    Statement,
     TransitionProgram,
     Variant,
+    walk,
 )
 from isotherm.errors import InputError
 
@@ -63,8 +66,10 @@ __all__ = [
     "HasCurrentStream",
     "InputError",
     "Instruction",
+    "JoinedNodes",
     "Kind",
     "Loop",
+    "Moments",
     "Outputs",
     "Plan",
     "Program",
@@ -75,6 +80,7 @@ __all__ = [
     "Segments",
     "Space",
     "State",
+    "Statement",
     "Status",
     "TransitionProgram",
     "Values",
@@ -91,11 +97,14 @@ __all__ = [
     "is_array",
     "kind_of",
     "library_of",
+    "moments",
     "move",
     "noise",
     "on_own_device",
     "registry",
     "state_dtype",
     "to_numpy",
+    "total",
+    "walk",
     "warn_of_terms",
 ]

@@ -1,5 +1,5 @@
 // isotherm.backend.functions transcribed: the same operations in the same order, each rounded once.
-// The constants in capitals, the table QUARTER_DIGITS, the polynomials exp_tail(r) .. cosine_tail(z)
+// The constants in capitals, the table QUARTER_DIGITS, the polynomials exp_tail(r) .. tanh_under(z)
 // and less_quarters(x, n) are printed by source.py from the tables there.
 namespace functions {
 
@@ -39,12 +39,16 @@ __device__ __forceinline__ REAL exp(REAL x) {
 }
 
 __device__ __forceinline__ REAL tanh(REAL x) {
-    REAL size = fabs(x);
-    size = size > TANH_RANGE ? TANH_RANGE : size;
-    size = add(size, size);
-    const REAL n = rounded(mul(size, LOG2_E)), scale = power(n);
-    const REAL e = add(mul(small_exp(less_logarithms(size, n)), scale), sub(scale, REAL(1)));
-    return as_number(as_bits(quotient(e, add(e, REAL(2)))) | (as_bits(x) & SIGN_BIT));
+    REAL y = fabs(x);
+    y = y > TANH_RANGE ? TANH_RANGE : y;
+    const REAL twice = add(y, y), n = rounded(mul(twice, LOG2_E)), z = mul(y, y);
+    const REAL e = mul(add(REAL(1), small_exp(less_logarithms(twice, n))), power(n));
+    const bool is_small = y < TANH_TURN;
+    // One division for both.
+    const REAL over = is_small ? mul(mul(y, z), tanh_over(z)) : REAL(2);
+    const REAL under = is_small ? tanh_under(z) : add(e, REAL(1));
+    const REAL result = sub(is_small ? y : REAL(1), quotient(over, under));
+    return as_number(as_bits(result) ^ (as_bits(x) & SIGN_BIT));
 }
 
 __device__ __forceinline__ REAL log(REAL x) {
@@ -62,7 +66,7 @@ __device__ __forceinline__ REAL log(REAL x) {
     return x <= REAL(0) ? (x == REAL(0) ? -infinity : sub(infinity, infinity)) : result;
 }
 
-struct Angle { Bits q; REAL a; };  // q π/2 + a
+struct Angle { Bits q; REAL a, low; };  // q π/2 + a + low
 struct FarAngle { long long q; double a; };
 
 // See _far_quarters of isotherm.backend.functions for what this is.
@@ -83,45 +87,47 @@ static __device__ __noinline__ FarAngle far_quarters(double x) {
     const long long fraction = (p0 - (q << (DIGIT_BITS - 2))) * (DIGIT_MASK + 1);
     const double first = mul(__ll2double_rn(fraction + (p1 & DIGIT_MASK)), 0x1p-54);
     const double second = mul(__ll2double_rn(p2 & DIGIT_MASK), 0x1p-82);
-    const long long last = (p3 & DIGIT_MASK) << DIGIT_BITS;
-    const double third = mul(__ll2double_rn(last + (p4 & DIGIT_MASK)), 0x1p-138);
+    const long long low_digits = (p3 & DIGIT_MASK) << DIGIT_BITS | (p4 & DIGIT_MASK);
+    const double third = mul(__ll2double_rn(low_digits), 0x1p-138);
     const double whole = add(first, second);
     const double rest = add(sub(second, sub(whole, first)), third);
     const double scaled = mul(whole, SPLITTER);
     const double top = sub(scaled, sub(scaled, whole)), tail = sub(whole, top);
-    const double small = add(
-        add(mul(top, HALF_PI1), mul(tail, HALF_PI0)),
-        add(mul(tail, HALF_PI1), add(mul(whole, HALF_PI2), mul(rest, HALF_PI0)))
+    const double last = add(
+        mul(tail, HALF_PI1), add(mul(whole, HALF_PI2), mul(rest, HALF_PI0 + HALF_PI1))
     );
+    const double small = add(add(mul(top, HALF_PI1), mul(tail, HALF_PI0)), last);
     return {q, add(add(mul(top, HALF_PI0), small), sub(x, x))};
 }
 
 __device__ __forceinline__ Angle quarters(REAL x) {
     if (!(x <= FARTHEST)) {
         const FarAngle far = far_quarters(x);
-        return {(Bits)far.q, (REAL)far.a};
+        return {(Bits)far.q, (REAL)far.a, REAL(0)};
     }
     const REAL turns = add(mul(x, TWO_OVER_PI), ROUNDER);
-    return {as_bits(turns), less_quarters(x, sub(turns, ROUNDER))};
+    const REAL n = sub(turns, ROUNDER), b = less_quarters(x, n), product = mul(n, LAST_QUARTER);
+    const REAL a = sub(b, product);
+    return {as_bits(turns), a, sub(sub(sub(b, a), product), mul(n, SMALLEST_QUARTER))};
 }
 
-// sin(q π/2 + a), with its sign flipped where the bit of it is set in `sign`.
-__device__ __forceinline__ REAL wave(Bits q, REAL a, Bits sign) {
-    const REAL z = mul(a, a);
-    const REAL sine = add(a, mul(a, mul(z, sine_tail(z))));
-    const REAL cosine =
-        add(sub(REAL(1), mul(REAL(0.5), z)), mul(mul(z, z), cosine_tail(z)));
+// The sine of an angle, with its sign flipped where the bit of it is set in `sign`.
+__device__ __forceinline__ REAL wave(Angle angle, Bits sign) {
+    const Bits q = angle.q;
+    const REAL a = angle.a, z = mul(a, a);
+    const REAL sine = add(a, add(mul(a, mul(z, sine_tail(z))), angle.low));
+    const REAL cosine = add(sub(REAL(1), mul(REAL(0.5), z)), mul(mul(z, z), cosine_tail(z)));
     return as_number(as_bits(q & 1 ? cosine : sine) ^ (q & 2) << TO_SIGN ^ sign);
 }
 
 __device__ __forceinline__ REAL sin(REAL x) {
-    const Angle angle = quarters(fabs(x));
-    return wave(angle.q, angle.a, as_bits(x) & SIGN_BIT);
+    return wave(quarters(fabs(x)), as_bits(x) & SIGN_BIT);
 }
 
 __device__ __forceinline__ REAL cos(REAL x) {
-    const Angle angle = quarters(fabs(x));
-    return wave(angle.q + 1, angle.a, 0);
+    Angle angle = quarters(fabs(x));
+    angle.q += 1;
+    return wave(angle, 0);
 }
 
 }  // namespace functions

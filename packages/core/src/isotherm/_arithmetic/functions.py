@@ -33,6 +33,7 @@ class Precision(NamedTuple):
     bias: int  # of the exponent
     exp_range: tuple[float, float]  # outside exp is 0 or inf
     tanh_range: float  # beyond it tanh is 1
+    tanh_turn: float  # below it tanh is a ratio of polynomials
     log2_e: float
     ln2: tuple[float, float]  # in two parts
     root_half: float  # log takes x = m 2**e with m from it to twice it
@@ -43,6 +44,13 @@ class Precision(NamedTuple):
     log: tuple[float, ...]  # ln((1 + s) / (1 - s)) = 2 s + p(s²) s³
     sine: tuple[float, ...]  # sin(a) = a + p(a²) a³
     cosine: tuple[float, ...]  # cos(a) = 1 - a²/2 + p(a²) a⁴
+    tanh_over: tuple[float, ...]  # tanh(x) = x - x³ p(x²) / q(x²): p
+    tanh_under: tuple[float, ...]  # ... and q
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return 4 if self.fraction_bits == 23 else 8
 
     @property
     def smallest_normal(self) -> float:
@@ -56,7 +64,7 @@ class Precision(NamedTuple):
     @property
     def sign_bit(self) -> int:
         """As a signed integer of the numbers' size."""
-        return -(1 << (31 if self.fraction_bits == 23 else 63))
+        return -(1 << (8 * self.size - 1))
 
     def bits(self, x: float) -> int:
         """The bits of a number of this precision, as a signed integer."""
@@ -70,6 +78,7 @@ FLOAT32 = Precision(
     bias=127,
     exp_range=(-105.0, 89.0),
     tanh_range=10.0,
+    tanh_turn=0.5625,
     log2_e=float.fromhex("0x1.715476p+0"),
     ln2=(float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.7f7d1cp-20")),
     root_half=float.fromhex("0x1.6a09e6p-1"),
@@ -92,6 +101,8 @@ FLOAT32 = Precision(
     log=(0.6666668653488159, 0.3998878002166748, 0.29579949378967285),
     sine=(-0.166666641831398, 0.008332747966051102, -0.00019587890710681677),
     cosine=(0.0416666641831398, -0.001388830249197781, 2.454794230288826e-05),
+    tanh_over=(0.3333333134651184, 0.0015578491147607565),
+    tanh_under=(1.0, 0.4046693444252014),
 )
 
 FLOAT64 = Precision(
@@ -99,6 +110,7 @@ FLOAT64 = Precision(
     bias=1023,
     exp_range=(-746.0, 710.0),
     tanh_range=20.0,
+    tanh_turn=0.5625,
     log2_e=float.fromhex("0x1.71547652b82fep+0"),
     ln2=(float.fromhex("0x1.62e42fefa38p-1"), float.fromhex("0x1.ef35793c7673p-45")),
     root_half=float.fromhex("0x1.6a09e667f3bcdp-1"),
@@ -106,7 +118,8 @@ FLOAT64 = Precision(
     quarter=(
         float.fromhex("0x1.921fb544p+0"),
         float.fromhex("0x1.0b4611a6p-34"),
-        float.fromhex("0x1.3198a2e037073p-69"),
+        float.fromhex("0x1.3198a2ep-69"),
+        float.fromhex("0x1.b839a252049c1p-104"),
     ),
     farthest=2.0**20,
     exp=(
@@ -146,6 +159,8 @@ FLOAT64 = Precision(
         2.08761462684032e-09,
         -1.1382632425521717e-11,
     ),
+    tanh_over=(0.3333333333333333, 0.020501465565699636, 0.00019929618499594005),
+    tanh_under=(1.0, 0.4615043966970977, 0.0232948853291102, 0.0002066602742421401),
 )
 
 # Large angles: floor(2/π 2**1160), enough for the largest float64.
@@ -166,7 +181,7 @@ DIGIT_STEP = 7  # a digit begins at every seventh bit, so that no angle is shift
 QUARTER_DIGITS: tuple[int, ...] = tuple(
     (TWO_OVER_PI << 16 >> (TWO_OVER_PI_BITS + 32 - DIGIT_STEP * j)) & DIGIT_MASK for j in range(169)
 )
-#: π/2 in three parts; products of the first two with numbers of 27 bits are exact.
+#: π/2 in three parts: products of the first two with numbers of 27 bits, and their sum, are exact.
 HALF_PI = (
     float.fromhex("0x1.921fb5p+0"),
     float.fromhex("0x1.110b46p-26"),
@@ -216,8 +231,11 @@ def tanh(x: Any) -> Any:
     return _apply("tanh", _tanh, x)
 
 
+@np.errstate(all="ignore")
 def _apply(name: str, function: Function, x: Any) -> Any:
     """A function of one axis of float32 or float64, with integer views, of any array."""
+    if isinstance(x, np.ndarray | np.generic):
+        x = np.asarray(x, dtype=x.dtype.newbyteorder("="))
     xp = array_namespace(x)
     if is_torch_array(x) and x.requires_grad:
         return getattr(xp, name)(x)
@@ -226,7 +244,7 @@ def _apply(name: str, function: Function, x: Any) -> Any:
     precision = FLOAT32 if x.dtype == xp.float32 else FLOAT64
     if is_cupy_array(x) or (is_torch_array(x) and x.device.type != "cpu"):
         return xp.reshape(function(xp, xp.reshape(x, (-1,)), precision), x.shape)
-    if isinstance(x, np.ndarray | np.generic):
+    if isinstance(x, np.ndarray):
         return _on_host(function, x, precision)
     # The same memory; of torch, whose operations take longer to call, and of libraries without
     # integer views.
@@ -235,14 +253,13 @@ def _apply(name: str, function: Function, x: Any) -> Any:
 
 def _on_host(function: Function, x: Any, precision: Precision) -> Any:
     """In pieces that stay in a core's caches."""
-    flat = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")).reshape(-1)
-    with np.errstate(all="ignore"):
-        if flat.size <= _PIECE:
-            return function(np, flat, precision).reshape(x.shape)
-        out = np.empty_like(flat)
-        for start in range(0, flat.size, _PIECE):
-            piece = slice(start, start + _PIECE)
-            out[piece] = function(np, flat[piece], precision)
+    flat = np.ascontiguousarray(x).reshape(-1)
+    if flat.size <= _PIECE:
+        return function(np, flat, precision).reshape(x.shape)
+    out = np.empty_like(flat)
+    for start in range(0, flat.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        out[piece] = function(np, flat[piece], precision)
     return out.reshape(x.shape)
 
 
@@ -322,22 +339,39 @@ def _exp(xp: Any, x: Any, precision: Precision) -> Any:
 
 
 def _tanh(xp: Any, x: Any, precision: Precision) -> Any:
-    """With the sign of x, e / (e + 2); e = exp(2 |x|) - 1 is (r + p(r) (r r)) 2**n + (2**n - 1).
+    """With the sign of x, one of two: y is |x|, put below `tanh_range`, and z = y y.
 
-    |x| is first put below `tanh_range`, and n and r are of |x| + |x|.
+        y - ((y z) p(z)) / q(z)   where y is below `tanh_turn`,
+        1 - 2 / (exp(y + y) + 1)  elsewhere, with (1 + (r + p(r) (r r))) 2**n for exp.
+
+    So does S. L. Moshier's Cephes library, with other numbers.
     """
-    size = _clipped(xp, abs(x), 0.0, precision.tanh_range)
-    size += size
-    n, r = _reduced(size, precision)
+    y = _clipped(xp, abs(x), 0.0, precision.tanh_range)
+    n, r = _reduced(y + y, precision)
     e = _exp_tail(r, precision)
-    scale = _power(xp, n, precision)
-    e *= scale
-    scale -= 1.0
-    e += scale
-    scale = e + 2.0
-    e /= scale
-    _flip_sign(xp, e, x, precision)
-    return e
+    e += 1.0
+    e *= _power(xp, n, precision)
+    e += 1.0
+    result = -2.0 / e
+    result += 1.0
+    z = y * y
+    ratio = _horner(precision.tanh_over, z)
+    ratio *= y * z
+    ratio /= _horner(precision.tanh_under, z)
+    is_small = y - precision.tanh_turn  # as a sign, whose shifted bits are a mask
+    y -= ratio
+    mask = _bits(xp, is_small, precision)
+    mask >>= 8 * precision.size - 1
+    _replace(_bits(xp, result, precision), _bits(xp, y, precision), mask)
+    _flip_sign(xp, result, x, precision)
+    return result
+
+
+def _replace(bits: Any, others: Any, mask: Any) -> None:
+    """Put in others' bits where the mask is: several times faster than `where`; spends `others`."""
+    others ^= bits
+    others &= mask
+    bits ^= others
 
 
 def _flip_sign(xp: Any, result: Any, x: Any, precision: Precision) -> None:
@@ -396,7 +430,7 @@ def _log_of_normal(xp: Any, x: Any, lost: Any, precision: Precision) -> Any:
 
 
 def _sin(xp: Any, x: Any, precision: Precision) -> Any:
-    """With the sign of x, the sine of |x| = q π/2 + a; see `_wave`."""
+    """The sine of |x| = q π/2 + a, negated where x has a minus sign, zero too; see `_wave`."""
     result = _wave(xp, *_quarters(xp, abs(x), precision), precision)
     _flip_sign(xp, result, x, precision)
     return result
@@ -404,23 +438,24 @@ def _sin(xp: Any, x: Any, precision: Precision) -> Any:
 
 def _cos(xp: Any, x: Any, precision: Precision) -> Any:
     """The sine of (q + 1) π/2 + a, |x| = q π/2 + a; see `_wave`."""
-    q, a = _quarters(xp, abs(x), precision)
+    q, a, low = _quarters(xp, abs(x), precision)
     q += 1
-    return _wave(xp, q, a, precision)
+    return _wave(xp, q, a, low, precision)
 
 
-def _wave(xp: Any, q: Any, a: Any, precision: Precision) -> Any:
-    """sin(q π/2 + a): with z = a a, and the other sign where q has the bit 2.
+def _wave(xp: Any, q: Any, a: Any, low: Any, precision: Precision) -> Any:
+    """sin(q π/2 + a + low): with z = a a, and the other sign where q has the bit 2.
 
-        a + a (z p(z))          where q is even,
-        (1 - z/2) + (z z) p(z)  where it is odd.
+        a + (a (z p(z)) + low)  where q is even,
+        (1 - z/2) + (z z) p(z)  where it is odd, as low is too small to matter.
 
-    `q` and `a` are spent.
+    `q` is spent.
     """
     z = a * a
     sine = _horner(precision.sine, z)
     sine *= z
     sine *= a
+    sine += low
     sine += a
     tail = _horner(precision.cosine, z)
     cosine = z * -0.5
@@ -428,37 +463,48 @@ def _wave(xp: Any, q: Any, a: Any, precision: Precision) -> Any:
     z *= z
     tail *= z
     cosine += tail
-    # The cosine's bits where q is odd: a mask is several times faster than `where`.
-    result, other = _bits(xp, sine, precision), _bits(xp, cosine, precision)
-    other ^= result
-    other &= -(q & 1)
-    result ^= other
+    result = _bits(xp, sine, precision)
+    _replace(result, _bits(xp, cosine, precision), -(q & 1))
     q &= 2
-    q <<= 30 if precision is FLOAT32 else 62
+    q <<= 8 * precision.size - 2
     result ^= q
     return sine
 
 
-def _quarters(xp: Any, x: Any, precision: Precision) -> tuple[Any, Any]:
-    """(q, a) with x = q π/2 + a, |a| no more than π/4, and q right in its low bits; x ≥ 0.
+def _quarters(xp: Any, x: Any, precision: Precision) -> tuple[Any, Any, Any]:
+    """(q, a, low) with x = q π/2 + a + low, |a| no more than π/4, q right in its low bits; x ≥ 0.
 
-    With t = x two_over_pi + rounder and n = t - rounder, a is (x - n quarter[0]) - n quarter[1] and
-    so on, and q the bits of t; `_far_quarters` has the angles beyond `farthest`.
+    With t = x two_over_pi + rounder and n = t - rounder, q is the bits of t. With the parts of
+    `quarter`, here two and the last two, v and w,
+
+        b = (x - n quarter[0]) - n quarter[1],
+        a = b - n v,  low = ((b - a) - n v) - n w.
+
+    So one rounding error of a size that matters is left in a. Angles beyond `farthest` are those
+    of `_far_quarters`, and low is 0.
     """
     turns = x * precision.two_over_pi
     turns += precision.rounder
     q = _bits(xp, turns, precision)
     n = turns - precision.rounder
     is_near = x <= precision.farthest
-    a = x - n * precision.quarter[0]
-    for part in precision.quarter[1:]:
-        a -= n * part
+    first, *others, v, w = precision.quarter
+    low = x - n * first
+    for part in others:
+        low -= n * part
+    product = n * v
+    a = low - product
+    low -= a
+    low -= product
+    n *= w
+    low -= n
     if not is_near.all():
         far = ~is_near
         far_q, far_a = _far_quarters(xp, xp.astype(x[far], xp.float64))
         q[far] = xp.astype(far_q, q.dtype)
         a[far] = xp.astype(far_a, a.dtype)
-    return q, a
+        low[far] = 0.0
+    return q, a, low
 
 
 def _far_quarters(xp: Any, x: Any) -> tuple[Any, Any]:
@@ -501,7 +547,8 @@ def _far_quarters(xp: Any, x: Any) -> tuple[Any, Any]:
     top = scaled - (scaled - whole)
     low = whole - top
     one, two, three = HALF_PI
-    a = top * one + ((top * two + low * one) + (low * two + (whole * three + rest * one)))
+    last = low * two + (whole * three + rest * (one + two))
+    a = top * one + ((top * two + low * one) + last)
     return q, a + (x - x)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
@@ -121,28 +120,29 @@ def _slice(nodes: Moments, start: int, stop: int, step: int = 1) -> Moments:
     return Moments(*(part[start:stop:step, ...] for part in nodes))
 
 
-def joined_all(parts: Iterable[tuple[int, Moments]]) -> Moments:
-    """The moments over neighbouring nodes of the tree of `moments`.
+class JoinedNodes:
+    """The moments over neighbouring nodes of the tree of `moments`, given in their order."""
 
-    Parameters
-    ----------
-    parts : iterable of (int, Moments)
-        The number of each one's first chain, and its moments; in the order of the chains.
-    """
-    waiting: list[tuple[int, Moments]] = []
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, Moments]] = []
 
-    def join_last() -> None:
-        (first, a), (_, b) = waiting[-2:]
-        waiting[-2:] = [(first, joined(a, b))]
-
-    for first, part in parts:
+    def add(self, first: int, node: Moments) -> None:
+        """Add the node whose first chain has this number."""
         # The bound between two nodes is a multiple of as high a power of two as they are high.
+        waiting = self._waiting
         while len(waiting) > 1 and _lowest_bit(waiting[-1][0]) < _lowest_bit(first):
-            join_last()
-        waiting.append((first, part))
-    while len(waiting) > 1:
-        join_last()
-    return waiting[0][1]
+            self._join_last()
+        waiting.append((first, node))
+
+    def moments(self) -> Moments:
+        """Over all that were added."""
+        while len(self._waiting) > 1:
+            self._join_last()
+        return self._waiting[0][1]
+
+    def _join_last(self) -> None:
+        (first, a), (_, b) = self._waiting[-2:]
+        self._waiting[-2:] = [(first, joined(a, b))]
 
 
 def _lowest_bit(number: int) -> int:
@@ -150,21 +150,15 @@ def _lowest_bit(number: int) -> int:
 
 
 def nodes(chains: range, run: range) -> list[range]:
-    """The fewest nodes of a run's tree that make up some of its chains; see `moments`."""
+    """The fewest nodes of the tree over a run's chains that make up some of them."""
     found, start = [], chains.start
     while start < chains.stop:
+        node = larger = range(start, start + 1)
         size = 1
-        node = range(start, start + 1)
-        while True:
-            # The node of twice the size, as far as the run has chains in it.
-            size *= 2
+        while start <= larger.start and larger.stop <= chains.stop and size <= 2 * len(run):
+            node, size = larger, 2 * size
             low = start // size * size
             larger = range(max(low, run.start), min(low + size, run.stop))
-            if larger.start < start or larger.stop > chains.stop:
-                break
-            node = larger
-            if larger == run:
-                break
         found.append(node)
         start = node.stop
     return found

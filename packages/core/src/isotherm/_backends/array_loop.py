@@ -171,6 +171,21 @@ class ArrayLoop:
         """After how many steps, of those last taken, something was not finite; if that is known."""
         return self._watch.first()
 
+    def _watching(self) -> Callable[[Array, int], None] | None:
+        """What to tell of the state after each step; None where nothing needs to be told."""
+        plan, calls = self._plan, self._calls
+        watch = self._watch = Watch(plan.device)
+        if calls.is_pure or plan.on_divergence == "ignore":
+            return None
+        # A gradient that is kept from step to step was the last state's.
+        n_behind = 0 if self.program.cached_at_start else 1
+
+        def note(x: Array, step: int) -> None:
+            seen = None if plan.is_adjusted else calls.seen
+            watch.note(x, step + 1, seen, step + 1 - n_behind)
+
+        return note
+
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan, program = self._plan, self.program
         rows = (plan.n_samples, plan.n_coordinates)
@@ -189,10 +204,7 @@ class ArrayLoop:
         for name, index in program.cached_at_start.items():
             values[program.start[name]] = values[index]
         first = plan.kept_before(start)
-        self._watch = Watch(plan.device)
-        is_watched = not self._calls.is_pure and plan.on_divergence != "ignore"
-        # A gradient that is kept from step to step was the last state's.
-        n_behind = 0 if program.cached_at_start else 1
+        note = self._watching()
         for step in range(start, stop):
             values |= {index: numbers[step - start] for index, numbers in coefficients}
             self._carry_out(program.statements, values, step)
@@ -200,9 +212,8 @@ class ArrayLoop:
             reports = {name: values[index] for name, index in program.reports.items()}
             values = dict(self._constants)
             values |= {program.start[name]: value for name, value in ends.items()}
-            if is_watched:
-                seen = None if plan.is_adjusted else self._calls.seen
-                self._watch.note(ends["x"], step + 1, seen, step + 1 - n_behind)
+            if note is not None:
+                note(ends["x"], step)
             self._count(reports, step, outputs)
             if plan.is_kept(step):
                 x = xp.reshape(ends["x"], plan.shape)

@@ -18,14 +18,15 @@ State: TypeAlias = Mapping[str, Array]
 class Outputs:
     """Where a runner writes the kept states of the steps that it is given.
 
-    Arrays of the backend's library, dtype and device, or None where they are not wanted. ``k`` is
-    the number of states kept in those steps.
+    Arrays of the backend's library and device, in the plan's dtype, or None where they are not
+    wanted. ``k`` is the number of states kept in those steps.
 
     Attributes
     ----------
     trajectory : array, shape (n_samples, k, *event_shape)
     mean, variance : array, shape (k, *event_shape)
-        Over the chains; the variance divided by n_samples.
+        Over the chains, the variance divided by n_samples: `isotherm.backend.moments`, rounded once
+        to these arrays' dtype, which is float64 where the chains are a part of others.
     energy, energy_error : array, shape (k, n_samples)
         U, and of adjusted samplers what ΔH/noise_scale² of the trajectory was.
     accepted, diverging : int64 array, shape (n_samples,)

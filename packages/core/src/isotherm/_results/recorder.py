@@ -38,10 +38,15 @@ class InMemory:
     plan : Plan
     allocate : callable
         Number of kept states → `Outputs` for so many.
+    moments_dtype : str, optional
+        Of mean and variance; the plan's by default.
     """
 
-    def __init__(self, plan: Plan, allocate: Callable[[int], Outputs]) -> None:
+    def __init__(
+        self, plan: Plan, allocate: Callable[[int], Outputs], moments_dtype: str | None = None
+    ) -> None:
         self._plan = plan
+        self._moments_dtype = moments_dtype
         self._outputs = allocate(plan.n_kept)
 
     def outputs(self, start: int, stop: int) -> Outputs:
@@ -61,11 +66,11 @@ class InMemory:
         outputs = self._outputs.between(0, n_kept)
         if outputs.mean is None:
             return back(outputs.trajectory), None
-        mean, variance, energy = map(back, (outputs.mean, outputs.variance, outputs.energy))
+        held = mover(plan, self._moments_dtype)
         diagnostics = Diagnostics(
-            mean,
-            variance,
-            energy,
+            held(outputs.mean),
+            held(outputs.variance),
+            back(outputs.energy),
             plan.kept_steps(0, n_kept),
             energy_error=back(outputs.energy_error),
             divergence_threshold=plan.divergence_threshold,
@@ -73,19 +78,21 @@ class InMemory:
         return back(outputs.trajectory), diagnostics
 
 
-def allocator(plan: Plan, backend: Backend) -> Callable[[int], Outputs]:
+def allocator(
+    plan: Plan, backend: Backend, moments_dtype: str | None = None
+) -> Callable[[int], Outputs]:
     """A function: number of kept states → arrays for what the plan keeps of so many."""
 
-    def array(*shape: int) -> Array:
-        return empty(backend.library, shape, plan.dtype, plan.device)
+    def array(*shape: int, dtype: str | None = None) -> Array:
+        return empty(backend.library, shape, dtype or plan.dtype, plan.device)
 
     def allocate(n_kept: int) -> Outputs:
         outputs = Outputs()
         if plan.return_trajectory:
             outputs.trajectory = array(plan.n_samples, n_kept, *plan.event_shape)
         if plan.return_diagnostics:
-            outputs.mean = array(n_kept, *plan.event_shape)
-            outputs.variance = array(n_kept, *plan.event_shape)
+            outputs.mean = array(n_kept, *plan.event_shape, dtype=moments_dtype)
+            outputs.variance = array(n_kept, *plan.event_shape, dtype=moments_dtype)
             outputs.energy = array(n_kept, plan.n_samples)
             if plan.is_adjusted:
                 outputs.energy_error = array(n_kept, plan.n_samples)

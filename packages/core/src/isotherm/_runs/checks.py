@@ -136,7 +136,9 @@ def _moved(plan: Plan, backend: Backend, given: Array, name: str) -> Array:
     return compat.array_namespace(state).broadcast_to(state, plan.shape)
 
 
-def checked_allocator(plan: Plan, backend: Backend, *, is_stored: bool) -> Callable[[int], Outputs]:
+def checked_allocator(
+    plan: Plan, backend: Backend, *, is_stored: bool, moments_dtype: str | None = None
+) -> Callable[[int], Outputs]:
     """What makes room for kept states; refuses a run that does not fit into memory."""
     needed = store_module().buffer_bytes(plan) if is_stored else plan.result_bytes
     # The first states are drawn with their whole block of the noise stream.
@@ -154,7 +156,7 @@ def checked_allocator(plan: Plan, backend: Backend, *, is_stored: bool) -> Calla
                 f"the run needs {format_bytes(needed)} and {plan.device} has "
                 f"{format_bytes(available)} available; {remedy}"
             )
-    return allocator(plan, backend)
+    return allocator(plan, backend, moments_dtype)
 
 
 def probe_energy(plan: Plan, energy: Any) -> float | None:

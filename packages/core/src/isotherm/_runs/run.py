@@ -88,11 +88,10 @@ def run(
         on. Needs ``isotherm[store]``.
     executor : concurrent.futures.Executor, or callable that makes one, optional
         Whose workers the chains are shared out among: ``ProcessPoolExecutor``, Dask's
-        ``client.get_executor()``, ``MPIPoolExecutor``. Chains and their energies do not depend on
-        the workers: they are to the bit those of a run without, of energies whose value for a chain
-        does not depend on how many there are (where a library multiplies matrices, to rounding).
-        Mean and variance are those of a run without to rounding, and do not depend on the number of
-        workers either. A share whose worker dies is run again: by a new executor, where this is a
+        ``client.get_executor()``, ``MPIPoolExecutor``. The result does not depend on the workers:
+        it is to the bit that of a run without, diagnostics included, of energies whose value for a
+        chain does not depend on how many there are (where a library multiplies matrices, to
+        rounding). A share whose worker dies is run again: by a new executor, where this is a
         function that makes them; by Dask itself; else in this process. `progress` is told whenever
         a share is done. Arrays in `model_kwargs` with a row a chain are shared out likewise. Ctrl-C
         raises `KeyboardInterrupt` and nothing is kept; shares that have begun go on to their end.
@@ -142,6 +141,7 @@ def _run(
     callback: Callback | None = None,
     store: str | os.PathLike[str] | None = None,
     callback_every: int | None = None,
+    moments_dtype: str | None = None,
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
@@ -153,14 +153,16 @@ def _run(
         plan = replace(plan, return_trajectory=True)
     with ExitStack() as stack:
         stack.enter_context(on_device(backend, plan))
-        allocate = checked_allocator(plan, backend, is_stored=store is not None)
+        allocate = checked_allocator(
+            plan, backend, is_stored=store is not None, moments_dtype=moments_dtype
+        )
         state = initial_state(plan, backend, as_state(x), momentum)
         runner = backend.prepare(plan, energy)
         begin(plan, runner, state)
         callbacks = collect_callbacks(progress, callback, stack, callback_every)
         recorder: Recorder
         if store is None:
-            recorder = InMemory(plan, allocate)
+            recorder = InMemory(plan, allocate, moments_dtype)
         else:
             disk = store_module()
             folder, header = disk.create(
@@ -198,7 +200,8 @@ def _run_on_executor(
     with ExitStack() as stack:
         callbacks = collect_callbacks(progress, None, stack)
         return run_on_executor(
-            _run, plan, energy, as_state(x), executor, momentum=as_state(momentum),
+            partial(_run, moments_dtype="float64"), plan, energy, as_state(x), executor,
+            momentum=as_state(momentum),
             model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks.functions,
         )  # fmt: skip
 
