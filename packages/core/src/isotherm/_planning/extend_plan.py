@@ -119,7 +119,7 @@ def validate_plan(plan: Plan) -> Plan:
     InputError
         A field is not what `make_plan` would have made.
     """
-    n_steps = as_count("n_steps", plan.n_steps, 1)
+    n_steps = as_count("n_steps", plan.n_steps, 0)
     burn_in = as_count("burn_in", plan.burn_in, 0)
     step_offset = as_count("step_offset", plan.step_offset, 0)
     chain_offset = as_count("chain_offset", plan.chain_offset, 0)

@@ -60,6 +60,8 @@ class Schedule:
     def __str__(self) -> str:
         if self.values.ndim == 0:
             return f"{float(self.values):g}"
+        if not self.values.size:
+            return "none"
         return f"{self.values[0]:g} … {self.values[-1]:g} ({self.values.size} values)"
 
 
