@@ -346,7 +346,7 @@ class _Driver:
             f"for pass{loop.index} in range(int(v{loop.count})):",
             f"    v{loop.index} = number(pass{loop.index})",
             *_indented(self._lines(loop.body)),
-            *_indented(self._copied(storage.leaving[loop.index])),
+            *_indented([*self._copied(storage.leaving[loop.index])]),
         ]
 
     def _copied(self, copies: Sequence[Copy]) -> Iterator[str]:

@@ -56,6 +56,8 @@ class TorchLoop(ArrayLoop):
         self._step, about_step = _fused_step(plan, program)
         about += about_step
         calls, joint, path = None, None, f"array loop{about}"
+        value: Any
+        gradient: Any = getattr(energy, "gradient", None)
         if not self._is_built_in:
             if hasattr(energy, "gradient"):
                 value, gradient = InGradMode(energy), InGradMode(energy.gradient)
@@ -66,9 +68,7 @@ class TorchLoop(ArrayLoop):
                 if plan.device != "cpu" and plan.n_total >= LEAST_STEPS:
                     gradient = self._graph = GraphGradient(gradient, energy)
             calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
-        super().__init__(
-            plan, energy, getattr(energy, "gradient", None), fill, run_segment, calls, path
-        )
+        super().__init__(plan, energy, gradient, fill, run_segment, calls, path)
         self._without_graph = self.path
 
     def begin(self, state: State) -> None:
