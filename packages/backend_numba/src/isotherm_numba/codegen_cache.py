@@ -108,7 +108,7 @@ def uninterrupted() -> Iterator[None]:
             before(*came[0])
 
 
-class _OnDisk(caching.NullCache):  # type: ignore[misc]  # Numba is not typed
+class _OnDisk(caching.NullCache):  # Numba is not typed
     """What a dispatcher of Numba's asks for code, and gives it to."""
 
     def __init__(self, name: str) -> None:
