@@ -30,14 +30,15 @@ class FusedTransition(LangevinTransition):
         self._xp = xp
         self._module = compile_(assemble(plan.dtype, "arrays.cu", constants=needs(plan)))
         # No state is kept here: the array loop does that.
-        self._rest = [np.int32(0), np.int64(0), *counters(plan), xp.empty(1, plan.dtype)]
+        self._rest = [np.int32(0), np.int64(0), np.int32(0), np.int32(0), *counters(plan)]
+        self._rest += [xp.empty(1, plan.dtype)]
         self._rest += [np.int64(0), np.int64(0)]
 
     def start(self, start: int, stop: int) -> None:
         super().start(start, stop)
         xp = self._xp
         pair = schedules(self._plan, start, stop)
-        self._run = [*map(xp.asarray, pair), xp.empty(1, np.int32), *self._rest]
+        self._run = [*map(xp.asarray, pair), *self._rest]
 
     def __call__(self, x: Array, gradient: Array, step: int) -> Array:
         x = self._xp.ascontiguousarray(x)  # a copy keeps the layout of what the user gave
