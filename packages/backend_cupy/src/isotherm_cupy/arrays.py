@@ -9,6 +9,7 @@ import numpy as np
 from isotherm.backend import Array, LangevinTransition, Plan
 from isotherm_cupy.kernels import counters, needs, schedules
 from isotherm_cupy.modules import Compile
+from isotherm_cupy.normals import filler
 from isotherm_cupy.source import assemble
 
 
@@ -26,7 +27,7 @@ class FusedTransition(LangevinTransition):
     """
 
     def __init__(self, plan: Plan, xp: Any, compile_: Compile) -> None:
-        super().__init__(plan, self._fill)
+        super().__init__(plan, filler(xp, compile_))
         self._xp = xp
         self._module = compile_(assemble(plan.dtype, "arrays.cu", constants=needs(plan)))
         # No state is kept here: the array loop does that.
@@ -49,11 +50,3 @@ class FusedTransition(LangevinTransition):
         head = [x, slope, normals, np.int64(x.size), np.int32(step - self._start)]
         self._module.launch("update", x.size, [*head, *self._run])
         return x
-
-    def _fill(
-        self, out: Array, *, seed: int, stream: int, block: int, chain_offset: int = 0
-    ) -> None:
-        """A block of the plan's own stream, whose key and offset the kernel's run has."""
-        _, n, dim = out.shape
-        head = [out, np.int64(n), np.int32(dim), np.uint32(block)]
-        self._module.launch("fill", n * dim, [*head, *self._run])

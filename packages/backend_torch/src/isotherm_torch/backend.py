@@ -62,6 +62,11 @@ class TorchBackend:
         drawn = torch.randint(2**_SEED_BITS - 1, (), generator=source, device=device)
         return int(drawn.item())
 
+    def fill_normals(self, out: Any, **counter: Any) -> None:
+        from isotherm_torch.normals import fill_normals
+
+        fill_normals(out, **counter)
+
     def supports(self, plan: Plan, energy: Any) -> str | None:
         return None
 

@@ -70,7 +70,8 @@ def initial_state(plan: Plan, backend: Backend, x: Array | None) -> Array:
     if x is None:
         shape = (plan.steps_per_block, plan.n_samples, plan.n_coordinates)
         normals = empty(backend.library, shape, plan.dtype, plan.device)
-        fill = fill_normals() if backend.library == "numpy" else noise.fill_normals
+        own = fill_normals() if backend.library == "numpy" else noise.fill_normals
+        fill = getattr(backend, "fill_normals", own)
         fill(
             normals,
             seed=plan.seed,
