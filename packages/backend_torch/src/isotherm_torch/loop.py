@@ -10,7 +10,6 @@ import torch
 
 from isotherm.backend import (
     ArrayLoop,
-    FillNormals,
     FormulaEnergy,
     GaussianEnergy,
     InputError,
@@ -19,9 +18,10 @@ from isotherm.backend import (
     Plan,
     Transition,
     host_noise,
-    noise,
 )
+from isotherm_torch import devices
 from isotherm_torch.graph import LEAST_STEPS, GraphGradient
+from isotherm_torch.normals import fill_normals
 
 
 class TorchLoop(ArrayLoop):
@@ -45,7 +45,7 @@ class TorchLoop(ArrayLoop):
             super().__init__(plan, energy, energy.gradient, transition, f"array loop{about}")
         else:
             gradient = gradient_of(energy)
-            if plan.device != "cpu" and plan.n_total >= LEAST_STEPS:
+            if devices.kind(plan.device) == "cuda" and plan.n_total >= LEAST_STEPS:
                 self._graph = GraphGradient(gradient, energy)
                 gradient = self._graph
             super().__init__(plan, energy, gradient, transition, f"array loop, autograd{about}")
@@ -116,7 +116,9 @@ def _transition(plan: Plan) -> tuple[Transition, str]:
         fused = host_noise.fused_transition(plan)
         if fused is not None:
             return _OnHost(fused), ", fused step"
-        return LangevinTransition(plan, _fill_normals(plan)), ""
+        return LangevinTransition(plan, fill_normals), ""
+    if not devices.is_exact(plan.device):
+        return LangevinTransition(plan, fill_normals), ", noise from the host"
     try:
         from isotherm_torch import kernel
     except ImportError as error:
@@ -125,7 +127,7 @@ def _transition(plan: Plan) -> tuple[Transition, str]:
         why_not = kernel.why_not(plan.dtype)
         if why_not is None:
             return kernel.FusedLangevin(plan), ", fused step"
-    return LangevinTransition(plan), f", no fused step ({why_not})"
+    return LangevinTransition(plan, fill_normals), f", no fused step ({why_not})"
 
 
 class _OnHost:
@@ -137,15 +139,3 @@ class _OnHost:
 
     def __call__(self, x: torch.Tensor, gradient: torch.Tensor, step: int) -> torch.Tensor:
         return torch.from_numpy(self._transition(x.numpy(), gradient.numpy(), step))
-
-
-def _fill_normals(plan: Plan) -> FillNormals:
-    """The fastest source of noise for NumPy, on the tensor's own memory."""
-    if plan.dtype == "bfloat16":  # which NumPy has not
-        return noise.fill_normals
-    fill = host_noise.fill_normals()
-
-    def through_numpy(out: Any, **counter: Any) -> None:
-        fill(out.numpy(), **counter)
-
-    return through_numpy
