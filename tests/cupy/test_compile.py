@@ -52,13 +52,13 @@ def uses(log):
     }
 
 
-def assert_nothing_is_flushed(ptx, *, is_exact=True):
+def assert_nothing_is_flushed(ptx):
     """Subnormal numbers are numbers, but to the estimate with which the noise's root begins.
 
     CUDA's own exp and log have such estimates too, of numbers that are not small.
     """
     flushing = set(re.findall(r"[a-z][\w.]*\.ftz[\w.]*", ptx.decode()))
-    assert flushing <= {"rsqrt.approx.ftz.f32"} or not is_exact
+    assert flushing <= {"rsqrt.approx.ftz.f32"}
     assert all(".approx." in name for name in flushing)
 
 
@@ -73,25 +73,22 @@ def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_
     for name, (registers, spilled) in uses(log).items():
         record_property(f"{name} registers", registers)
         assert (registers <= 255, spilled) == (True, 0), name
-    assert set(uses(log)) == {"advance", "energies", "part_moments", "moments"}
-    is_program = not isinstance(energy, isotherm.GaussianEnergy)
-    is_exact = not is_program or energy.program(dim).is_exact
-    assert_nothing_is_flushed(ptx, is_exact=is_exact)
-    if is_program and is_exact:  # a quadratic form's sums are meant to be fused
-        own = ptx.decode()
-        advance = own[own.index(".entry advance") :].partition(".entry energies")[0]
-        # Two to each root of the noise, and no other.
-        assert advance.count("fma.rn") == 2 * advance.count("rsqrt.approx")
+    assert set(uses(log)) == {"advance", "energies", "chain_moments", "node_moments"}
+    assert_nothing_is_flushed(ptx)
+    own = ptx.decode()
+    advance = own[own.index(".entry advance") :].partition(".entry energies")[0]
+    # Two to each root of the noise, and no other.
+    assert advance.count("fma.rn") == 2 * advance.count("rsqrt.approx")
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_array_loops_kernels_compile(dtype, architecture):
     constants = {"VARIES": 1, "CLAMPS": 1, "KEEPS": 0}
-    source = assemble(dtype, "arrays.cu", "fill.cu", constants=constants)
+    source = assemble(dtype, "fill.cu", constants=constants)
     _, ptx, log = compiled(source, architecture, "--ptxas-options=-v")
     assert_nothing_is_flushed(ptx)
-    assert {name: spilled for name, (_, spilled) in uses(log).items()} == {"update": 0, "fill": 0}
+    assert {name: spilled for name, (_, spilled) in uses(log).items()} == {"fill": 0}
 
 
 def test_a_card_gets_what_these_tests_compile(monkeypatch):

@@ -80,9 +80,10 @@ def test_modules_run_there_on_noise_of_the_hosts(others, device):
     elsewhere, here = plan(device), plan("cpu")
     runner = TorchLoop(elsewhere, MODULE)
     assert runner.path == "array loop, autograd, noise from the host"
-    x = torch.zeros(20, 3)
-    got = runner.advance(x, 0, 9, Outputs())
-    assert torch.equal(got, TorchLoop(here, MODULE).advance(x, 0, 9, Outputs()))
+    state = {"x": torch.zeros(20, 3)}
+    got = runner.advance(state, 0, 9, Outputs())
+    expected = TorchLoop(here, MODULE).advance(state, 0, 9, Outputs())
+    assert torch.equal(got["x"], expected["x"])
 
 
 class Elsewhere:

@@ -53,10 +53,10 @@ def run(energy, capture=Recorded, n_steps=10):
     loop = ArrayLoop(plan, energy, gradient)
     start = torch.zeros(5, 2)
     with torch.no_grad():
-        x = loop.advance(start, 0, n_steps, isotherm.backend.Outputs())
+        x = loop.advance({"x": start}, 0, n_steps, isotherm.backend.Outputs())["x"]
         by_itself = ArrayLoop(plan, energy, gradient_of(energy)).advance(
-            start, 0, n_steps, isotherm.backend.Outputs()
-        )
+            {"x": start}, 0, n_steps, isotherm.backend.Outputs()
+        )["x"]
     return gradient, made, x, by_itself
 
 

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 from isotherm.backend import PLAN_VERSION, ArrayLoop, InputError, Plan, Runner, Status
-from isotherm_cupy.arrays import FusedTransition
 from isotherm_cupy.chains import FusedChains
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.kernels import kernel_of
@@ -115,10 +114,7 @@ def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
     kernel = kernel_of(plan, energy)
     if kernel is not None:
         return FusedChains(plan, kernel, xp, compile_)
-    if plan.dtype not in ("float32", "float64"):
-        return ArrayLoop(plan, energy, energy.gradient)
-    transition = FusedTransition(plan, xp, compile_)
-    return ArrayLoop(plan, energy, energy.gradient, transition, "array loop, fused update")
+    return ArrayLoop(plan, energy, energy.gradient, filler(xp, compile_))
 
 
 @cache

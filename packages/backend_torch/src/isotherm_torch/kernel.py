@@ -1,8 +1,8 @@
 """A Langevin step on CUDA as one Triton kernel: noise, update and clamp in one pass over memory.
 
 The noise is `isotherm.backend.noise` transcribed operation by operation, the update that of
-`isotherm.backend.LangevinTransition`. Equal bits need every operation rounded by itself, so the
-kernel is launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum.
+`isotherm.LangevinDynamics`. Equal bits need every operation rounded by itself, so the kernel is
+launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum.
 Triton 3.4 to 3.7 compile it so; for an older one there is a reason why not, and the array loop.
 """
 
@@ -20,7 +20,7 @@ from triton.runtime import driver
 from isotherm.backend import Plan, noise
 
 #: Not bfloat16: Triton's interpreter, which runs the kernel in the tests, rounds it wrongly.
-DTYPES = ("float16", "float32", "float64")
+DTYPES = ("float32", "float64")
 
 _BLOCK = 1024  # elements of a program: eight for each thread of four warps, so loads are 128 bits
 
@@ -291,7 +291,7 @@ def fill_normals(
 
 
 class FusedLangevin:
-    """`isotherm.backend.LangevinTransition` as one kernel a step, with the same bits.
+    """The step of overdamped Langevin dynamics as one kernel, with the array loop's bits.
 
     The step's number and its η and noise_scale √(2η) are read from the device's memory, so that
     every step is the same launch whatever the schedule, and no step waits for the host.
@@ -306,10 +306,11 @@ class FusedLangevin:
         self._plan = plan
         # A constant schedule is one row, whatever the number of steps.
         self._varies = plan.step_size.values.ndim > 0 or plan.noise_scale.values.ndim > 0
-        coefficients = np.stack(plan.coefficients(0, plan.n_total if self._varies else 1), axis=1)
+        given = plan.coefficients(0, plan.n_total if self._varies else 1)
+        coefficients = np.stack([given["step_size"], given["noise"]], axis=1)
         low, high = plan.clamp or (None, None)
         bounds = (-torch.inf if low is None else low, torch.inf if high is None else high)
-        dtype, device = getattr(torch, plan.dtype), plan.device
+        dtype, device = getattr(torch, plan.state_dtype), plan.device
         self._coefficients = torch.tensor(coefficients, dtype=dtype, device=device)
         self._bounds = torch.tensor(bounds, dtype=dtype, device=device)
         # The row of the coefficients and the step in the noise stream; what a step adds to them.
@@ -333,7 +334,7 @@ class FusedLangevin:
             plan.seed & 0xFFFFFFFF,
             plan.seed >> 32,
             plan.chain_offset,
-            **_constants(plan.dtype, x.numel()),
+            **_constants(plan.state_dtype, x.numel()),
         )
         self._counters += self._increments
         return x
