@@ -71,6 +71,12 @@ class TorchBackend:
 
         fill_normals(out, **counter)
 
+    def default_dtype(self) -> str:
+        """What `torch.set_default_dtype` set."""
+        import torch
+
+        return str(torch.get_default_dtype()).removeprefix("torch.")
+
     def supports(self, plan: Plan, energy: Any) -> str | None:
         from isotherm_torch import devices
 
