@@ -163,6 +163,55 @@ def _step(
     tl.store(x_pointer + element, x, is_inside)
 
 
+@triton.jit(
+    do_not_specialize=[
+        "n_coordinates",
+        "key_low",
+        "key_high",
+        "block_number",
+        "stream",
+        "chain_offset",
+        "coordinate_offset",
+    ]
+)
+def _fill(
+    out_pointer,
+    n_elements,
+    n_coordinates: tl.int64,
+    key_low: tl.int64,
+    key_high: tl.int64,
+    block_number: tl.int64,
+    stream: tl.int64,
+    chain_offset: tl.int64,
+    coordinate_offset: tl.int64,
+    p: tl.constexpr,
+    index_type: tl.constexpr,
+    block: tl.constexpr,
+):
+    """A block of the noise stream's normals, a step after the other."""
+    dtype: tl.constexpr = out_pointer.dtype.element_ty
+    element = tl.program_id(0).to(index_type) * block + tl.arange(0, block)
+    width = n_coordinates.to(index_type)
+    chain = (element // width).to(tl.int64) + chain_offset
+    w0, w1, w2, w3 = _philox(
+        block_number.to(tl.uint32),
+        ((element % width).to(tl.int64) + coordinate_offset).to(tl.uint32),
+        chain.to(tl.uint32),
+        (chain >> 32).to(tl.uint32) | (stream << 24).to(tl.uint32),
+        key_low.to(tl.uint32),
+        key_high.to(tl.uint32),
+    )
+    n_steps: tl.constexpr = 2 if dtype == tl.float64 else 4
+    for position in tl.static_range(n_steps):
+        step = tl.full((), position, tl.int64)
+        if dtype == tl.float64:
+            normal = _normal_64(w0, w1, w2, w3, step, p)
+        else:
+            normal = _normal_32(w0, w1, w2, w3, step, p).to(dtype)
+        place = element.to(tl.int64) + position * n_elements.to(tl.int64)
+        tl.store(out_pointer + place, normal, element < n_elements)
+
+
 def why_not(dtype: str) -> str | None:
     """Why the step cannot be launched on the current device, or None: it is compiled to see.
 
@@ -182,11 +231,13 @@ def why_not(dtype: str) -> str | None:
 @cache
 def _compiler_says(dtype: str, device: int) -> str | None:
     pointer, integer = getattr(torch, dtype), torch.int64
+    constants = _constants(dtype, 16)
     try:
         _step.warmup(
             *(pointer, pointer, integer, pointer, pointer), *(16, 16, 0, 0, 0), grid=(1,),
-            **_constants(dtype, 16),
+            **constants,
         )  # fmt: skip
+        _fill.warmup(pointer, *(16, 16, 0, 0, 0, 0, 0, 0), grid=(1,), **constants)
     except Exception as error:  # compilers raise what they like, which differs by their version
         return f"Triton {triton.__version__} cannot compile it: {_in_one_line(error)}"
     return None
@@ -209,6 +260,34 @@ def _constants(dtype: str, n_elements: int) -> dict[str, Any]:
         "block": _BLOCK,
         "enable_fp_fusion": False,
     }
+
+
+def fill_normals(
+    out: Any,
+    *,
+    seed: int,
+    stream: int,
+    block: int,
+    chain_offset: int = 0,
+    coordinate_offset: int = 0,
+) -> None:
+    """`isotherm.backend.noise.fill_normals` as one kernel, for a tensor of one of the `DTYPES`."""
+    normals = out if out.is_contiguous() else torch.empty_like(out)
+    _, n_samples, dim = out.shape
+    _fill[(triton.cdiv(n_samples * dim, _BLOCK),)](
+        normals,
+        n_samples * dim,
+        dim,
+        seed & noise.MASK,
+        seed >> 32,
+        block,
+        int(stream),
+        chain_offset,
+        coordinate_offset,
+        **_constants(str(out.dtype).removeprefix("torch."), n_samples * dim),
+    )
+    if normals is not out:
+        out.copy_(normals)
 
 
 class FusedLangevin:

@@ -10,7 +10,6 @@ import torch
 
 from isotherm.backend import (
     ArrayLoop,
-    FillNormals,
     FormulaEnergy,
     GaussianEnergy,
     InputError,
@@ -26,12 +25,13 @@ from isotherm.backend import (
     calls_of,
     host_noise,
     kind_of,
-    noise,
     state_dtype,
     to_numpy,
     warn_of_terms,
 )
+from isotherm_torch import devices
 from isotherm_torch.graph import LEAST_STEPS, GraphGradient
+from isotherm_torch.normals import fill_normals
 
 
 class TorchLoop(ArrayLoop):
@@ -50,7 +50,7 @@ class TorchLoop(ArrayLoop):
 
     def __init__(self, plan: Plan, energy: Any) -> None:
         program = plan.transition(kind_of(energy))
-        fill, run_segment, about = _fast_parts(plan, program)
+        run_segment, about = _fast_parts(plan, program)
         self._graph: GraphGradient | None = None
         self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
         self._step, about_step = _fused_step(plan, program)
@@ -65,10 +65,10 @@ class TorchLoop(ArrayLoop):
                 path = f"array loop, autograd{about}"
                 value, joint = InGradMode(energy, is_leaf=True), gradient_of(energy)
                 gradient = joint
-                if plan.device != "cpu" and plan.n_total >= LEAST_STEPS:
+                if devices.kind(plan.device) == "cuda" and plan.n_total >= LEAST_STEPS:
                     gradient = self._graph = GraphGradient(gradient, energy)
             calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
-        super().__init__(plan, energy, gradient, fill, run_segment, calls, path)
+        super().__init__(plan, energy, gradient, fill_normals, run_segment, calls, path)
         self._without_graph = self.path
 
     def begin(self, state: State) -> None:
@@ -236,19 +236,21 @@ def _grad_mode(x: torch.Tensor) -> AbstractContextManager[Any]:
     return stack
 
 
-def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[FillNormals, RunSegment, str]:
-    """The sources of noise and of segments, and what the path says about them."""
+def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]:
+    """The source of segments, and what the path says about noise and segments."""
+    segments = Segments(program, plan.state_dtype)
+    if not devices.is_exact(plan.device):
+        return segments, ", noise from the host"
     if plan.device != "cpu":
-        return noise.fill_normals, Segments(program, plan.state_dtype), ""
+        return segments, ""
     run = host_noise.run_segment(program, plan.state_dtype)
-    if isinstance(run, Segments):
-        return _fill_on_host, run, ""
-    return _fill_on_host, _OnHost(run), ", fused step"
+    return (run, "") if isinstance(run, Segments) else (_OnHost(run), ", fused step")
 
 
 def _fused_step(plan: Plan, program: TransitionProgram) -> tuple[Any, str]:
     """On CUDA the step as one kernel where that can be had, and what the path says about it."""
-    if plan.device == "cpu" or program.name != "langevin" or program.vectors:
+    is_langevin = program.name == "langevin" and not program.vectors
+    if devices.kind(plan.device) != "cuda" or not is_langevin:
         return None, ""
     try:
         from isotherm_torch import kernel
@@ -274,8 +276,3 @@ class _OnHost:
 
 def _as_numpy(value: Any) -> Any:
     return to_numpy(value) if isinstance(value, torch.Tensor) else value
-
-
-def _fill_on_host(out: torch.Tensor, **counter: Any) -> None:
-    """The fastest source of noise for NumPy, on the tensor's own memory."""
-    host_noise.fill_normals()(out.numpy(), **counter)

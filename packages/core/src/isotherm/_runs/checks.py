@@ -13,7 +13,7 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array, as_state, empty, move, round_to
+from isotherm._arithmetic.arrays import Array, as_state, empty, move, on_own_device, round_to
 from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
@@ -120,7 +120,8 @@ def _fresh_momentum(plan: Plan, backend: Backend) -> Array:
 def _normals(plan: Plan, backend: Backend, stream: noise.Stream) -> Array:
     shape = (plan.steps_per_block, plan.n_samples, plan.n_coordinates)
     normals = empty(backend.library, shape, plan.state_dtype, plan.device)
-    fill = fill_normals() if backend.library == "numpy" else noise.fill_normals
+    own = fill_normals() if backend.library == "numpy" else noise.fill_normals
+    fill = getattr(backend, "fill_normals", own)
     fill(normals, seed=plan.seed, stream=stream, block=0, chain_offset=plan.chain_offset)
     return normals[0, ...]
 
@@ -131,7 +132,8 @@ def _moved(plan: Plan, backend: Backend, given: Array, name: str) -> Array:
         raise InputError(
             f"{name} has shape {tuple(given.shape)} but the plan was made for {plan.shape}"
         )
-    check_start(rows, plan.dtype, name)
+    with on_own_device(rows):
+        check_start(rows, plan.dtype, name)
     state = move(rows, backend.library, plan.state_dtype, plan.device)
     return compat.array_namespace(state).broadcast_to(state, plan.shape)
 
