@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import isotherm
+from isotherm import InputError
+from isotherm._planning.extend_plan import extend_plan
 
 WELL = isotherm.DoubleWellEnergy()
 OPTIONS = {
@@ -52,6 +54,14 @@ def test_a_plan_is_frozen_plain_data():
     with pytest.raises(ValueError, match="read-only"):
         plan.step_size.values[...] = 1.0
     assert pickle.loads(pickle.dumps(plan)) == plan
+
+
+@pytest.mark.parametrize("name", ["stream_version", "arithmetic_version"])
+def test_a_run_in_other_bits_is_not_gone_on_with(name):
+    plan = dataclasses.replace(isotherm.make_plan(WELL, **OPTIONS), **{name: 7})
+    keep = dict.fromkeys(("n_steps", "step_size", "noise_scale", "backend", "device"))
+    with pytest.raises(InputError, match=f"the run has {name} 7 and this release of isotherm has"):
+        extend_plan(plan, 5, WELL, decay=0.0, **keep)
 
 
 def test_equal_plans_have_equal_hashes():
