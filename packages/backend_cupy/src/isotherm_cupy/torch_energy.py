@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import array_api_compat as compat
 
-from isotherm.backend import Array, Declared
+from isotherm.backend import Array, Declared, printable
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ class TorchEnergy(Declared):
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        self.name = type(module).__name__
+        self.name = printable(type(module).__name__)
 
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, as the module returns it."""

@@ -29,6 +29,7 @@ from isotherm.backend import (
     kind_of,
     noise,
     state_dtype,
+    to_numpy,
     warn_of_terms,
 )
 from isotherm_torch.graph import LEAST_STEPS, GraphGradient
@@ -56,6 +57,8 @@ class TorchLoop(ArrayLoop):
         self._step, about_step = _fused_step(plan, program)
         about += about_step
         calls, joint, path = None, None, f"array loop{about}"
+        value: Any
+        gradient: Any = getattr(energy, "gradient", None)
         if not self._is_built_in:
             if hasattr(energy, "gradient"):
                 value, gradient = InGradMode(energy), InGradMode(energy.gradient)
@@ -66,9 +69,7 @@ class TorchLoop(ArrayLoop):
                 if plan.device != "cpu" and plan.n_total >= LEAST_STEPS:
                     gradient = self._graph = GraphGradient(gradient, energy)
             calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
-        super().__init__(
-            plan, energy, getattr(energy, "gradient", None), fill, run_segment, calls, path
-        )
+        super().__init__(plan, energy, gradient, fill, run_segment, calls, path)
         self._without_graph = self.path
 
     def begin(self, state: State) -> None:
@@ -275,7 +276,7 @@ class _OnHost:
 
 
 def _as_numpy(value: Any) -> Any:
-    return value.numpy() if isinstance(value, torch.Tensor) else value
+    return to_numpy(value) if isinstance(value, torch.Tensor) else value
 
 
 def _fill_on_host(out: torch.Tensor, **counter: Any) -> None:

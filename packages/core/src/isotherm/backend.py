@@ -20,6 +20,7 @@ from isotherm._arithmetic.exact import exact_sqrt
 from isotherm._arithmetic.sums import JoinedNodes, Moments, moments, total
 from isotherm._backends import host_noise, registry
 from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments, Values
+from isotherm._backends.compiled_cache import CompiledCache
 from isotherm._backends.memory import host_memory
 from isotherm._backends.protocol import (
     Backend,
@@ -33,7 +34,7 @@ from isotherm._backends.protocol import (
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.origin import Declared
-from isotherm._energies.parameters import finite_numbers
+from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers
 from isotherm._energies.protocol import kind_of
 from isotherm._energies.users import (
     as_values,
@@ -55,7 +56,7 @@ from isotherm._transitions.program import (
     Variant,
     walk,
 )
-from isotherm.errors import InputError
+from isotherm.errors import InputError, plain_name, printable, short_repr
 
 __all__ = [
     "COMPARISONS",
@@ -64,8 +65,10 @@ __all__ = [
     "ArrayLoop",
     "Backend",
     "Call",
+    "CompiledCache",
     "Declared",
     "FillNormals",
+    "FixedParameters",
     "FormulaEnergy",
     "GaussianEnergy",
     "HasCurrentDevice",
@@ -77,6 +80,7 @@ __all__ = [
     "Loop",
     "Moments",
     "Outputs",
+    "Parameters",
     "Plan",
     "Program",
     "RunSegment",
@@ -108,7 +112,10 @@ __all__ = [
     "move",
     "noise",
     "on_own_device",
+    "plain_name",
+    "printable",
     "registry",
+    "short_repr",
     "state_dtype",
     "to_numpy",
     "total",

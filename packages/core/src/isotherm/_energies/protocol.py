@@ -12,7 +12,7 @@ from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import Formula, FormulaEnergy
 from isotherm._energies.origin import Declared
 from isotherm._transitions.program import Kind
-from isotherm.errors import InputError
+from isotherm.errors import InputError, printable
 
 
 def as_energy(energy: Any) -> Any:
@@ -45,7 +45,7 @@ def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
 
     Values of parameters are not in it: one plan serves them all.
     """
-    parts = [type(energy).__qualname__]
+    parts = [printable(type(energy).__qualname__)]
     if isinstance(energy, FormulaEnergy):
         program = energy.program(event_shape[0])
         parts.append(f"{program.name} (program {program.digest[:12]})")

@@ -10,7 +10,8 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers
+from isotherm._arithmetic import functions
+from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers, round_to
 from isotherm._plans.plan import Schedule
 from isotherm.errors import InputError, short_repr
 
@@ -116,7 +117,9 @@ def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps:
         raise InputError(f"decay must be in [0, 1), not {short_repr(decay)}")
     if decay == 0.0:
         return Schedule(step_size)
-    return Schedule(step_size * (1.0 - float(decay)) ** np.arange(steps.start, steps.stop))
+    # (1 - decay)^t by functions whose bits do not depend on the machine's library.
+    rate = functions.log(np.float64(1.0) - np.array([decay], np.float64))
+    return Schedule(step_size * functions.exp(np.arange(steps.start, steps.stop) * rate))
 
 
 def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
@@ -129,9 +132,42 @@ def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
         raise InputError(f"clamp must be a pair (low, high), not {short_repr(clamp)}") from None
     if math.isnan(low or 0.0) or math.isnan(high or 0.0):
         raise InputError(f"clamp must not be NaN: {short_repr(clamp)}")
+    if low == math.inf or high == -math.inf:
+        raise InputError(
+            f"clamp={short_repr(clamp)} leaves no finite number between its bounds; give None for "
+            "a side without one"
+        )
     if low is not None and high is not None and low >= high:
         raise InputError(f"clamp must be (low, high) with low < high, not {short_repr(clamp)}")
     return None if low is None and high is None else (low, high)
+
+
+def check_rounded(
+    step_size: Schedule, clamp: tuple[float | None, float | None] | None, dtype: str
+) -> None:
+    """Refuse step sizes and bounds that are others once they are rounded to a dtype."""
+    values = np.atleast_1d(step_size.values)
+    with np.errstate(over="ignore"):
+        rounded = round_to(values, dtype)
+        bounds = [
+            None if bound is None else float(round_to(np.array([bound]), dtype)[0])
+            for bound in clamp or (None, None)
+        ]
+    is_wrong = (rounded == 0.0) | ~np.isfinite(rounded)
+    if is_wrong.any():
+        first = int(np.argmax(is_wrong))
+        where = f" at step {first + 1}" if step_size.values.ndim else ""
+        raise InputError(
+            f"step_size is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
+            f"{dtype}, so that the energy would have no say; take a size that {dtype} can hold "
+            "(less decay, fewer steps), or dtype='float64'"
+        )
+    low, high = bounds
+    if low == math.inf or high == -math.inf or (None not in bounds and bounds[0] == bounds[1]):
+        raise InputError(
+            f"clamp={short_repr(clamp)} rounds to {(low, high)} in {dtype}, between which there is "
+            "no room; give wider bounds, or dtype='float64'"
+        )
 
 
 def as_number(value: Any) -> float:

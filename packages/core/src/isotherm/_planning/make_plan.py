@@ -32,6 +32,7 @@ from isotherm._planning.arguments import (
     as_on_divergence,
     as_schedule,
     as_shape,
+    check_rounded,
     check_start,
     check_stream,
     decayed,
@@ -52,7 +53,7 @@ from isotherm._planning.sampler_arguments import (
 from isotherm._planning.seeds import seed_of
 from isotherm._plans.plan import DIVERGENCE_THRESHOLD, Plan, Schedule
 from isotherm._transitions.catalogue import find
-from isotherm.errors import BackendError, InputError, short_repr
+from isotherm.errors import BackendError, InputError, printable, short_repr
 
 
 @knows_keywords
@@ -244,7 +245,7 @@ def make_plan(
     )
     as_dtype = _dtype(dtype, x, own_dtype or _default_dtype(asked, energy))
     plan = Plan(
-        energy=name_of(energy),
+        energy=printable(name_of(energy)),
         n_samples=n_samples,
         event_shape=event_shape,
         n_steps=n_steps,
@@ -278,6 +279,7 @@ def make_plan(
         has_start=x is not None,
         energy_signature=signature(energy, event_shape),
     )
+    check_rounded(plan.step_size, plan.clamp, plan.state_dtype)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)

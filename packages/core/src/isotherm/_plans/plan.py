@@ -10,6 +10,7 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import round_to
 from isotherm._arithmetic.noise import steps_per_block
+from isotherm._arithmetic.versions import ARITHMETIC_VERSION, STREAM_VERSION
 from isotherm._plans.masses import InverseMass
 from isotherm._transitions.catalogue import find
 from isotherm._transitions.program import Kind, Mass, TransitionProgram, Variant
@@ -142,6 +143,8 @@ class Plan:
     divergence_threshold: float = DIVERGENCE_THRESHOLD
     has_start: bool = False
     energy_signature: str = ""
+    stream_version: int = STREAM_VERSION
+    arithmetic_version: int = ARITHMETIC_VERSION
     version: int = PLAN_VERSION
 
     @property

@@ -20,12 +20,10 @@ from isotherm._results.recorder import Recorder
 from isotherm._results.result import Divergence
 from isotherm.errors import DivergenceError
 
-# The first piece takes no longer than a second where a chain's step takes 10 microseconds, as a
-# compiled energy with a loop may; the next ones are made to last this long.
-_FIRST_PIECE = 2**21  # coordinates times steps, at most
-_FIRST_CHAINS = 2**17  # chains times steps, at most
-_FIRST_STEPS = 1024  # at most
+# The first piece is one block of steps, as nothing is known of what a step costs; the next ones are
+# made to last this long.
 _PIECE_SECONDS = 0.25
+_MOST_STEPS = 2**20  # of a piece, for whose coefficients there must be memory
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def advance(
     checks_divergence = plan.on_divergence != "ignore"
     # Between pieces the host waits; where nothing needs it, a device is left to run on.
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
-    length = last if is_asynchronous else _first_length(plan)
+    length = _MOST_STEPS if is_asynchronous else plan.steps_per_block
     while snapshot.n_steps < last:
         start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
@@ -118,7 +116,7 @@ def advance(
                 if first_bad is not None and plan.on_divergence == "raise":
                     raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
         if stop < last and not is_asynchronous:
-            length = _next_length(plan, length, time.perf_counter() - began)
+            length = next_length(plan, length, stop - start, time.perf_counter() - began)
         snapshot = Snapshot(state, stop, first_bad, outputs, energies)
         yield snapshot
 
@@ -162,21 +160,26 @@ def describe(plan: Plan, divergence: Divergence) -> str:
     )
 
 
-def _first_length(plan: Plan) -> int:
-    """Steps of the first snapshot: whole blocks of the noise stream."""
-    coordinates = plan.n_samples * plan.n_coordinates
-    length = min(_FIRST_STEPS, _FIRST_CHAINS // plan.n_samples, _FIRST_PIECE // coordinates)
-    return _whole_blocks(plan, length)
+def next_length(plan: Plan, length: int, taken: int, seconds: float) -> int:
+    """Steps of the piece after one that was to have `length` steps.
 
-
-def _next_length(plan: Plan, length: int, seconds: float) -> int:
-    """Steps of a piece that lasts about `_PIECE_SECONDS`, by the time of the one before."""
-    # At most fourfold at a time: the first piece may have been quick for lack of divergence.
-    return _whole_blocks(plan, int(length * min(4.0, _PIECE_SECONDS / max(seconds, 1e-6))))
-
-
-def _whole_blocks(plan: Plan, length: int) -> int:
-    return max(1, length // plan.steps_per_block) * plan.steps_per_block
+    Parameters
+    ----------
+    plan : Plan
+    length, taken : int
+        Steps that the piece was to have, and those that it had: fewer where it was cut, by the end
+        of a chunk that it fills.
+    seconds : float
+        That it took.
+    """
+    if taken < length and seconds < _PIECE_SECONDS:
+        return length  # so few steps tell nothing of many
+    # At most fourfold at a time: the first piece may have been quick for lack of divergence. Where
+    # even sixteenfold is but a quarter of what it may last, small runs are spared two pieces.
+    most = 16.0 if 64.0 * seconds < _PIECE_SECONDS else 4.0
+    wanted = taken * min(most, _PIECE_SECONDS / max(seconds, 1e-6))
+    blocks = int(min(wanted, _MOST_STEPS)) // plan.steps_per_block
+    return max(1, blocks) * plan.steps_per_block
 
 
 def _energies(plan: Plan, runner: Runner, outputs: Outputs) -> Array | None:

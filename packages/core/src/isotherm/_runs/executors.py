@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -30,7 +30,7 @@ from isotherm._results.recorder import mover
 from isotherm._results.result import Divergence, Info, Progress, Result
 from isotherm._runs.advance import count_diverged
 from isotherm._transitions.catalogue import find
-from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr
+from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr, text_of
 
 #: An executor of the kind of `concurrent.futures`, or a function that makes one.
 ExecutorLike = Executor | Callable[[], Executor]
@@ -215,7 +215,7 @@ def _sendable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # which it may raise in pickling is as free as what it holds
-        said = RuntimeError(f"{type(error).__name__}: {error}")
+        said = RuntimeError(f"{type(error).__name__}: {text_of(error)}")
         for note in getattr(error, "__notes__", ()):
             said.add_note(note)
         return said
@@ -243,6 +243,11 @@ def _results(tasks: dict[int, Task], executor: ExecutorLike) -> Done:
     while left:
         count = len(left)
         pool = make()
+        if not hasattr(pool, "submit"):
+            raise InputError(
+                "the function given as executor must return one of concurrent.futures' kind; it "
+                f"returned {short_repr(pool)}"
+            )
         try:
             broken = yield from _work(pool, left)
         except BaseException:
@@ -278,6 +283,12 @@ def _work(executor: Executor, left: dict[int, Task]) -> Done:
             except BrokenExecutor as error:
                 broken = error
                 continue
+            except CancelledError:
+                raise BrokenExecutor(
+                    f"the executor called off shards of the run, {len(left)} of which were left: "
+                    "it was shut down, or their futures were cancelled; run again with one that "
+                    "is left to work"
+                ) from None
             i = futures.pop(future)
             del left[i]
             yield i, _checked(outcome)
