@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from isotherm.backend import (
     Values,
     as_values,
     calls_of,
+    has_row_a_chain,
     host_noise,
     kind_of,
     state_dtype,
@@ -85,15 +86,16 @@ class TorchLoop(ArrayLoop):
             self.path = f"{self._without_graph}, {self._graph.status}"
             return state
 
-    @contextmanager
-    def _surroundings(self, x: torch.Tensor) -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            if self._is_built_in:
-                stack.enter_context(torch.autocast(x.device.type, enabled=False))
-            if x.device.type == "cuda":  # Triton launches on the current device
-                stack.enter_context(torch.cuda.device(x.device))
-            yield
+    def _surroundings(self, x: torch.Tensor) -> AbstractContextManager[Any]:
+        if not self._is_built_in and x.device.type == "cpu":
+            return torch.no_grad()
+        stack = ExitStack()
+        stack.enter_context(torch.no_grad())
+        if self._is_built_in:
+            stack.enter_context(torch.autocast(x.device.type, enabled=False))
+        if x.device.type == "cuda":  # Triton launches on the current device
+            stack.enter_context(torch.cuda.device(x.device))
+        return stack
 
     def _advance_fused(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         """The steps with noise and update in one kernel."""
@@ -200,7 +202,8 @@ class AutogradGradient:
                 f"energy(x) returned {type(value).__name__}, through which autograd does not see; "
                 "return a tensor, or give the energy a method gradient(x)"
             )
-        as_values(value, leaf)
+        if not has_row_a_chain(value, leaf):
+            as_values(value, leaf)  # which says what is wrong
         self._shape = value.shape
         if value.shape == leaf.shape and leaf[0].numel() > 1 and value.requires_grad:
             _look_at_terms(value, leaf)

@@ -37,7 +37,13 @@ from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.origin import Declared
 from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers
 from isotherm._energies.protocol import kind_of
-from isotherm._energies.users import as_values, calls_of, state_dtype, warn_of_terms
+from isotherm._energies.users import (
+    as_values,
+    calls_of,
+    has_row_a_chain,
+    state_dtype,
+    warn_of_terms,
+)
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.program import COMPARISONS, Instruction, Program
 from isotherm._transitions.program import (
@@ -98,6 +104,7 @@ __all__ = [
     "exact_sqrt",
     "finite_numbers",
     "functions",
+    "has_row_a_chain",
     "host_memory",
     "host_noise",
     "is_array",

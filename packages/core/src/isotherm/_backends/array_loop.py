@@ -145,7 +145,8 @@ class ArrayLoop:
         self._plan = plan
         self._energy = energy
         self._calls = calls or calls_of(energy, energy, gradient)
-        self._watch = Watch(plan.device)
+        self._watch: Watch | None = None
+        self._shape, self._is_half = plan.shape, plan.dtype != plan.state_dtype
         self._kind = kind_of(energy)
         self.program = plan.transition(self._kind)
         self._run_segment = run_segment or Segments(self.program, plan.state_dtype)
@@ -168,20 +169,22 @@ class ArrayLoop:
         return self._calls.seen
 
     def first_bad_step(self) -> int | None:
-        """After how many steps, of those last taken, something was not finite; if that is known."""
-        return self._watch.first()
+        """After how many of the steps last taken something was not finite, or 0; if it is known."""
+        return None if self._watch is None else self._watch.first() or 0
 
     def _watching(self) -> Callable[[Array, int], None] | None:
         """What to tell of the state after each step; None where nothing needs to be told."""
         plan, calls = self._plan, self._calls
-        watch = self._watch = Watch(plan.device)
+        self._watch = None
         if calls.is_pure or plan.on_divergence == "ignore":
             return None
+        watch = self._watch = Watch(plan.device)
         # A gradient that is kept from step to step was the last state's.
         n_behind = 0 if self.program.cached_at_start else 1
+        is_adjusted = plan.is_adjusted
 
         def note(x: Array, step: int) -> None:
-            seen = None if plan.is_adjusted else calls.seen
+            seen = None if is_adjusted else calls.seen
             watch.note(x, step + 1, seen, step + 1 - n_behind)
 
         return note
@@ -284,13 +287,16 @@ class ArrayLoop:
 
     def _seen(self, x: Array) -> Array:
         """The state as the energy sees it: in its shape, and in half precision where it is."""
-        xp = compat.array_namespace(x)
-        x = xp.reshape(x, self._plan.shape)
-        if self._plan.dtype != self._plan.state_dtype:
+        if x.shape != self._shape:
+            x = compat.array_namespace(x).reshape(x, self._shape)
+        if self._is_half:
+            xp = compat.array_namespace(x)
             x = xp.astype(x, getattr(xp, self._plan.dtype))
         return x
 
     def _in_rows(self, values: Array, like: Array) -> Array:
+        if values.shape == like.shape and values.dtype == like.dtype:
+            return values
         xp = compat.array_namespace(like)
         rows = xp.reshape(values, (like.shape[0], -1))
         return rows if rows.dtype == like.dtype else xp.astype(rows, like.dtype)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import array_api_compat as compat
-import numpy as np
 
-from isotherm._arithmetic.arrays import Array, dtype_name
+from isotherm._arithmetic.arrays import Array, all_finite
 
 
 class Watch:
@@ -35,8 +34,8 @@ class Watch:
             total = None if energies is None else _total(energies)
             self._sums.append((_total(x), n_steps, total, n_before))
         elif self._found is None:
-            is_inside = energies is None or _is_finite(energies) or not _has_nan(energies)
-            self._found = _step(_is_finite(x), n_steps, is_inside, n_before)
+            is_inside = energies is None or all_finite(energies) or not _has_nan(energies)
+            self._found = _step(all_finite(x), n_steps, is_inside, n_before)
 
     def first(self) -> int | None:
         """The least number of steps after which a state was not finite or had no energy."""
@@ -67,14 +66,3 @@ def _has_nan(values: Array) -> bool:
 def _total(values: Array) -> Array:
     xp = compat.array_namespace(values)
     return xp.sum(values, dtype=xp.float64)  # in which no sum of finite float32 is infinite
-
-
-def _is_finite(values: Array) -> bool:
-    xp = compat.array_namespace(values)
-    host = values
-    if not isinstance(values, np.ndarray) and hasattr(values, "numpy"):
-        host = values.numpy() if dtype_name(values.dtype) in ("float32", "float64") else None
-    # One pass, of a tenth of the time. The squares of large numbers overflow, hence what follows.
-    if isinstance(host, np.ndarray) and math.isfinite(np.vdot(host, host)):
-        return True
-    return bool(xp.all(xp.isfinite(values)))

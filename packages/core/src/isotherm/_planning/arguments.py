@@ -11,7 +11,7 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import functions
-from isotherm._arithmetic.arrays import Array, is_array, real_numbers, round_to
+from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers, round_to
 from isotherm._plans.plan import Schedule
 from isotherm.errors import InputError, short_repr
 
@@ -77,7 +77,7 @@ def check_start(x: Array, dtype: str, name: str = "x") -> None:
     wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
     with np.errstate(over="ignore"):
         state = xp.astype(x, wanted, copy=False)
-    if not bool(xp.all(xp.isfinite(state))):
+    if not all_finite(state):
         raise InputError(
             f"{name} holds NaN, infinity or what {dtype} cannot hold; chains must start from "
             "finite states"

@@ -38,6 +38,8 @@ from isotherm._planning.arguments import (
     decayed,
 )
 from isotherm._planning.keywords import knows_keywords
+from isotherm._planning.memo import find as find_made
+from isotherm._planning.memo import keep, key_of
 from isotherm._planning.sampler_arguments import (
     as_friction,
     as_inverse_mass,
@@ -174,6 +176,19 @@ def make_plan(
         The backend cannot run this, or is not installed.
     """
     energy, x = as_energy(energy), as_state(x)
+    key = key_of(
+        energy, x,
+        (
+            dim, n_steps, n_samples, burn_in, thinning, return_trajectory, return_diagnostics,
+            sampler, step_size, noise_scale, temperature, decay, clamp, friction, n_leapfrog,
+            jitter, inverse_mass, divergence_threshold, dtype, device, backend, chain_offset,
+            step_offset, on_divergence,
+        ),
+    )  # fmt: skip
+    made = None if key is None else find_made(energy, key)
+    if made is not None and x is not None:
+        check_start(x, made.plan.dtype)
+        return replace(made.plan, seed=seed_of(seed, made.asked))
     n_steps = as_count("n_steps", n_steps, 0)
     burn_in = as_count("burn_in", burn_in, 0)
     thinning = as_count("thinning", thinning, 1)
@@ -273,6 +288,8 @@ def make_plan(
     if x is not None:
         with on_own_device(x):
             check_start(x, plan.dtype)
+    if key is not None:
+        keep(energy, key, plan, asked)
     return plan
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array
+from isotherm._arithmetic.arrays import Array, all_finite
 from isotherm._backends.protocol import Outputs, Runner, State
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import Recorder
@@ -112,11 +112,7 @@ def advance(
             if checks_divergence and stop == last and energy_at_end is not None:
                 energies = energy_at_end(x)
             if checks_divergence and first_bad is None:
-                first_bad = _told(runner)
-                if first_bad is None and not _is_finite(x):
-                    first_bad = _first_bad_step(runner, before, start, stop)
-                if first_bad is None and energies is not None:
-                    first_bad = _first_outside(plan, outputs, energies, start, stop)
+                first_bad = _first_bad(plan, runner, before, x, outputs, energies, start, stop)
                 if first_bad is not None and plan.on_divergence == "raise":
                     raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
         if stop < last and not is_asynchronous:
@@ -186,11 +182,6 @@ def next_length(plan: Plan, length: int, taken: int, seconds: float) -> int:
     return max(1, blocks) * plan.steps_per_block
 
 
-def _is_finite(x: Array) -> bool:
-    xp = compat.array_namespace(x)
-    return bool(xp.all(xp.isfinite(x)))
-
-
 def _energies(plan: Plan, runner: Runner, outputs: Outputs) -> Array | None:
     """The last energies at hand: of a state that was kept, else of one before the last step."""
     if outputs.energy is not None and outputs.energy.shape[0]:
@@ -213,8 +204,29 @@ def _first_outside(
     return stop if count_nan(energies) else None
 
 
+def _first_bad(
+    plan: Plan,
+    runner: Runner,
+    before: State,
+    x: Array,
+    outputs: Outputs,
+    energies: Array | None,
+    start: int,
+    stop: int,
+) -> int | None:
+    """The first step, counted from 1, after which a chain was not finite or had no energy."""
+    told = _told(runner)
+    if told:
+        return told
+    if told is None and not all_finite(x):
+        return _first_bad_step(runner, before, start, stop)
+    if energies is None or (told == 0 and outputs.energy is None):
+        return None
+    return _first_outside(plan, outputs, energies, start, stop)
+
+
 def _told(runner: Runner) -> int | None:
-    """The first step that was not finite of those last taken, by a runner that watches them."""
+    """The first step that was not finite of those last taken, or 0, by a runner that watches."""
     tell: Callable[[], int | None] | None = getattr(runner, "first_bad_step", None)
     return None if tell is None else tell()
 
@@ -228,7 +240,7 @@ def _first_bad_step(runner: Runner, before: State, start: int, stop: int) -> int
     while stop - start > 1:
         middle = (start + stop) // 2
         state = runner.advance(before, start, middle, Outputs())
-        if _is_finite(state["x"]):
+        if all_finite(state["x"]):
             before, start = state, middle
         else:
             stop = middle
