@@ -13,7 +13,15 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array, as_state, empty, is_array, move, round_to
+from isotherm._arithmetic.arrays import (
+    Array,
+    as_state,
+    empty,
+    is_array,
+    move,
+    on_own_device,
+    round_to,
+)
 from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, State
@@ -124,7 +132,8 @@ def _moved(plan: Plan, backend: Backend, given: Array, name: str) -> Array:
         raise InputError(
             f"{name} has shape {tuple(given.shape)} but the plan was made for {plan.shape}"
         )
-    check_start(rows, plan.dtype, name)
+    with on_own_device(rows):
+        check_start(rows, plan.dtype, name)
     state = move(rows, backend.library, plan.state_dtype, plan.device)
     return compat.array_namespace(state).broadcast_to(state, plan.shape)
 
