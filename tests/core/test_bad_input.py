@@ -130,7 +130,7 @@ def check_sentence(error):
 
 
 REFUSED = {
-    "n_steps": [0, -1, 2.0, math.nan, "4", True, None, 2**70, LARGE],
+    "n_steps": [-1, 2.0, math.nan, "4", True, None, 2**70, LARGE],
     "n_samples": [0, -1, 3.0, "3", True, 2**70],
     "burn_in": [-1, 1.0, None, 2**40],
     "thinning": [0, 5, 1.0, None],

@@ -153,3 +153,11 @@ def test_a_run_of_very_many_steps_begins_at_once(decay, backend):
     )
     result = isotherm.run(plan, energy, callback=lambda progress: True)
     assert result.info.n_steps == plan.steps_per_block
+
+
+@pytest.mark.parametrize("options", [{"decay": 0.1}, {"step_size": []}, {}])
+def test_a_run_of_no_steps_has_a_plan_too(options):
+    energy = isotherm.HarmonicEnergy()
+    plan = isotherm.make_plan(energy, dim=2, n_steps=0, seed=0, backend="numpy", **options)
+    assert "0 burn-in + 0" in str(plan)
+    assert isotherm.run(plan, energy).samples.shape == (1, 2)

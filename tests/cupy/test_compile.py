@@ -10,7 +10,6 @@ import isotherm.math as im
 from isotherm_cupy import modules, nvrtc
 from isotherm_cupy.kernels import kernel_of
 from isotherm_cupy.nvrtc import compiled
-from isotherm_cupy.source import assemble
 
 ARCHITECTURES = ["sm_80", "sm_90"]
 
@@ -79,16 +78,6 @@ def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_
     advance = own[own.index(".entry advance") :].partition(".entry energies")[0]
     # Two to each root of the noise, and no other.
     assert advance.count("fma.rn") == 2 * advance.count("rsqrt.approx")
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_array_loops_kernels_compile(dtype, architecture):
-    constants = {"VARIES": 1, "CLAMPS": 1, "KEEPS": 0}
-    source = assemble(dtype, "arrays.cu", constants=constants)
-    _, ptx, log = compiled(source, architecture, "--ptxas-options=-v")
-    assert_nothing_is_flushed(ptx)
-    assert {name: spilled for name, (_, spilled) in uses(log).items()} == {"fill": 0, "update": 0}
 
 
 def test_a_card_gets_what_these_tests_compile(monkeypatch):

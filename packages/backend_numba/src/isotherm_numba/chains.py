@@ -71,8 +71,7 @@ class FusedChains:
             "k1": plan.seed >> 32,
             "chain_offset": plan.chain_offset,
         }
-        driver = print_driver(transition, plan.dtype)
-        self._advance = codegen_cache.load(f"{transition.name}_{plan.dtype}", driver).advance
+        self._advance = _advance_of(transition, plan.dtype)
         self._arguments = tuple(arguments(plan.dtype, transition.carried))
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
@@ -92,7 +91,7 @@ class FusedChains:
             per_part = 1 + stack_depth(self._part)
             per_kept = 16 * per_part * (len(self._bounds) - 1) * self._plan.n_coordinates
             length = self._plan.thinning * max(1, _MOMENTS // per_kept)
-        for first in range(start, stop, length):
+        for first in range(start, max(stop, start + 1), max(length, 1)):
             yield first, min(first + length, stop)
 
     def _take(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
@@ -146,6 +145,18 @@ class FusedChains:
             outputs.mean[...] = found.mean.reshape(outputs.mean.shape)
             outputs.variance[...] = found.variance.reshape(outputs.mean.shape)
         return after
+
+
+_advances: dict[tuple[str, str], Any] = {}
+
+
+def _advance_of(transition: TransitionProgram, dtype: str) -> Any:
+    """The compiled loop over tiles; to print it takes longer than a small run."""
+    key = transition.digest, dtype
+    if key not in _advances:
+        source = print_driver(transition, dtype)
+        _advances[key] = codegen_cache.load(f"{transition.name}_{dtype}", source).advance
+    return _advances[key]
 
 
 def _power_of_two(size: float) -> int:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import InputError, plain_name, printable
+from isotherm.backend import Declared, InputError, plain_name, printable
 
 
-class CompiledEnergy:
+class CompiledEnergy(Declared):
     """An energy from two functions of one chain, which Numba compiles into the fused loop.
 
     Parameters

@@ -88,7 +88,7 @@ def print_segment(
 
 
 def segment_arguments(segment: Segment, places: Mapping[int, str]) -> list[str]:
-    """The arguments of a segment's function: its arrays, then its numbers ``v0``, ``v1``, ..."""
+    """The arguments of a segment's function: arrays, and then numbers ``v0``, ``v1``, ..."""
     values = (*segment.inputs, *segment.outputs)
     arrays = dict.fromkeys(places[index] for index in values if index in places)
     return [*arrays, *(f"v{index}" for index in segment.inputs if index not in places)]

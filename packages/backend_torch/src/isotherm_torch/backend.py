@@ -62,6 +62,12 @@ class TorchBackend:
         drawn = torch.randint(2**_SEED_BITS - 1, (), generator=source, device=device)
         return int(drawn.item())
 
+    def default_dtype(self) -> str:
+        """What `torch.set_default_dtype` set."""
+        import torch
+
+        return str(torch.get_default_dtype()).removeprefix("torch.")
+
     def supports(self, plan: Plan, energy: Any) -> str | None:
         return None
 

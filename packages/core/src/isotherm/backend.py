@@ -33,8 +33,10 @@ from isotherm._backends.protocol import (
 )
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.origin import Declared
 from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers
 from isotherm._energies.protocol import kind_of
+from isotherm._energies.users import as_values, calls_of, state_dtype, warn_of_terms
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.program import COMPARISONS, Instruction, Program
 from isotherm._transitions.program import (
@@ -58,6 +60,7 @@ __all__ = [
     "Backend",
     "Call",
     "CompiledCache",
+    "Declared",
     "FillNormals",
     "FixedParameters",
     "FormulaEnergy",
@@ -86,6 +89,8 @@ __all__ = [
     "TransitionProgram",
     "Values",
     "Variant",
+    "as_values",
+    "calls_of",
     "device_name",
     "empty",
     "exact_sqrt",
@@ -104,7 +109,9 @@ __all__ = [
     "printable",
     "registry",
     "short_repr",
+    "state_dtype",
     "to_numpy",
     "total",
     "walk",
+    "warn_of_terms",
 ]

@@ -29,12 +29,24 @@ class BackendNotFoundError(IsothermError, ImportError):
     """A backend, or the library that it needs, is not installed."""
 
 
+class ExtraNotInstalledError(IsothermError, ImportError):
+    """What is optional was asked for, and the library that it needs is not installed."""
+
+
+class UnknownArgumentError(IsothermError, TypeError):
+    """A keyword that the function does not have; the message says which it may stand for."""
+
+
 class DivergenceError(IsothermError, RuntimeError):
     """Chains left the finite numbers and ``on_divergence="raise"`` was asked for."""
 
 
 class StoreError(IsothermError, ValueError):
     """A store cannot be used: it is no run's, a part of it is missing, or somebody writes to it."""
+
+
+class EnergyWarning(UserWarning):
+    """What an energy returned may not be what its author meant."""
 
 
 class DivergenceWarning(RuntimeWarning):

@@ -36,6 +36,8 @@ def namespace(library: str) -> ModuleType:
     """The array-API namespace of a library, imported if need be."""
     if library in ("numpy", "torch", "cupy"):
         return importlib.import_module(f"array_api_compat.{library}")
+    if library == "jax":
+        return importlib.import_module("jax.numpy")
     return importlib.import_module(library)
 
 
@@ -213,6 +215,10 @@ def as_state(x: Any) -> Array | None:
     x = plain_array("x", x)
     if x is None or is_array(x):
         return x
+    if isinstance(x, (list, tuple)) and x and all(map(is_array, x)):
+        xp = compat.array_namespace(*x[:1])
+        if all(row.shape == x[0].shape and library_of(row) == library_of(x[0]) for row in x):
+            return xp.stack([row.detach() if hasattr(row, "detach") else row for row in x])
     numbers = real_numbers(x)
     if numbers is None:
         raise InputError(

@@ -145,6 +145,13 @@ class FormulaEnergy(FixedParameters):
         return f"{printable(self.name)}({given})"
 
 
+def has_limited_support(energy: object, dim: int) -> bool:
+    """Whether a formula has no value at some finite states, as log and sqrt have none."""
+    if not isinstance(energy, FormulaEnergy):
+        return False
+    return any(step.op in ("log", "sqrt") for step in energy.program(dim).instructions)
+
+
 def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
     """The same function, under a name by which pickle finds it: that of an attribute of a formula.
 

@@ -14,6 +14,7 @@ from isotherm._arithmetic.arrays import (
     library_of,
     real_numbers,
 )
+from isotherm._energies.origin import Declared
 from isotherm.errors import InputError, short_repr
 
 _FIXED = (
@@ -35,7 +36,7 @@ class Parameters(dict[str, Any]):
         return type(self), (dict(self),)
 
 
-class FixedParameters:
+class FixedParameters(Declared):
     """An energy whose parameters are set once; the attributes are named in `_set_once`."""
 
     _set_once: ClassVar[tuple[str, ...]] = ("parameters",)

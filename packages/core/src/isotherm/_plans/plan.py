@@ -11,6 +11,7 @@ import numpy as np
 from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import round_to
 from isotherm._arithmetic.noise import steps_per_block
+from isotherm._arithmetic.versions import ARITHMETIC_VERSION, STREAM_VERSION
 from isotherm._plans.masses import InverseMass
 from isotherm._transitions.catalogue import find
 from isotherm._transitions.program import Kind, Mass, TransitionProgram, Variant
@@ -55,7 +56,7 @@ class Schedule:
     @property
     def start(self) -> float:
         """The number that decays, or that of the first step."""
-        return float(self._given.flat[0])
+        return float(self._given.flat[0]) if self._given.size else 0.0
 
     @property
     def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -67,6 +68,8 @@ class Schedule:
         """Numbers among which are the least and the greatest."""
         if not self.decay:
             return np.atleast_1d(self._given)
+        if not self.size:
+            return np.empty(0)
         return np.concatenate([self.between(0, 1), self.between(self.size - 1, self.size)])
 
     def between(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -99,6 +102,8 @@ class Schedule:
     def __str__(self) -> str:
         if self.is_constant:
             return f"{float(self._given):g}"
+        if not self.size:
+            return "none"
         first, last = self.between(0, 1)[0], self.between(self.size - 1, self.size)[0]
         return f"{first:g} … {last:g} ({self.size} values)"
 
@@ -181,6 +186,8 @@ class Plan:
     divergence_threshold: float = DIVERGENCE_THRESHOLD
     has_start: bool = False
     energy_signature: str = ""
+    stream_version: int = STREAM_VERSION
+    arithmetic_version: int = ARITHMETIC_VERSION
     version: int = PLAN_VERSION
 
     @property

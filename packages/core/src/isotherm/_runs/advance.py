@@ -6,7 +6,7 @@ Chains advance in pieces, so that Ctrl-C is answered, progress short_repr and di
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -40,18 +40,21 @@ class Snapshot:
         The step, counted from 1, after which a chain was first not finite.
     outputs : Outputs
         Of what was kept in this snapshot.
+    energies : array or None
+        The last energies that are at hand, shape (n_samples,) or terms.
     """
 
     state: State
     n_steps: int = 0
     first_bad: int | None = None
     outputs: Outputs = field(default_factory=Outputs)
+    energies: Array | None = None
 
     @cached_property  # asked for by several, and counts on all chains
     def divergence(self) -> Divergence | None:
         if self.first_bad is None:
             return None
-        return Divergence(self.first_bad, count_diverged(self.state["x"]))
+        return divergence_of(self.first_bad, self.state["x"], self.energies)
 
 
 def advance(
@@ -63,6 +66,8 @@ def advance(
     *,
     has_callbacks: bool,
     counts: Outputs | None = None,
+    energy_at_end: Callable[[Array], Array] | None = None,
+    every: int | None = None,
 ) -> Iterator[Snapshot]:
     """The pieces from the end of `snapshot` to the step `last`.
 
@@ -78,6 +83,10 @@ def advance(
         Whether something is to be done between pieces even where the plan does not ask for it.
     counts : Outputs, optional
         Whose ``accepted`` and ``diverging`` the steps are added to.
+    energy_at_end : callable, optional
+        U, with which chains that end outside of its support are found.
+    every : int, optional
+        A piece ends at every multiple of so many steps.
 
     Raises
     ------
@@ -91,20 +100,28 @@ def advance(
     while snapshot.n_steps < last:
         start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
+        if every is not None:
+            stop = min(stop, (start // every + 1) * every)
         outputs = recorder.outputs(start, stop)
         if counts is not None:
             outputs = replace(outputs, accepted=counts.accepted, diverging=counts.diverging)
         began = time.perf_counter()
         with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
             state = runner.advance(before, start, stop, outputs)
-            if checks_divergence and first_bad is None and not _is_finite(state["x"]):
-                first_bad = _first_bad_step(runner, before, start, stop)
-                if plan.on_divergence == "raise":
-                    found = Divergence(first_bad, count_diverged(state["x"]))
-                    raise DivergenceError(describe(plan, found))
+            x, energies = state["x"], _energies(plan, runner, outputs)
+            if checks_divergence and stop == last and energy_at_end is not None:
+                energies = energy_at_end(x)
+            if checks_divergence and first_bad is None:
+                first_bad = _told(runner)
+                if first_bad is None and not _is_finite(x):
+                    first_bad = _first_bad_step(runner, before, start, stop)
+                if first_bad is None and energies is not None:
+                    first_bad = _first_outside(plan, outputs, energies, start, stop)
+                if first_bad is not None and plan.on_divergence == "raise":
+                    raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
         if stop < last and not is_asynchronous:
             length = next_length(plan, length, stop - start, time.perf_counter() - began)
-        snapshot = Snapshot(state, stop, first_bad, outputs)
+        snapshot = Snapshot(state, stop, first_bad, outputs, energies)
         yield snapshot
 
 
@@ -115,8 +132,30 @@ def count_diverged(x: Array) -> int:
     return int(x.shape[0] - xp.count_nonzero(finite))
 
 
+def count_nan(energies: Array) -> int:
+    """How many chains have no energy; `energies` have shape (n_samples,) or are terms."""
+    xp = compat.array_namespace(energies)
+    rows = xp.isnan(xp.reshape(energies, (energies.shape[0], -1)) if energies.ndim else energies)
+    return int(xp.count_nonzero(xp.any(rows, axis=1) if energies.ndim else rows))
+
+
+def divergence_of(first_step: int, x: Array, energies: Array | None) -> Divergence:
+    """What is known of chains that are not finite, or that have no energy."""
+    n_chains = count_diverged(x)
+    if n_chains or energies is None:
+        return Divergence(first_step, n_chains)
+    return Divergence(first_step, max(1, count_nan(energies)), of_energy=True)
+
+
 def describe(plan: Plan, divergence: Divergence) -> str:
     """A divergence as a sentence that says what to do."""
+    if divergence.of_energy:
+        return (
+            f"{divergence.n_chains} of {plan.n_samples} chains are where the energy is NaN, the "
+            f"first at step {divergence.first_step} of {plan.n_total}: their samples are outside "
+            "of its support; set clamp=(low, high), take a smaller step_size, or sample a "
+            "transformed variable (the logarithm of one that is positive)"
+        )
     return (
         f"{divergence.n_chains} of {plan.n_samples} chains left the finite numbers, the first at "
         f"step {divergence.first_step} of {plan.n_total}; take a smaller step_size (it is "
@@ -150,6 +189,34 @@ def next_length(plan: Plan, length: int, taken: int, seconds: float) -> int:
 def _is_finite(x: Array) -> bool:
     xp = compat.array_namespace(x)
     return bool(xp.all(xp.isfinite(x)))
+
+
+def _energies(plan: Plan, runner: Runner, outputs: Outputs) -> Array | None:
+    """The last energies at hand: of a state that was kept, else of one before the last step."""
+    if outputs.energy is not None and outputs.energy.shape[0]:
+        return outputs.energy[-1, ...]
+    # What an adjusted sampler asked for last was a proposal, which may be outside.
+    return None if plan.is_adjusted else getattr(runner, "seen", None)
+
+
+def _first_outside(
+    plan: Plan, outputs: Outputs, energies: Array, start: int, stop: int
+) -> int | None:
+    """The first step, counted from 1, of those that are known to have left the support."""
+    kept = outputs.energy
+    if kept is not None and kept.shape[0]:
+        xp = compat.array_namespace(kept)
+        is_outside = xp.any(xp.isnan(kept), axis=1)
+        if bool(xp.any(is_outside)):
+            row = plan.kept_before(start) + int(xp.argmax(xp.astype(is_outside, xp.uint8)))
+            return int(plan.kept_steps(row, row + 1)[0])
+    return stop if count_nan(energies) else None
+
+
+def _told(runner: Runner) -> int | None:
+    """The first step that was not finite of those last taken, by a runner that watches them."""
+    tell: Callable[[], int | None] | None = getattr(runner, "first_bad_step", None)
+    return None if tell is None else tell()
 
 
 def _first_bad_step(runner: Runner, before: State, start: int, stop: int) -> int:

@@ -121,7 +121,8 @@ def _shards(plan: Plan, n_shares: int | None) -> list[list[range]]:
     ):
         raise InputError(f"n_shares must be an integer of at least 1, not {short_repr(n_shares)}")
     n = plan.n_samples
-    count = min(n, n_shares or _SHARDS)
+    # Two chains at least: an energy may squeeze its result, or normalise over the chains.
+    count = min(n, n_shares or min(_SHARDS, max(1, n // 2)))
     run = range(plan.chain_offset, plan.chain_offset + n)
     # Cut at multiples of a power of two, a shard has a few large nodes, not many small ones.
     step = 1 << max(0, (n // count // 8).bit_length() - 1)
@@ -148,7 +149,7 @@ def _part(
 
 
 def _rows(plan: Plan, x: Array) -> Numbers:
-    rows = to_numpy(x if x.ndim > 1 else x[None, ...])
+    rows = to_numpy(x[None, ...] if x.ndim == len(plan.event_shape) else x)
     if rows.shape not in (plan.shape, (1, *plan.event_shape)):
         raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
     return rows
@@ -379,7 +380,7 @@ class _Whole:
             self._energy[:, rows] = found.energy
             if self._energy_error is not None:
                 self._energy_error[:, rows] = found.energy_error
-            self._last_energies += float(found.energy[-1].sum(dtype=np.float64))
+            self._last_energies += float(found.energy[-1:].sum(dtype=np.float64))
         self._infos.append((len(chains), result.info))
         self._n_done += len(chains)
         self._n_diverged += count_diverged(result.samples)
