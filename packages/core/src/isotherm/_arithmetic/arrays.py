@@ -82,7 +82,7 @@ def plain_array(name: str, x: Any) -> Any:
                 f"{name} is a masked array, whose mask chains would lose; fill it, "
                 "for example by .filled(0.0), or leave out what is masked"
             )
-        return x.view(np.ndarray)  # not a matrix, whose * is another operation
+        return x.view(np.ndarray) if isinstance(x, np.matrix) else x  # whose * is of matrices
     for is_so, what, remedy in _UNUSUAL_TENSORS:
         if is_so(x):
             raise InputError(f"{name} is a {what} tensor; {remedy}")

@@ -10,7 +10,6 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers, round_to
 from isotherm._plans.plan import Schedule
 from isotherm.errors import InputError, short_repr
@@ -20,6 +19,7 @@ ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
 _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
 _MAX_STEPS = 2**33  # ... and a block of two float64 steps 32
 _MAX_COORDINATES = 2**32
+_MAX_VALUES = 2**28  # of a schedule that is no formula: 2 GiB
 
 
 def as_count(name: str, value: Any, least: int) -> int:
@@ -89,6 +89,7 @@ def as_schedule(
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A number, or one number a step, in float64; checked."""
     if callable(given) and not is_array(given):
+        check_length(name, len(steps))
         given = [given(step) for step in steps]
     values = real_numbers(given)
     if values is None:
@@ -109,6 +110,16 @@ def as_schedule(
     return values
 
 
+def check_length(name: str, n_steps: int) -> None:
+    """Refuse a schedule that would hold a number for each of very many steps."""
+    if n_steps > _MAX_VALUES:
+        raise InputError(
+            f"{name} would hold a number for each of {n_steps} steps, of which there may be "
+            f"{_MAX_VALUES}; give a number (with decay=), or make the run in parts, each with its "
+            "step_offset"
+        )
+
+
 def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps: range) -> Schedule:
     """Step t of a schedule times (1 - decay)^t."""
     if isinstance(decay, bool) or not isinstance(decay, (int, float, np.number)):
@@ -117,9 +128,9 @@ def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps:
         raise InputError(f"decay must be in [0, 1), not {short_repr(decay)}")
     if decay == 0.0:
         return Schedule(step_size)
-    # (1 - decay)^t by functions whose bits do not depend on the machine's library.
-    rate = functions.log(np.float64(1.0) - np.array([decay], np.float64))
-    return Schedule(step_size * functions.exp(np.arange(steps.start, steps.stop) * rate))
+    if step_size.ndim == 0:
+        return Schedule(step_size, float(decay), steps.start, len(steps))
+    return Schedule(step_size * Schedule(1.0, float(decay), steps.start, len(steps)).values)
 
 
 def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
@@ -146,7 +157,7 @@ def check_rounded(
     step_size: Schedule, clamp: tuple[float | None, float | None] | None, dtype: str
 ) -> None:
     """Refuse step sizes and bounds that are others once they are rounded to a dtype."""
-    values = np.atleast_1d(step_size.values)
+    values = step_size.ends
     with np.errstate(over="ignore"):
         rounded = round_to(values, dtype)
         bounds = [
@@ -156,7 +167,8 @@ def check_rounded(
     is_wrong = (rounded == 0.0) | ~np.isfinite(rounded)
     if is_wrong.any():
         first = int(np.argmax(is_wrong))
-        where = f" at step {first + 1}" if step_size.values.ndim else ""
+        step = step_size.size if step_size.decay else first + 1
+        where = "" if step_size.is_constant else f" at step {step}"
         raise InputError(
             f"step_size is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
             f"{dtype}, so that the energy would have no say; take a size that {dtype} can hold "

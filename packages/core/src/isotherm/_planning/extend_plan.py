@@ -22,6 +22,7 @@ from isotherm._planning.arguments import (
     as_schedule,
     as_seed,
     as_shape,
+    check_length,
     check_stream,
     decayed,
 )
@@ -143,7 +144,7 @@ def validate_plan(plan: Plan) -> Plan:
         n_samples=n_samples,
         event_shape=event_shape,
         thinning=as_count("thinning", plan.thinning, 1),
-        step_size=Schedule(as_schedule("step_size", plan.step_size.values, steps, positive=True)),
+        step_size=_as_step_size(plan.step_size, step_offset, steps),
         noise_scale=Schedule(as_schedule("noise_scale", plan.noise_scale.values, steps)),
         seed=as_seed(plan.seed),
         clamp=as_bounds(plan.clamp),
@@ -166,12 +167,19 @@ def validate_plan(plan: Plan) -> Plan:
     )
 
 
+def _as_step_size(schedule: Schedule, step_offset: int, steps: range) -> Schedule:
+    if not schedule.decay:
+        return Schedule(as_schedule("step_size", schedule.values, steps, positive=True))
+    start = as_schedule("step_size", schedule.start, steps, positive=True)
+    return decayed(start, schedule.decay, range(step_offset, step_offset + len(steps)))
+
+
 def _extend_schedule(
     name: str, schedule: Schedule, planned: int, beyond: range, given: Any, decay: float = 0.0
 ) -> Schedule:
     """A schedule of `planned` steps that goes on for the steps `beyond` of the noise stream."""
     if given is None and not decay:
-        if schedule.values.ndim and beyond:
+        if not schedule.is_constant and beyond:
             raise InputError(
                 f"the run's {name} changed from step to step, and that was planned for {planned} "
                 f"steps only; say what follows: {name}="
@@ -180,8 +188,11 @@ def _extend_schedule(
     if given is None:
         raise InputError(f"decay is that of a {name}; give this as well")
     new = decayed(as_schedule(name, given, beyond, positive=name == "step_size"), decay, beyond)
-    if schedule.values.ndim == 0 and schedule == new:
+    if schedule.is_constant and schedule == new:
         return schedule
+    if schedule.decay and (new.start, new.decay) == (schedule.start, schedule.decay):
+        return Schedule(schedule.start, schedule.decay, schedule.first, planned + len(beyond))
+    check_length(name, planned + len(beyond))
     counts = (planned, len(beyond))
     parts = (
         np.broadcast_to(part.values, (count,))

@@ -150,7 +150,7 @@ def buffer_bytes(plan: Plan) -> int:
 
 def scheduled(plan: Plan) -> tuple[str, ...]:
     """The schedules of a plan that are no constants."""
-    return tuple(name for name in _SCHEDULES if getattr(plan, name).values.ndim)
+    return tuple(name for name in _SCHEDULES if not getattr(plan, name).is_constant)
 
 
 def stored_dtype(plan: Plan) -> str:
