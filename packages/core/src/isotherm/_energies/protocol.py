@@ -10,6 +10,8 @@ from isotherm._arithmetic.arrays import Array, array_origin
 from isotherm._energies.formulas import Formula
 from isotherm.errors import InputError
 
+_LONGEST_NAME = 100
+
 
 def as_energy(energy: Any) -> Any:
     """The energy itself; of a formula whose parameters all have defaults, the energy with those."""
@@ -22,6 +24,15 @@ def as_energy(energy: Any) -> Any:
             f"the energy must be callable, U(x) of shape (n_samples,); got {type(energy).__name__}"
         )
     return energy
+
+
+def name_of(energy: Any) -> str:
+    """What an energy is called, for people: its name, or its type's, on one line."""
+    name = getattr(energy, "name", None)
+    if not isinstance(name, str):
+        name = type(energy).__name__
+    line = "".join(character if character.isprintable() else "?" for character in name)
+    return line if len(line) <= _LONGEST_NAME else f"{line[:_LONGEST_NAME]}…"
 
 
 def origin(energy: Any) -> tuple[str | None, str | None, str | None]:

@@ -18,6 +18,7 @@ ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
 _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
 _MAX_STEPS = 2**33  # ... and a block of two float64 steps 32
 _MAX_COORDINATES = 2**32
+_MAX_AXES = 60  # NumPy has 64, and what is kept has up to three more than a state
 
 
 def as_count(name: str, value: Any, least: int) -> int:
@@ -52,6 +53,8 @@ def as_shape(dim: Any) -> tuple[int, ...]:
     sizes = dim if isinstance(dim, (tuple, list)) else (dim,)
     if not sizes:
         raise InputError("dim must be a positive integer, or a shape of at least one axis")
+    if len(sizes) > _MAX_AXES:
+        raise InputError(f"a chain's state has {len(sizes)} axes; it may have {_MAX_AXES} at most")
     return tuple(as_count("dim", size, 1) for size in sizes)
 
 
@@ -101,7 +104,13 @@ def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps:
         raise InputError(f"decay must be in [0, 1), not {short_repr(decay)}")
     if decay == 0.0:
         return Schedule(step_size)
-    return Schedule(step_size * (1.0 - float(decay)) ** np.arange(steps.start, steps.stop))
+    values = step_size * (1.0 - float(decay)) ** np.arange(steps.start, steps.stop)
+    if not values.all():
+        raise InputError(
+            f"decay={float(decay)!r} takes the step size to 0 at step "
+            f"{steps[int(np.argmin(values != 0))]}; decay less, or take fewer steps"
+        )
+    return Schedule(values)
 
 
 def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
@@ -125,6 +134,17 @@ def as_number(value: Any) -> float:
     if numbers is None or numbers.ndim:
         raise TypeError
     return float(numbers)
+
+
+def as_seconds(name: str, value: Any) -> float:
+    """A time, which may be 0 or infinite."""
+    try:
+        seconds = as_number(value)
+    except TypeError:
+        seconds = math.nan
+    if isinstance(value, bool) or not seconds >= 0.0:
+        raise InputError(f"{name} must be a number of seconds, 0 or more, not {short_repr(value)}")
+    return seconds
 
 
 def as_backend_name(backend: Any) -> str:

@@ -1,8 +1,8 @@
-"""Plans that come from elsewhere: of a run that goes on, or read from a store."""
+"""What every plan has to be, and the plan of a run that goes on."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ def extend_plan(
     n_steps, step_size, noise_scale, decay, backend, device
         As given to `isotherm.resume`.
     """
+    _check_versions(plan)
     if n_steps is None and done == plan.n_total:
         raise InputError(f"all {done} steps of this run are done; say how many more: n_steps=100")
     last = plan.n_total if n_steps is None else done + as_count("n_steps", n_steps, 1)
@@ -84,12 +85,14 @@ def extend_plan(
 
 
 def validate_plan(plan: Plan) -> Plan:
-    """A plan that came from elsewhere, after a look at everything that `make_plan` looks at.
+    """A plan, just made or from elsewhere, after a look at all that it says.
+
+    What passes here can be stored, and what is stored passes here.
 
     Raises
     ------
     InputError
-        A field is not what `make_plan` would have made.
+        A field is not what a plan may hold.
     """
     n_steps = as_count("n_steps", plan.n_steps, 1)
     burn_in = as_count("burn_in", plan.burn_in, 0)
@@ -122,6 +125,19 @@ def validate_plan(plan: Plan) -> Plan:
         return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
         on_divergence=as_on_divergence(plan.on_divergence),
     )
+
+
+def _check_versions(plan: Plan) -> None:
+    """Refuse to go on with other numbers than those of the run; to read them is no harm."""
+    for field in fields(plan):
+        held = getattr(plan, field.name)
+        if field.name.endswith("_version") and held != field.default:
+            what = field.name.removesuffix("_version").replace("_", " ")
+            raise InputError(
+                f"the run has version {short_repr(held)} of the {what}, and this Isotherm has "
+                f"{field.default}: it would go on with other numbers; go on with the Isotherm that "
+                "began the run, whose version the store tells"
+            )
 
 
 def _extend_schedule(

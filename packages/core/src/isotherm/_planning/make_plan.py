@@ -20,7 +20,7 @@ from isotherm._arithmetic.arrays import (
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend, on_device
 from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.protocol import as_energy, origin
+from isotherm._energies.protocol import as_energy, name_of, origin
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
@@ -34,6 +34,7 @@ from isotherm._planning.arguments import (
     check_stream,
     decayed,
 )
+from isotherm._planning.extend_plan import validate_plan
 from isotherm._plans.plan import Plan, Schedule
 from isotherm.errors import BackendError, InputError, short_repr
 
@@ -155,8 +156,8 @@ def make_plan(
         where = own_device if x is None else device_name(x)
     named = None if backend is None else registry.usable(as_backend_name(backend))
     asked = named or registry.first_for(library, on_host=where is None or where.startswith("cpu"))
-    plan = Plan(
-        energy=getattr(energy, "name", type(energy).__name__),
+    made = Plan(
+        energy=name_of(energy),
         n_samples=n_samples,
         event_shape=event_shape,
         n_steps=n_steps,
@@ -176,6 +177,7 @@ def make_plan(
         return_diagnostics=as_flag("return_diagnostics", return_diagnostics),
         on_divergence=on_divergence,
     )
+    plan = validate_plan(made)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)

@@ -18,6 +18,7 @@ from isotherm._arithmetic.arrays import Array, as_state
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.protocol import as_energy
+from isotherm._planning.arguments import as_seconds
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
 from isotherm._results.result import Info, Progress, Result, RunInterrupted
@@ -32,7 +33,7 @@ from isotherm._runs.checks import (
     with_keywords,
 )
 from isotherm._runs.executors import ExecutorLike, run_on_executor
-from isotherm.errors import DivergenceWarning, InputError, caller_stacklevel
+from isotherm.errors import DivergenceWarning, InputError, StoreError, caller_stacklevel
 
 
 def run(
@@ -44,6 +45,7 @@ def run(
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
     store: str | os.PathLike[str] | None = None,
+    flush_every: float = 5.0,
     executor: ExecutorLike | None = None,
     n_shares: int | None = None,
 ) -> Result:
@@ -74,6 +76,9 @@ def run(
         the diagnostics asked for are kept while the chains run, so that memory holds only a chunk
         of them. It is a Zarr group that xarray and ArviZ read; `open_run` opens it, `resume` goes
         on. Needs ``isotherm[store]``.
+    flush_every : float
+        Seconds after which what is done is written to the store, though it fills no chunk; what a
+        run that is killed has not written is lost.
     executor : concurrent.futures.Executor, or callable that makes one, optional
         Whose workers the chains are shared out among: ``ProcessPoolExecutor``, Dask's
         ``client.get_executor()``, ``MPIPoolExecutor``. Chains and their energies do not depend on
@@ -104,6 +109,8 @@ def run(
         asked for.
     RunInterrupted
         Ctrl-C.
+    StoreError
+        The store was moved, removed or made anew while the run was writing to it.
     OSError
         The store cannot be written, the disk is full; what was written before can be gone on with.
     """
@@ -114,7 +121,7 @@ def run(
     elif n_shares is not None:
         raise InputError("n_shares shares out chains among the workers of an executor; give both")
     else:
-        result = _run(plan, energy, x, model_kwargs, progress, callback, store)
+        result = _run(plan, energy, x, model_kwargs, progress, callback, store, flush_every)
     return warn_of_divergence(plan, result)
 
 
@@ -126,11 +133,13 @@ def _run(
     progress: bool | Callable[[int, int], object] = False,
     callback: Callback | None = None,
     store: str | os.PathLike[str] | None = None,
+    flush_every: float = 5.0,
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
     energy = with_keywords(as_energy(energy), model_kwargs)
     backend = registry.usable(plan.backend)
+    flush_every = as_seconds("flush_every", flush_every)
     if store is not None:
         plan = replace(plan, return_trajectory=True)
     with ExitStack() as stack:
@@ -145,9 +154,10 @@ def _run(
             recorder = InMemory(plan, allocate)
         else:
             disk = store_module()
-            folder, header = disk.create(store, plan, probe_energy(plan, energy), runner.path, x)
+            probe = probe_energy(plan, energy)
+            folder, header = disk.create(store, plan, probe, runner.path, {"x": x})
             stack.enter_context(folder.locked())
-            recorder = disk.Writer(folder, header, allocate)
+            recorder = disk.Writer(folder, header, allocate, flush_every)
         return advance_to(plan, runner, Snapshot(x), plan.n_total, recorder, callbacks, started)
 
 
@@ -222,7 +232,7 @@ def advance_to(
     except KeyboardInterrupt:
         interrupted = True
     except BaseException:
-        with contextlib.suppress(OSError):  # the error that came first is raised
+        with contextlib.suppress(OSError, StoreError):  # the error that came first is raised
             recorder.close(snapshot.x, snapshot.n_steps, snapshot.divergence)
         raise
     trajectory, diagnostics = recorder.close(snapshot.x, snapshot.n_steps, snapshot.divergence)

@@ -94,12 +94,13 @@ class LangevinDynamics:
         progress: bool | Callable[[int, int], object] = False,
         callback: Callable[[Progress], object] | None = None,
         store: str | os.PathLike[str] | None = None,
+        flush_every: float = 5.0,
         executor: ExecutorLike | None = None,
     ) -> Any:
         """Run the chains.
 
         See `isotherm.make_plan` for the parameters and what is raised, and `isotherm.run` for
-        `model_kwargs`, `progress`, `callback`, `store` and `executor`.
+        `model_kwargs`, `progress`, `callback`, `store`, `flush_every` and `executor`.
 
         Returns
         -------
@@ -140,6 +141,7 @@ class LangevinDynamics:
             progress=progress,
             callback=callback,
             store=store,
+            flush_every=flush_every,
             executor=executor,
         )
         return _short(plan, result)
@@ -153,6 +155,7 @@ def sample_chain(
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
     store: str | os.PathLike[str] | None = None,
+    flush_every: float = 5.0,
     executor: ExecutorLike | None = None,
     **options: Any,
 ) -> Any:
@@ -173,6 +176,8 @@ def sample_chain(
     store : path, optional
         A folder in which all kept states, and the diagnostics asked for, are kept while the chains
         run; see `isotherm.run`.
+    flush_every : float
+        Seconds after which what is done is in the store; see `isotherm.run`.
     executor : concurrent.futures.Executor, or callable that makes one, optional
         Whose workers the chains are shared out among; see `isotherm.run`.
     **options
@@ -202,6 +207,7 @@ def sample_chain(
         progress=progress,
         callback=callback,
         store=store,
+        flush_every=flush_every,
         executor=executor,
     )
     return _short(plan, result)
@@ -213,7 +219,14 @@ sample_chain.__signature__ = _planning.replace(  # type: ignore[attr-defined]
         *_planning.parameters.values(),
         *(
             inspect.signature(sample_chain).parameters[name]
-            for name in ("model_kwargs", "progress", "callback", "store", "executor")
+            for name in (
+                "model_kwargs",
+                "progress",
+                "callback",
+                "store",
+                "flush_every",
+                "executor",
+            )
         ),
     ],
     return_annotation=Any,

@@ -1,0 +1,67 @@
+"""A plan as JSON and back, whatever its fields are."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from isotherm._plans.plan import Plan, Schedule
+
+Document = dict[str, Any]
+
+# How results come back is the business of who opens the store.
+_AS_READ = {"library": "numpy", "return_trajectory": True}
+
+
+def scheduled(plan: Plan) -> tuple[str, ...]:
+    """The schedules of a plan that are no constants; they are kept as arrays."""
+    held = {field.name: getattr(plan, field.name) for field in fields(plan)}
+    return tuple(
+        name for name, value in held.items() if isinstance(value, Schedule) and value.values.ndim
+    )
+
+
+def plan_to_json(plan: Plan) -> Document:
+    """The fields as numbers, strings, lists and dictionaries; of an array schedule, that it is."""
+    names = [field.name for field in fields(plan) if field.name not in _AS_READ]
+    return {name: _to_json(getattr(plan, name)) for name in names}
+
+
+def plan_from_json(document: Document) -> tuple[Plan, tuple[str, ...]]:
+    """The plan, and which of its schedules are arrays: constants of 1 stand in their places.
+
+    Raises
+    ------
+    TypeError, ValueError, AttributeError
+        These are not the fields of a plan.
+    """
+    names = tuple(name for name, value in document.items() if value == {"schedule": None})
+    # Whoever wrote no version of something had the first.
+    first = {field.name: 1 for field in fields(Plan) if field.name.endswith("version")}
+    held = {name: _from_json(value) for name, value in document.items()}
+    return Plan(**first | held | _AS_READ), names
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Schedule):
+        return {"schedule": None if value.values.ndim else float(value.values)}
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist()}
+    if isinstance(value, (tuple, list)):
+        return [_to_json(item) for item in value]
+    return value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_from_json(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    ((kind, held),) = value.items()
+    if kind == "schedule":
+        return Schedule(1.0 if held is None else float(held))
+    if kind == "array":
+        return np.array(held, dtype=np.float64)
+    raise ValueError(f"a plan has no {kind}")
