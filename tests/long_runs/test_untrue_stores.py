@@ -405,6 +405,44 @@ def test_a_state_of_several_arrays(path):
                 assert read[name].dtype == array.dtype
 
 
+SAMPLERS = {
+    "underdamped": {"sampler": "underdamped", "friction": 0.5, "inverse_mass": [0.5, 2.0]},
+    "scheduled": {"sampler": "underdamped", "friction": list(np.linspace(0.1, 1.0, 67))},
+    "mala": {"sampler": "mala", "inverse_mass": [[1.0, 0.3], [0.3, 1.0]]},
+    "hmc": {"sampler": "hmc", "n_leapfrog": 3, "jitter": 0.5, "friction": 0.3},
+}
+
+
+@pytest.mark.usefixtures("each_piece", "small_chunks")
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_all_that_a_sampler_carries_is_kept(path, name, dtype):
+    options = SAMPLERS[name] | {"dtype": dtype}
+    whole = run(**options)
+    run(path, **options, callback=lambda status: status.n_steps >= 30)
+    resumed = isotherm.resume(path, WELL)
+    opened = isotherm.open_run(path)
+    for result in (resumed, opened):
+        check_same(result, whole)
+        assert result.info.sampler == options["sampler"]
+        assert result.state.keys() == whole.state.keys()
+        for held in whole.state:
+            same(result.state[held], whole.state[held])
+            assert result.state[held].dtype == whole.state[held].dtype
+        assert result.samples.dtype == whole.samples.dtype
+        if whole.diagnostics.energy_error is not None:
+            same(result.diagnostics.energy_error, whole.diagnostics.energy_error)
+            same(result.diagnostics.diverging, whole.diagnostics.diverging)
+
+
+def test_a_state_that_the_sampler_does_not_have(path):
+    plan = isotherm.make_plan(WELL, **RUN | {"sampler": "underdamped"})
+    x = np.zeros((5, 2), dtype=np.float32)
+    create(path, plan, None, "by hand", {"x": x})
+    with pytest.raises(StoreError, match="'underdamped' needs x, momentum to go on"):
+        isotherm.resume(path, WELL)
+
+
 def test_another_version_of_what_makes_the_numbers_is_not_gone_on_with(monkeypatch):
     plan = isotherm.make_plan(WELL, **RUN)
     for field in extend_plan.fields(Plan):

@@ -12,9 +12,11 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
+from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import finite_numbers, place_of
 from isotherm._programs.program import Evaluator, Program
 from isotherm._programs.trace import trace
+from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, short_repr
 
 
@@ -56,6 +58,7 @@ class FormulaEnergy:
         self.name = formula.__name__
         self.dim = formula.dim if dim is None else dim
         self.is_elementwise = formula.is_elementwise
+        self.kind = Kind.TERMS if self.is_elementwise else Kind.VALUE
         self.library, self.dtype, self.device = array_origin(parameters.values(), device)
         self.parameters = {key: finite_numbers(self.name, key, v) for key, v in parameters.items()}
         self.static = dict(static or {})
@@ -95,10 +98,12 @@ class FormulaEnergy:
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
         (energy,) = self._evaluate(x, wants_gradient=False)
-        xp = compat.array_namespace(x)
-        if self.is_elementwise:
-            return xp.sum(xp.reshape(energy, (x.shape[0], -1)), axis=1)
-        return energy
+        return total_of_terms(energy) if self.is_elementwise else energy
+
+    def terms(self, x: Array) -> Array:
+        """The energy of each coordinate, of the shape of `x`; of a formula of one coordinate."""
+        (terms,) = self._evaluate(x, wants_gradient=False)
+        return terms
 
     def gradient(self, x: Array) -> Array:
         """The gradient of the energy at each chain's state, of the shape of `x`."""

@@ -26,6 +26,8 @@ from isotherm._runs.checks import (
     with_keywords,
 )
 from isotherm._runs.run import advance_to, warn_of_divergence
+from isotherm._transitions.catalogue import find
+from isotherm.errors import StoreError
 
 
 def open_run(store: str | os.PathLike[str]) -> Result:
@@ -127,17 +129,31 @@ def resume(
         )  # fmt: skip
         check_same_energy(probe_energy(plan, as_energy(energy)), header.probe, folder.path)
         energy = with_keywords(as_energy(energy), model_kwargs)
+        if state.keys() != {*find(plan.sampler).carried}:
+            raise StoreError(
+                f"{folder.path} keeps {', '.join(state)} of its chains, and sampler "
+                f"{plan.sampler!r} needs {', '.join(find(plan.sampler).carried)} to go on"
+            )
         runs_on = registry.usable(plan.backend)
-        stack.enter_context(on_device(runs_on, plan.device))
+        stack.enter_context(on_device(runs_on, plan))
         allocate = checked_allocator(plan, runs_on, is_stored=True)
-        x = move(state["x"], runs_on.library, plan.dtype, plan.device)
-        check_energy(plan, energy, x)
+        moved = {
+            name: move(array, runs_on.library, plan.state_dtype, plan.device)
+            for name, array in state.items()
+        }
+        check_energy(plan, energy, moved["x"])
         runner = runs_on.prepare(plan, energy)
         callbacks = collect_callbacks(progress, callback, stack)
         header = folder.reopen(header, state, plan, runner.path)
         recorder = disk.Writer(folder, header, allocate, flush_every)
         first_bad = None if header.divergence is None else header.divergence.first_step
         result = advance_to(
-            plan, runner, Snapshot(x, header.n_steps, first_bad), last, recorder, callbacks, started
+            plan,
+            runner,
+            Snapshot(moved, header.n_steps, first_bad),
+            last,
+            recorder,
+            callbacks,
+            started,
         )
     return warn_of_divergence(plan, result)

@@ -9,6 +9,7 @@ A store is a folder, a Zarr group of format 3::
     diagnostics/mean           (draw, *event)
     diagnostics/variance       (draw, *event)
     diagnostics/energy         (chain, draw)
+    diagnostics/energy_error   (chain, draw)            of samplers that accept or reject
     checkpoint/x_0, _1         (chain, *event)          the chains' last states, in turn
     checkpoint/<name>_0, _1    (chain, ...)             likewise, whatever else a state has
     checkpoint/<name>          (step,)                  schedules of the plan that are no constants

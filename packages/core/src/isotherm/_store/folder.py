@@ -11,7 +11,7 @@ import platform
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,7 +23,8 @@ import xarray
 import zarr
 from zarr.storage import LocalStore
 
-from isotherm._arithmetic.arrays import Array, dtype_name, move
+from isotherm._arithmetic.arrays import dtype_name, move, round_to
+from isotherm._backends.protocol import State
 from isotherm._planning.extend_plan import validate_plan
 from isotherm._plans.plan import Plan, Schedule
 from isotherm._results.diagnostics import Diagnostics
@@ -39,6 +40,7 @@ from isotherm._store.layout import (
     attributes_of,
     documents,
     draws_in_chunk,
+    energies,
     files,
     header_of,
     leftovers,
@@ -51,8 +53,6 @@ from isotherm.errors import InputError, StoreError, short_repr
 
 _LONGEST_DOCUMENT = 2**24  # bytes; a thousand times what is written, for what users add
 _TRIES = 100  # to read a store while a run commits to it
-
-State = dict[str, np.ndarray[Any, Any]]
 
 
 class Store:
@@ -125,11 +125,17 @@ class Store:
             How the chains will run.
         """
         self._check_held()
+        is_old = header.format != FORMAT
+        if is_old and plan.dtype != plan.state_dtype:
+            raise InputError(
+                f"{self.path} was begun when states of {plan.dtype} were rounded at each step; now "
+                f"they are {plan.state_dtype} between steps, and the run would go on with other "
+                "numbers; go on with the Isotherm that began it"
+            )
         found = [file for file in self.path.rglob("*") if file.is_file()]
         names = [file.relative_to(self.path).as_posix() for file in found]
         for name in leftovers(header, names):
             (self.path / name).unlink()
-        is_old = header.format != FORMAT
         header = replace(header, plan=plan, path=path, scheduled=scheduled(plan), format=FORMAT)
         if is_old:
             header = replace(header, id=uuid.uuid4().hex)
@@ -149,10 +155,11 @@ class Store:
         stop = first + values.shape[axis]
         array[(*(slice(None),) * axis, slice(first, stop))] = values
 
-    def write_state(self, header: Header, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    def write_state(self, header: Header, state: State) -> None:
         """Write what will be the last state; it does not count yet."""
         for name, array in header.states(header.state).items():
-            self.write(header, array, 0, state[name])
+            dtype, _ = header.carried[name]
+            self.write(header, array, 0, move(state[name], "numpy", dtype, "cpu"))
 
     def commit(self, header: Header, since: Header | None = None) -> None:
         """From now on the store is what the header says, and what was written counts.
@@ -192,9 +199,13 @@ class Store:
         if not plan.return_diagnostics:
             return trajectory, None
         held = self._xarray(header, "diagnostics")
-        energy = held["energy"].transpose("draw", "chain")
+        per_chain = {name: held[name].transpose("draw", "chain") for name in energies(plan)}
         return trajectory, Diagnostics(
-            held["mean"], held["variance"], energy, steps=plan.kept_steps(0, header.n_kept)
+            held["mean"],
+            held["variance"],
+            steps=plan.kept_steps(0, header.n_kept),
+            divergence_threshold=plan.divergence_threshold,
+            **per_chain,
         )
 
     def result(self, header: Header, state: State) -> Result:
@@ -202,7 +213,9 @@ class Store:
         plan = header.plan
         trajectory, diagnostics = self.lazily(header)
         return Result(
-            samples=state["x"],
+            # What is carried is of the state's dtype, which may have more digits.
+            samples=round_to(state["x"], plan.dtype).astype(stored_dtype(plan.dtype)),
+            state=state,
             trajectory=trajectory,
             diagnostics=diagnostics,
             info=Info(
@@ -213,6 +226,7 @@ class Store:
                 n_steps=header.n_steps,
                 seconds=header.seconds,
                 divergence=header.divergence,
+                sampler=plan.sampler,
             ),
         )
 
@@ -354,11 +368,7 @@ class Store:
 
 
 def create(
-    store: str | os.PathLike[str],
-    plan: Plan,
-    probe: float | None,
-    path: str,
-    state: Mapping[str, Array],
+    store: str | os.PathLike[str], plan: Plan, probe: float | None, path: str, state: State
 ) -> tuple[Store, Header]:
     """Make a new store, with nothing kept yet: all of it appears at once.
 
@@ -370,7 +380,7 @@ def create(
     probe, path
         See `Header`.
     state : mapping of str to array
-        Where the chains start: all that is carried from step to step, with a row a chain.
+        Where the chains start: what is carried from step to step, each with a row a chain.
 
     Raises
     ------
@@ -398,9 +408,7 @@ def create(
     try:
         new.path.mkdir(parents=True)
         new._put(LOCK, b"", flush=True)
-        new.write_state(
-            header, {name: move(x, "numpy", carried[name][0], "cpu") for name, x in state.items()}
-        )
+        new.write_state(header, state)
         new.write(header, "chain", 0, plan.chain_offset + np.arange(plan.n_samples))
         new._write_schedules(header)
         new.commit(header)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from isotherm._planning.extend_plan import validate_plan
-from isotherm._plans.plan import ITEMSIZE, Plan
+from isotherm._plans.plan import ITEMSIZE, PLAN_VERSION, Plan
 from isotherm._results.result import Divergence
 from isotherm._store.plan_fields import Document, plan_from_json, plan_to_json
 from isotherm.errors import short_repr
@@ -166,7 +166,8 @@ def arrays_of(header: Header) -> dict[str, Document]:
             arrays[f"diagnostics/{name}"] = _array(
                 draw | event, (header.chunk, *event_chunks), dtype
             )
-        arrays["diagnostics/energy"] = _array(chain | draw, (rows, header.chunk), dtype)
+        for name in energies(plan):
+            arrays[f"diagnostics/{name}"] = _array(chain | draw, (rows, header.chunk), dtype)
     for name, (kind, shape) in header.carried.items():
         sizes = {f"{name}_dim_{i}": size for i, size in enumerate(shape[1:])}
         for turn in range(2):
@@ -269,6 +270,13 @@ def buffer_bytes(plan: Plan) -> int:
     return 2 * (plan.kept_bytes(draws) + _state_bytes(plan))
 
 
+def energies(plan: Plan) -> tuple[str, ...]:
+    """The diagnostics that have one number a chain."""
+    if not plan.return_diagnostics:
+        return ()
+    return ("energy", "energy_error") if plan.is_adjusted else ("energy",)
+
+
 def stored_dtype(dtype: str) -> str:
     """Zarr has no bfloat16; float32 holds each of its numbers."""
     return "float32" if dtype == "bfloat16" else dtype
@@ -329,6 +337,7 @@ def header_of(attributes: Document) -> Header:
     if number == 1:
         for name in ("step_size", "noise_scale"):
             fields[name] = {"schedule": fields[name]}
+        fields["version"] = {1: PLAN_VERSION}.get(fields["version"])  # it had fewer fields
     plan, scheduled = plan_from_json(fields)
     plan = validate_plan(plan)
     if number == 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from isotherm._plans.masses import InverseMass
 from isotherm._plans.plan import Plan, Schedule
 
 Document = dict[str, Any]
@@ -45,6 +46,8 @@ def plan_from_json(document: Document) -> tuple[Plan, tuple[str, ...]]:
 
 
 def _to_json(value: Any) -> Any:
+    if isinstance(value, InverseMass):
+        return {"inverse_mass": value.values.tolist()}
     if isinstance(value, Schedule):
         return {"schedule": None if value.values.ndim else float(value.values)}
     if isinstance(value, np.ndarray):
@@ -62,6 +65,8 @@ def _from_json(value: Any) -> Any:
     ((kind, held),) = value.items()
     if kind == "schedule":
         return Schedule(1.0 if held is None else float(held))
+    if kind == "inverse_mass":
+        return InverseMass(held)
     if kind == "array":
         return np.array(held, dtype=np.float64)
     raise ValueError(f"a plan has no {kind}")

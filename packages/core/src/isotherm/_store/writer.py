@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import xarray
 
-from isotherm._arithmetic.arrays import Array, move
-from isotherm._backends.protocol import Outputs
+from isotherm._arithmetic.arrays import move, to_numpy
+from isotherm._backends.protocol import Outputs, State
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Divergence
-from isotherm._store.folder import State, Store
-from isotherm._store.layout import Header, stored_dtype
+from isotherm._store.folder import Store
+from isotherm._store.layout import Header, energies, stored_dtype
 
 
 class Writer:
@@ -65,18 +65,18 @@ class Writer:
         last = (self._header.n_kept // chunk + 1) * chunk
         return min(plan.burn_in + plan.thinning * last, plan.n_total)
 
-    def advanced(self, x: Array, n_steps: int, divergence: Divergence | None) -> None:
+    def advanced(self, state: State, n_steps: int, divergence: Divergence | None) -> None:
         """Told after every piece."""
         if n_steps == self.full_at() or self._is_due():
-            self._write(x, n_steps, divergence)
+            self._write(state, n_steps, divergence)
 
     def close(
-        self, x: Array, n_steps: int, divergence: Divergence | None
+        self, state: State, n_steps: int, divergence: Divergence | None
     ) -> tuple[xarray.DataArray, Diagnostics | None]:
         """Write what is left."""
         try:
             if n_steps > self._header.n_steps:
-                self._write(x, n_steps, divergence)
+                self._write(state, n_steps, divergence)
             self._wait()
         finally:
             self._pool.shutdown()
@@ -88,7 +88,7 @@ class Writer:
             return False
         return time.perf_counter() - self._committed >= self._flush_every
 
-    def _write(self, x: Array, n_steps: int, divergence: Divergence | None) -> None:
+    def _write(self, state: State, n_steps: int, divergence: Divergence | None) -> None:
         self._wait()
         plan, before = self._header.plan, self._header
         now = time.perf_counter()
@@ -106,17 +106,14 @@ class Writer:
                 "x": made.trajectory,
                 "diagnostics/mean": made.mean,
                 "diagnostics/variance": made.variance,
-                "diagnostics/energy": None if made.energy is None else made.energy.T,
+                **{f"diagnostics/{name}": getattr(made, name).T for name in energies(plan)},
             }.items()
             if array is not None
         }
         draws = np.arange(before.n_kept, header.n_kept)
         rows |= {"draw": draws, "step": plan.kept_steps(before.n_kept, header.n_kept)}
-        state = {
-            name: move(array, "numpy", header.carried[name][0], "cpu")
-            for name, array in {"x": x}.items()
-        }
-        self._writing = self._pool.submit(self._commit, rows, state, header, before)
+        host = {name: to_numpy(array) for name, array in state.items()}
+        self._writing = self._pool.submit(self._commit, rows, host, header, before)
         self._header, self._committed = header, now
         self._buffer = next(self._buffers)
 
