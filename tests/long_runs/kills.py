@@ -34,7 +34,6 @@ RUN_OF_FORMAT_1 = RUN | {
 
 def small_chunks() -> None:
     """Pieces of 4 steps; chunks of 4 draws; all is written after each piece."""
-    pieces._FIRST_PIECE = 1
     pieces._PIECE_SECONDS = 0.0
     layout._LEAST_CHUNK_BYTES = 0
     layout._CHUNK_BYTES = 240  # which gives format_1.zip its chunks

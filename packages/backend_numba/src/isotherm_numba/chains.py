@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ _MOMENTS = 2**26  # bytes for the moments of all parts
 
 _KERNEL = """\
 signature = kernel_calls.kernel_signature("{dtype}")
-compiled = njit(signature, cache={is_kept}, **options)
+compiled = {decorator}(signature, **options)
 
 
 """
@@ -43,16 +44,17 @@ class FusedChains:
         n = plan.n_samples
         self._bounds = [0, *range(first_end, n, self._part), n]
         source = print_module(
-            kernel.name,
+            "an energy",
             plan.dtype,
-            _KERNEL.format(dtype=plan.dtype, is_kept=not kernel.users) + kernel.functions,
+            _KERNEL.format(dtype=plan.dtype, decorator="njit" if kernel.users else "kept")
+            + kernel.functions,
         )
         if kernel.users:
             names = ("energy_of_chain", "gradient_of_chain")
             users = zip(names, compile_for(kernel.users, self._dtype), strict=True)
-            module = codegen_cache.build(kernel.name, source, tuple(users))
+            module = codegen_cache.build(plan.energy, source, tuple(users))
         else:
-            module = codegen_cache.load(kernel.name, source)
+            module = codegen_cache.load(plan.energy, source)
         vectors = plan.vectors()
         self._given = {
             "gradient": address_of(module.gradient),
@@ -69,8 +71,7 @@ class FusedChains:
             "k1": plan.seed >> 32,
             "chain_offset": plan.chain_offset,
         }
-        driver = print_driver(transition, plan.dtype)
-        self._advance = codegen_cache.load(f"{transition.name}_{plan.dtype}", driver).advance
+        self._advance = _advance_of(transition, plan.dtype)
         self._arguments = tuple(arguments(plan.dtype, transition.carried))
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
@@ -90,7 +91,7 @@ class FusedChains:
             per_part = 1 + stack_depth(self._part)
             per_kept = 16 * per_part * (len(self._bounds) - 1) * self._plan.n_coordinates
             length = self._plan.thinning * max(1, _MOMENTS // per_kept)
-        for first in range(start, stop, length):
+        for first in range(start, max(stop, start + 1), max(length, 1)):
             yield first, min(first + length, stop)
 
     def _take(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
@@ -144,6 +145,18 @@ class FusedChains:
             outputs.mean[...] = found.mean.reshape(outputs.mean.shape)
             outputs.variance[...] = found.variance.reshape(outputs.mean.shape)
         return after
+
+
+_advances: dict[tuple[str, str], Any] = {}
+
+
+def _advance_of(transition: TransitionProgram, dtype: str) -> Any:
+    """The compiled loop over tiles; to print it takes longer than a small run."""
+    key = transition.digest, dtype
+    if key not in _advances:
+        source = print_driver(transition, dtype)
+        _advances[key] = codegen_cache.load(f"{transition.name}_{dtype}", source).advance
+    return _advances[key]
 
 
 def _power_of_two(size: float) -> int:

@@ -76,8 +76,8 @@ class Kernel:
 
     Attributes
     ----------
-    name, path : str
-        For people: the energy's name, and what the result's info says.
+    path : str
+        What the result's info says.
     functions : str
         The source of ``gradient`` and ``terms`` (see `isotherm_numba.tiles`).
     parameters : float64 array
@@ -92,7 +92,6 @@ class Kernel:
         ``energy_of_chain`` and ``gradient_of_chain``, where the source calls them.
     """
 
-    name: str
     path: str
     functions: str
     parameters: np.ndarray[Any, np.dtype[np.float64]]
@@ -109,7 +108,6 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
     if isinstance(energy, GaussianEnergy):
         chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
         return Kernel(
-            name=energy.name,
             path="fused quadratic form",
             functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
             parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
@@ -120,7 +118,6 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         )
     if isinstance(energy, CompiledEnergy):
         return Kernel(
-            name=energy.name,
             path="fused functions of a chain",
             functions=_ONE_LANE if is_coupled else _ONE_CHAIN,
             parameters=np.empty(0),
@@ -139,7 +136,6 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         by_coordinate = is_coupled or not energy.is_elementwise
         chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
-            name=program.name,
             path="fused program",
             functions=print_program(program, stride=chains),
             parameters=energy.parameter_values(),

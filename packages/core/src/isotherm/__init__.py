@@ -12,6 +12,7 @@ from isotherm._energies.builtin import (
 from isotherm._energies.check import GradientReport, check_gradient
 from isotherm._energies.formulas import formula
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.vectorize import vectorize
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
@@ -27,10 +28,13 @@ from isotherm.errors import (
     BackendNotFoundError,
     DivergenceError,
     DivergenceWarning,
+    EnergyWarning,
+    ExtraNotInstalledError,
     FormulaError,
     InputError,
     IsothermError,
     StoreError,
+    UnknownArgumentError,
 )
 
 __version__ = "0.1.0"
@@ -45,6 +49,8 @@ __all__ = [
     "DivergenceError",
     "DivergenceWarning",
     "DoubleWellEnergy",
+    "EnergyWarning",
+    "ExtraNotInstalledError",
     "FormulaError",
     "GaussianEnergy",
     "GaussianMixtureEnergy",
@@ -63,6 +69,7 @@ __all__ = [
     "RunInterrupted",
     "StoreError",
     "UnderdampedLangevin",
+    "UnknownArgumentError",
     "check_gradient",
     "formula",
     "make_plan",
@@ -73,4 +80,5 @@ __all__ = [
     "sample_chain",
     "summary",
     "to_arviz",
+    "vectorize",
 ]

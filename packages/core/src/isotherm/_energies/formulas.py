@@ -13,14 +13,19 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
-from isotherm._energies.parameters import finite_numbers, place_of
+from isotherm._energies.parameters import (
+    FixedParameters,
+    Parameters,
+    finite_numbers,
+    place_of,
+)
 from isotherm._programs.program import Evaluator, Program
 from isotherm._programs.trace import trace
 from isotherm._transitions.program import Kind
-from isotherm.errors import InputError, short_repr
+from isotherm.errors import InputError, printable, short_repr
 
 
-class FormulaEnergy:
+class FormulaEnergy(FixedParameters):
     """An energy that is a formula with values for its parameters.
 
     Parameters
@@ -46,6 +51,8 @@ class FormulaEnergy:
         A parameter is not a finite number or an array of them.
     """
 
+    _set_once = ("parameters", "static")
+
     def __init__(
         self,
         formula: Formula,
@@ -60,8 +67,10 @@ class FormulaEnergy:
         self.is_elementwise = formula.is_elementwise
         self.kind = Kind.TERMS if self.is_elementwise else Kind.VALUE
         self.library, self.dtype, self.device = array_origin(parameters.values(), device)
-        self.parameters = {key: finite_numbers(self.name, key, v) for key, v in parameters.items()}
-        self.static = dict(static or {})
+        self.parameters = Parameters(
+            (key, finite_numbers(self.name, key, value)) for key, value in parameters.items()
+        )
+        self.static = Parameters(static or {})
         self._formula = formula
         self._evaluators: dict[tuple[object, ...], Evaluator] = {}
 
@@ -89,7 +98,8 @@ class FormulaEnergy:
         elif self.dim not in (None, dim):
             raise InputError(f"{self.name} has dimension {self.dim}, not {dim}")
         shapes = tuple((name, value.shape) for name, value in self.parameters.items())
-        return trace(self._formula.function, self.name, dim, shapes, tuple(self.static.items()))
+        label = printable(self.name)
+        return trace(self._formula.function, label, dim, shapes, tuple(self.static.items()))
 
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
@@ -131,7 +141,15 @@ class FormulaEnergy:
 
     def __repr__(self) -> str:
         values = {name: value.tolist() for name, value in self.parameters.items()} | self.static
-        return f"{self.name}({', '.join(f'{name}={value}' for name, value in values.items())})"
+        given = ", ".join(f"{name}={value}" for name, value in values.items())
+        return f"{printable(self.name)}({given})"
+
+
+def has_limited_support(energy: object, dim: int) -> bool:
+    """Whether a formula has no value at some finite states, as log and sqrt have none."""
+    if not isinstance(energy, FormulaEnergy):
+        return False
+    return any(step.op in ("log", "sqrt") for step in energy.program(dim).instructions)
 
 
 def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
@@ -167,7 +185,7 @@ class Formula:
             [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in parameters]
         )
         self._static = {p.name for p in parameters if p.annotation in (int, "int")}
-        self.__name__ = function.__name__
+        self.__name__ = printable(function.__name__)
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__

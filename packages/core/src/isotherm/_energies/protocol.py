@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, array_origin
+from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import Formula, FormulaEnergy
+from isotherm._energies.origin import Declared
 from isotherm._transitions.program import Kind
-from isotherm.errors import InputError
-
-_LONGEST_NAME = 100
+from isotherm.errors import InputError, printable
 
 
 def as_energy(energy: Any) -> Any:
@@ -27,23 +26,6 @@ def as_energy(energy: Any) -> Any:
             f"the energy must be callable, U(x) of shape (n_samples,); got {type(energy).__name__}"
         )
     return energy
-
-
-def name_of(energy: Any) -> str:
-    """What an energy is called, for people: its name, or its type's, on one line."""
-    name = getattr(energy, "name", None)
-    if not isinstance(name, str):
-        name = type(energy).__name__
-    line = "".join(character if character.isprintable() else "?" for character in name)
-    return line if len(line) <= _LONGEST_NAME else f"{line[:_LONGEST_NAME]}…"
-
-
-def origin(energy: Any) -> tuple[str | None, str | None, str | None]:
-    """The library, dtype and device of an energy's parameters; None for each that is not known."""
-    parameters = getattr(energy, "parameters", None)
-    if callable(parameters):  # a module of a library for networks
-        return array_origin(parameters())
-    return tuple(getattr(energy, name, None) for name in ("library", "dtype", "device"))  # type: ignore[return-value]
 
 
 def kind_of(energy: Any) -> Kind:
@@ -63,13 +45,14 @@ def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
 
     Values of parameters are not in it: one plan serves them all.
     """
-    parts = [type(energy).__qualname__]
+    parts = [printable(type(energy).__qualname__)]
     if isinstance(energy, FormulaEnergy):
         program = energy.program(event_shape[0])
         parts.append(f"{program.name} (program {program.digest[:12]})")
-    own = getattr(energy, "dim", None)
-    if isinstance(own, int):
-        parts.append(f"of dimension {own}")
+    if not isinstance(energy, Declared):
+        return " ".join([*parts, f"on states of shape {event_shape}"])
+    if energy.dim is not None:
+        parts.append(f"of dimension {energy.dim}")
     parameters = getattr(energy, "parameters", None)
     if isinstance(parameters, Mapping):
         shapes = (f"{name} {np.shape(value)}" for name, value in parameters.items())

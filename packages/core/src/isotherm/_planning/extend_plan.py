@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from isotherm._arithmetic.arrays import FLOATING
+from isotherm._arithmetic.versions import ARITHMETIC_VERSION, STREAM_VERSION
 from isotherm._backends import registry
 from isotherm._energies.protocol import signature
 from isotherm._planning.arguments import (
@@ -21,6 +22,8 @@ from isotherm._planning.arguments import (
     as_schedule,
     as_seed,
     as_shape,
+    check_length,
+    check_rounded,
     check_stream,
     decayed,
 )
@@ -97,6 +100,19 @@ def extend_plan(
     return plan, last
 
 
+def _check_versions(plan: Plan) -> None:
+    """Refuse to go on with a run in other bits than it began with."""
+    for name, own in (
+        ("stream_version", STREAM_VERSION), ("arithmetic_version", ARITHMETIC_VERSION),
+    ):  # fmt: skip
+        given = getattr(plan, name)
+        if given != own:
+            raise InputError(
+                f"the run has {name} {given} and this release of isotherm has {own}, so that its "
+                "chains would go on in other bits; go on with the release that began it"
+            )
+
+
 def validate_plan(plan: Plan) -> Plan:
     """A plan, just made or from elsewhere, after a look at all that it says.
 
@@ -107,7 +123,7 @@ def validate_plan(plan: Plan) -> Plan:
     InputError
         A field is not what a plan may hold.
     """
-    n_steps = as_count("n_steps", plan.n_steps, 1)
+    n_steps = as_count("n_steps", plan.n_steps, 0)
     burn_in = as_count("burn_in", plan.burn_in, 0)
     step_offset = as_count("step_offset", plan.step_offset, 0)
     chain_offset = as_count("chain_offset", plan.chain_offset, 0)
@@ -126,12 +142,12 @@ def validate_plan(plan: Plan) -> Plan:
         if not isinstance(getattr(plan, name), str):
             raise InputError(f"{name} must be a name, not {short_repr(getattr(plan, name))}")
     steps = range(burn_in + n_steps)
-    return replace(
+    checked = replace(
         plan,
         n_samples=n_samples,
         event_shape=event_shape,
         thinning=as_count("thinning", plan.thinning, 1),
-        step_size=Schedule(as_schedule("step_size", plan.step_size.values, steps, positive=True)),
+        step_size=_as_step_size(plan.step_size, step_offset, steps),
         noise_scale=Schedule(as_schedule("noise_scale", plan.noise_scale.values, steps)),
         seed=as_seed(plan.seed),
         clamp=as_bounds(plan.clamp),
@@ -147,22 +163,20 @@ def validate_plan(plan: Plan) -> Plan:
         if plan.inverse_mass is None
         else as_inverse_mass(plan.inverse_mass.values, (math.prod(event_shape),)),
         divergence_threshold=as_threshold(plan.divergence_threshold),
+        stream_version=as_count("stream_version", plan.stream_version, 1),
+        arithmetic_version=as_count("arithmetic_version", plan.arithmetic_version, 1),
         return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
         on_divergence=as_on_divergence(plan.on_divergence),
     )
+    check_rounded(checked.step_size, checked.clamp, checked.state_dtype)
+    return checked
 
 
-def _check_versions(plan: Plan) -> None:
-    """Refuse to go on with other numbers than those of the run; to read them is no harm."""
-    for field in fields(plan):
-        held = getattr(plan, field.name)
-        if field.name.endswith("_version") and held != field.default:
-            what = field.name.removesuffix("_version").replace("_", " ")
-            raise InputError(
-                f"the run has version {short_repr(held)} of the {what}, and this Isotherm has "
-                f"{field.default}: it would go on with other numbers; go on with the Isotherm that "
-                "began the run, whose version the store tells"
-            )
+def _as_step_size(schedule: Schedule, step_offset: int, steps: range) -> Schedule:
+    if not schedule.decay:
+        return Schedule(as_schedule("step_size", schedule.values, steps, positive=True))
+    start = as_schedule("step_size", schedule.start, steps, positive=True)
+    return decayed(start, schedule.decay, range(step_offset, step_offset + len(steps)))
 
 
 def _extend_schedule(
@@ -170,7 +184,7 @@ def _extend_schedule(
 ) -> Schedule:
     """A schedule of `planned` steps that goes on for the steps `beyond` of the noise stream."""
     if given is None and not decay:
-        if schedule.values.ndim and beyond:
+        if not schedule.is_constant and beyond:
             raise InputError(
                 f"the run's {name} changed from step to step, and that was planned for {planned} "
                 f"steps only; say what follows: {name}="
@@ -179,8 +193,11 @@ def _extend_schedule(
     if given is None:
         raise InputError(f"decay is that of a {name}; give this as well")
     new = decayed(as_schedule(name, given, beyond, positive=name == "step_size"), decay, beyond)
-    if schedule.values.ndim == 0 and schedule == new:
+    if schedule.is_constant and schedule == new:
         return schedule
+    if schedule.decay and (new.start, new.decay) == (schedule.start, schedule.decay):
+        return Schedule(schedule.start, schedule.decay, schedule.first, planned + len(beyond))
+    check_length(name, planned + len(beyond))
     counts = (planned, len(beyond))
     parts = (
         np.broadcast_to(part.values, (count,))

@@ -80,6 +80,11 @@ class Symbol:
 
     def _lift(self, operand: Any) -> Symbol:
         if isinstance(operand, Symbol):
+            if operand.builder is not self.builder:
+                raise FormulaError(
+                    "a symbol of an earlier call was kept and is used again, where it would mean "
+                    "another value; calculate it from this call's x and parameters"
+                )
             return operand
         if isinstance(operand, (bool, np.bool_)) or not isinstance(
             operand, (int, float, np.integer, np.floating)

@@ -13,7 +13,7 @@ import numpy as np
 from isotherm._programs.differentiate import gradient
 from isotherm._programs.program import Builder, Program
 from isotherm._programs.symbols import Symbol
-from isotherm.errors import FormulaError, short_repr
+from isotherm.errors import FormulaError, printable, short_repr, text_of
 
 
 @lru_cache(maxsize=256)
@@ -45,7 +45,7 @@ def trace(
         energy = function(x, **arguments)
         if isinstance(energy, np.ndarray) and energy.ndim == 0:
             energy = energy[()]
-        if not isinstance(energy, Symbol) or energy.is_condition:
+        if not isinstance(energy, Symbol) or energy.is_condition or energy.builder is not builder:
             raise FormulaError(
                 f"a formula must return its energy, one number made from x; it returned "
                 f"{short_repr(energy)}"
@@ -66,5 +66,5 @@ def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaE
             number = traceback.tb_lineno
         traceback = traceback.tb_next
     line = linecache.getline(code.co_filename, number).strip()
-    where = f"formula {function.__name__}, line {number}: {line}"
-    return FormulaError(f"{error} (in {where})")
+    where = f"formula {printable(function.__name__)}, line {number}: {line}"
+    return FormulaError(f"{text_of(error)} (in {where})")

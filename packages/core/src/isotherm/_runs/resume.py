@@ -18,7 +18,7 @@ from isotherm._results.result import Progress, Result
 from isotherm._runs.advance import Snapshot
 from isotherm._runs.callbacks import collect_callbacks
 from isotherm._runs.checks import (
-    check_energy,
+    begin,
     check_same_energy,
     checked_allocator,
     probe_energy,
@@ -72,6 +72,7 @@ def resume(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
+    callback_every: int | None = None,
     flush_every: float = 5.0,
 ) -> Result:
     """Go on with a run that is kept in a store, as if it had never stopped.
@@ -95,7 +96,7 @@ def resume(
         noise stream); by default as before, which can only be said where that was constant.
     decay : float
         Of this `step_size`: step t of the noise stream uses step_size·(1 - decay)^t.
-    model_kwargs, progress, callback, flush_every
+    model_kwargs, progress, callback, callback_every, flush_every
         See `run`.
 
     Returns
@@ -141,9 +142,9 @@ def resume(
             name: move(array, runs_on.library, plan.state_dtype, plan.device)
             for name, array in state.items()
         }
-        check_energy(plan, energy, moved["x"])
         runner = runs_on.prepare(plan, energy)
-        callbacks = collect_callbacks(progress, callback, stack)
+        begin(plan, runner, moved)
+        callbacks = collect_callbacks(progress, callback, stack, callback_every)
         header = folder.reopen(header, state, plan, runner.path)
         recorder = disk.Writer(folder, header, allocate, flush_every)
         first_bad = None if header.divergence is None else header.divergence.first_step
@@ -155,5 +156,6 @@ def resume(
             recorder,
             callbacks,
             started,
+            energy,
         )
     return warn_of_divergence(plan, result)

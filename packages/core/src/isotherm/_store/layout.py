@@ -344,7 +344,8 @@ def header_of(attributes: Document) -> Header:
         run["carried"] = {"x": (stored_dtype(plan.dtype), plan.shape)}
     run["carried"] = _carried(plan, run["carried"])
     if run["divergence"] is not None:
-        run["divergence"] = Divergence(*map(operator.index, run["divergence"]))
+        first_step, n_chains = map(operator.index, run["divergence"])
+        run["divergence"] = Divergence(first_step, n_chains)
     header = Header(plan, **run, id=attributes.get("id", ""), scheduled=scheduled, format=number)
     numbers = {"chunk": header.chunk, "n_steps": header.n_steps, "state": header.state}
     limits = {"chunk": (1, _most_draws(plan)), "n_steps": (0, plan.n_total), "state": (0, 1)}

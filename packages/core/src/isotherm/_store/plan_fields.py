@@ -19,9 +19,7 @@ _AS_READ = {"library": "numpy", "return_trajectory": True}
 def scheduled(plan: Plan) -> tuple[str, ...]:
     """The schedules of a plan that are no constants; they are kept as arrays."""
     held = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    return tuple(
-        name for name, value in held.items() if isinstance(value, Schedule) and value.values.ndim
-    )
+    return tuple(name for name, value in held.items() if _is_array(value))
 
 
 def plan_to_json(plan: Plan) -> Document:
@@ -39,17 +37,26 @@ def plan_from_json(document: Document) -> tuple[Plan, tuple[str, ...]]:
         These are not the fields of a plan.
     """
     names = tuple(name for name, value in document.items() if value == {"schedule": None})
+    for name, value in document.items():
+        if isinstance(value, dict) and "decaying" in value and name != "step_size":
+            raise ValueError(f"{name} does not decay")  # to look at it would take any memory
     # Whoever wrote no version of something had the first.
     first = {field.name: 1 for field in fields(Plan) if field.name.endswith("version")}
     held = {name: _from_json(value) for name, value in document.items()}
     return Plan(**first | held | _AS_READ), names
 
 
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Schedule) and not (value.is_constant or value.decay)
+
+
 def _to_json(value: Any) -> Any:
     if isinstance(value, InverseMass):
         return {"inverse_mass": value.values.tolist()}
     if isinstance(value, Schedule):
-        return {"schedule": None if value.values.ndim else float(value.values)}
+        if value.decay:
+            return {"decaying": [value.start, value.decay, value.first, value.size]}
+        return {"schedule": None if _is_array(value) else value.start}
     if isinstance(value, np.ndarray):
         return {"array": value.tolist()}
     if isinstance(value, (tuple, list)):
@@ -65,6 +72,8 @@ def _from_json(value: Any) -> Any:
     ((kind, held),) = value.items()
     if kind == "schedule":
         return Schedule(1.0 if held is None else float(held))
+    if kind == "decaying":
+        return Schedule(*held)
     if kind == "inverse_mass":
         return InverseMass(held)
     if kind == "array":
