@@ -32,11 +32,11 @@ from isotherm._planning.arguments import (
     as_on_divergence,
     as_schedule,
     as_shape,
-    check_rounded,
     check_start,
     check_stream,
     decayed,
 )
+from isotherm._planning.extend_plan import validate_plan
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.memo import find as find_made
 from isotherm._planning.memo import keep, key_of
@@ -279,7 +279,7 @@ def make_plan(
         has_start=x is not None,
         energy_signature=signature(energy, event_shape),
     )
-    check_rounded(plan.step_size, plan.clamp, plan.state_dtype)
+    plan = validate_plan(plan)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)

@@ -170,6 +170,7 @@ class Sampler:
         callback: Callable[[Progress], object] | None = None,
         callback_every: int | None = None,
         store: str | os.PathLike[str] | None = None,
+        flush_every: float = 5.0,
         executor: ExecutorLike | None = None,
     ) -> Array | tuple[Array | Diagnostics | Info, ...]:
         """Run the chains.
@@ -214,6 +215,8 @@ class Sampler:
         store : path, optional
             A folder in which all kept states, and the diagnostics asked for, are kept while the
             chains run; see `isotherm.run`.
+        flush_every : float
+            Seconds after which what is done is in the store; see `isotherm.run`.
         executor : concurrent.futures.Executor, or callable that makes one, optional
             Whose workers the chains are shared out among; see `isotherm.run`.
 
@@ -260,6 +263,7 @@ class Sampler:
             callback=callback,
             callback_every=callback_every,
             store=store,
+            flush_every=flush_every,
             executor=executor,
         )
         return shortened(plan, result, with_info=return_info)
