@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._energies.parameters import finite_numbers, place_of
 from isotherm._programs.program import Evaluator, Program
-from isotherm._programs.trace import trace
+from isotherm._programs.trace import Request, trace
 from isotherm.errors import InputError, short_repr
 
 
@@ -59,11 +60,14 @@ class FormulaEnergy:
         self.library, self.dtype, self.device = array_origin(parameters.values(), device)
         self.parameters = {key: finite_numbers(self.name, key, v) for key, v in parameters.items()}
         self.static = dict(static or {})
-        self._formula = formula
+        self._formula: Formula | None = formula
+        self._fixed: Program | None = None
         self._evaluators: dict[tuple[object, ...], Evaluator] = {}
 
     def program(self, dim: int | None = None) -> Program:
         """The straight-line program of the energy and its gradient.
+
+        The function is what it reads: globals, closures and arrays are seen as they are now.
 
         Parameters
         ----------
@@ -85,8 +89,23 @@ class FormulaEnergy:
             dim = self.dim
         elif self.dim not in (None, dim):
             raise InputError(f"{self.name} has dimension {self.dim}, not {dim}")
+        if self._fixed is not None:
+            if self._fixed.dim != dim:
+                raise InputError(f"{self.name} was planned in dimension {self._fixed.dim}")
+            return self._fixed
+        assert self._formula is not None
         shapes = tuple((name, value.shape) for name, value in self.parameters.items())
-        return trace(self._formula.function, self.name, dim, shapes, tuple(self.static.items()))
+        static = tuple(self.static.items())
+        return trace(Request(self._formula.function, self.name, dim, shapes, static))
+
+    def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
+        """The energy as it is now, for a run: later changes of what it reads are not seen.
+
+        It carries its program along, so that another process gets the same.
+        """
+        energy = copy.copy(self)
+        energy._fixed, energy._evaluators = self.program(event_shape[0]), {}
+        return energy
 
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
@@ -113,16 +132,21 @@ class FormulaEnergy:
             expected = "(n_samples, *event_shape)" if self.is_elementwise else "(n_samples, dim)"
             raise InputError(f"{self.name} takes x of shape {expected}, not {tuple(x.shape)}")
         dim = None if self.is_elementwise else x.shape[1]
-        evaluator = self._evaluators.get((*key, dim, wants_gradient))
+        program = self.program(dim)
+        evaluator = self._evaluators.get((*key, program.digest, wants_gradient))
         if evaluator is None:
-            program = self.program(dim)
+            # Of a program that was, because something that it read has changed, none is kept.
+            kept = {k: e for k, e in self._evaluators.items() if program.digest in k}
             outputs = program.gradient if wants_gradient else (program.energy,)
             evaluator = Evaluator(program, outputs, move(self.parameter_values(), *key))
-            self._evaluators[*key, dim, wants_gradient] = evaluator
+            self._evaluators = kept | {(*key, program.digest, wants_gradient): evaluator}
         return evaluator([x] if dim is None else [x[:, i] for i in range(dim)])
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_evaluators": {}}  # bound to a device: made again where needed
+        # Evaluators are bound to a device: they are made again where they are needed. A program
+        # stands for the function, which another process may not find.
+        formula = self._formula if self._fixed is None else None
+        return self.__dict__ | {"_evaluators": {}, "_formula": formula}
 
     def __repr__(self) -> str:
         values = {name: value.tolist() for name, value in self.parameters.items()} | self.static

@@ -7,7 +7,7 @@ from typing import Any
 import array_api_compat as compat
 
 from isotherm._arithmetic.arrays import Array, array_origin
-from isotherm._energies.formulas import Formula
+from isotherm._energies.formulas import Formula, FormulaEnergy
 from isotherm.errors import InputError
 
 
@@ -22,6 +22,11 @@ def as_energy(energy: Any) -> Any:
             f"the energy must be callable, U(x) of shape (n_samples,); got {type(energy).__name__}"
         )
     return energy
+
+
+def fixed(energy: Any, event_shape: tuple[int, ...]) -> Any:
+    """The energy as it is now, for one run: of a formula, with what its function reads now."""
+    return energy.fixed(event_shape) if isinstance(energy, FormulaEnergy) else energy
 
 
 def origin(energy: Any) -> tuple[str | None, str | None, str | None]:

@@ -20,7 +20,7 @@ from isotherm._arithmetic.arrays import (
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend, on_device
 from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.protocol import as_energy, origin
+from isotherm._energies.protocol import as_energy, fixed, origin
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
@@ -136,6 +136,7 @@ def make_plan(
             "take more steps or thin less"
         )
     n_samples, event_shape = _state_shape(energy, x, dim, n_samples)
+    energy = fixed(energy, event_shape)
     check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
     on_divergence = as_on_divergence(on_divergence)
     steps = range(step_offset, step_offset + burn_in + n_steps)
@@ -219,13 +220,11 @@ def _state_shape(
     if own is not None and shape != (own,):
         given = f"dim is {dim}" if x is None else f"x has shape {tuple(x.shape)}"
         raise InputError(f"{given} but the energy has dimension {own}")
-    if isinstance(energy, FormulaEnergy):
-        if len(shape) != 1 and not energy.is_elementwise:
-            raise InputError(
-                f"{energy.name} takes states of one axis, not of shape {shape}; reshape x to "
-                "(n_samples, dim)"
-            )
-        energy.program(shape[0])
+    if isinstance(energy, FormulaEnergy) and len(shape) != 1 and not energy.is_elementwise:
+        raise InputError(
+            f"{energy.name} takes states of one axis, not of shape {shape}; reshape x to "
+            "(n_samples, dim)"
+        )
     return wanted or rows, shape
 
 

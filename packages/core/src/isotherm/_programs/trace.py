@@ -6,25 +6,68 @@ import linecache
 from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from isotherm._programs.differentiate import gradient
 from isotherm._programs.program import Builder, Program
+from isotherm._programs.reads import what_is_read
 from isotherm._programs.symbols import Symbol
 from isotherm.errors import FormulaError, short_repr
 
 
+class Request(NamedTuple):
+    """What a program is made of, but for what the function reads by itself.
+
+    Attributes
+    ----------
+    function : callable
+    label : str
+        The program's name.
+    dim : int or None
+        As in `Program`.
+    shapes : tuple of (str, shape)
+        Of the run-time parameters.
+    static : tuple of (str, int)
+        The parameters that are known.
+    """
+
+    function: Any
+    label: str
+    dim: int | None
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    static: tuple[tuple[str, int], ...]
+
+
+def trace(request: Request) -> Program:
+    """The program of a function, as it is now: what it reads may have changed since it was traced.
+
+    Equal programs are one object, whatever they were traced from.
+    """
+    try:
+        reads = what_is_read(request.function)
+    except FormulaError as error:
+        raise _with_users_line(error, request.function) from None
+    return _shared(_traced(request) if reads is None else _remembered(request, reads))
+
+
 @lru_cache(maxsize=256)
-def trace(
-    function: Callable[..., Any],
-    label: str,
-    dim: int | None,
-    shapes: tuple[tuple[str, tuple[int, ...]], ...],
-    static: tuple[tuple[str, int], ...],
-) -> Program:
+def _remembered(request: Request, reads: object) -> Program:
+    return _traced(request)
+
+
+_programs: WeakValueDictionary[tuple[object, ...], Program] = WeakValueDictionary()
+
+
+def _shared(program: Program) -> Program:
+    return _programs.setdefault((program.name, program.parameters, program.digest), program)
+
+
+def _traced(request: Request) -> Program:
     """Call a function with symbols, and append the gradient to what it left."""
+    function, label, dim, shapes, static = request
     builder = Builder()
     if dim is None:
         coordinates = [builder.coordinate(0)]

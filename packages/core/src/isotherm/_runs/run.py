@@ -17,7 +17,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array, as_state
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
-from isotherm._energies.protocol import as_energy
+from isotherm._energies.protocol import as_energy, fixed
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
 from isotherm._results.result import Info, Progress, Result, RunInterrupted
@@ -129,7 +129,7 @@ def _run(
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
-    energy = with_keywords(as_energy(energy), model_kwargs)
+    energy = with_keywords(fixed(as_energy(energy), plan.event_shape), model_kwargs)
     backend = registry.usable(plan.backend)
     if store is not None:
         plan = replace(plan, return_trajectory=True)
@@ -169,7 +169,7 @@ def _run_on_executor(
                 f"{name}= follows all chains step by step, and the workers of an executor are not "
                 f"in step; leave out {name} or executor"
             )
-    energy = as_energy(energy)
+    energy = fixed(as_energy(energy), plan.event_shape)
     with_keywords(energy, model_kwargs)
     with ExitStack() as stack:
         callbacks = collect_callbacks(progress, None, stack)
