@@ -38,7 +38,7 @@ _ARGUMENTS = (
 _KERNEL = """\
 # What isotherm_numba compiles for {name} in {dtype}.
 from numba import njit
-from numpy import inf, nan
+from numpy import floor, inf, nan, rint
 from numpy import {dtype} as number
 from numpy import uint{bits} as unsigned
 

@@ -7,20 +7,51 @@ from typing import Any, cast
 
 import numpy as np
 
+from isotherm._programs.evaluate import composed
 from isotherm._programs.symbols import Symbol, as_symbols
 
 __all__ = [
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "cbrt",
+    "ceil",
+    "clip",
     "cos",
+    "cosh",
+    "erf",
     "exp",
+    "exp2",
+    "expit",
+    "expm1",
+    "floor",
+    "hypot",
+    "lgamma",
     "log",
+    "log1p",
+    "log2",
+    "log10",
+    "log_expit",
+    "logaddexp",
     "logsumexp",
     "maximum",
     "minimum",
+    "mod",
+    "power",
+    "rint",
+    "sign",
     "sin",
+    "sinh",
+    "softplus",
     "sqrt",
+    "tan",
     "tanh",
     "where",
-]
+]  # fmt: skip
 
 
 def _elementwise(op: str, numeric: Callable[..., Any]) -> Callable[..., Symbol]:
@@ -31,7 +62,11 @@ def _elementwise(op: str, numeric: Callable[..., Any]) -> Callable[..., Symbol]:
         return numeric(*operands) if symbol is None else symbol.apply(op, *operands)
 
     def function(*operands: Any) -> Symbol:
-        if any(isinstance(o, np.ndarray) for o in operands):
+        arrays = [o for o in operands if isinstance(o, np.ndarray)]
+        is_traced = any(isinstance(o, Symbol) for o in operands) or any(
+            o.dtype.hasobject for o in arrays
+        )
+        if arrays and is_traced:
             return cast(Symbol, np.frompyfunc(one, len(operands), 1)(*map(as_symbols, operands)))
         return cast(Symbol, one(*operands))
 
@@ -48,7 +83,41 @@ tanh = _elementwise("tanh", np.tanh)
 minimum = _elementwise("min", np.minimum)
 maximum = _elementwise("max", np.maximum)
 where = _elementwise("where", np.where)
+tan = _elementwise("tan", np.tan)
+floor = _elementwise("floor", np.floor)
+ceil = _elementwise("ceil", np.ceil)
+rint = _elementwise("rint", np.rint)
+log2 = _elementwise("log2", np.log2)
+log10 = _elementwise("log10", np.log10)
+exp2 = _elementwise("exp2", np.exp2)
+power = _elementwise("pow", np.power)
+log1p = _elementwise("log1p", composed("log1p"))
+expm1 = _elementwise("expm1", composed("expm1"))
+softplus = _elementwise("softplus", composed("softplus"))
+logaddexp = _elementwise("logaddexp", composed("logaddexp"))
+expit = _elementwise("expit", composed("expit"))
+log_expit = _elementwise("log_expit", composed("log_expit"))
+arctan = _elementwise("arctan", composed("arctan"))
+arctan2 = _elementwise("arctan2", composed("arctan2"))
+arcsin = _elementwise("arcsin", composed("arcsin"))
+arccos = _elementwise("arccos", composed("arccos"))
+arcsinh = _elementwise("arcsinh", composed("arcsinh"))
+arccosh = _elementwise("arccosh", composed("arccosh"))
+arctanh = _elementwise("arctanh", composed("arctanh"))
+sinh = _elementwise("sinh", composed("sinh"))
+cosh = _elementwise("cosh", composed("cosh"))
+hypot = _elementwise("hypot", composed("hypot"))
+cbrt = _elementwise("cbrt", composed("cbrt"))
+sign = _elementwise("sign", composed("sign"))
+mod = _elementwise("mod", composed("mod"))
+erf = _elementwise("erf", composed("erf"))
+lgamma = _elementwise("lgamma", composed("lgamma"))
 _stop = _elementwise("stop", np.positive)
+
+
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """`x` put into [low, high]; outside, its slope is 0."""
+    return minimum(maximum(x, low), high)
 
 
 def logsumexp(values: Any) -> Any:

@@ -140,7 +140,8 @@ class FormulaEnergy:
             outputs = program.gradient if wants_gradient else (program.energy,)
             evaluator = Evaluator(program, outputs, move(self.parameter_values(), *key))
             self._evaluators = kept | {(*key, program.digest, wants_gradient): evaluator}
-        return evaluator([x] if dim is None else [x[:, i] for i in range(dim)])
+        with np.errstate(all="ignore"):  # of choices that are not taken
+            return evaluator([x] if dim is None else [x[:, i] for i in range(dim)])
 
     def __getstate__(self) -> dict[str, Any]:
         # Evaluators are bound to a device: they are made again where they are needed. A program

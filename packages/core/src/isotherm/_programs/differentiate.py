@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from isotherm._programs.functions import COMPOSED
 from isotherm._programs.program import COMPARISONS, Builder
+from isotherm._programs.symbols import Symbol
 
 
 def gradient(builder: Builder, energy: int, coordinates: Sequence[int]) -> tuple[int, ...]:
@@ -160,5 +162,12 @@ def _backward(builder: Builder, index: int, adjoint: _Adjoint) -> list[tuple[int
             return [
                 (a, adjoint.where(condition, holds=True)),
                 (b, adjoint.where(condition, holds=False)),
+            ]
+        case op, args if op in COMPOSED:
+            symbols = [Symbol(builder, value) for value in (index, *args)]
+            slopes = COMPOSED[op].slopes(*symbols)
+            return [
+                (arg, adjoint.times(slope.index if isinstance(slope, Symbol) else const(slope)))
+                for arg, slope in zip(args, slopes, strict=True)
             ]
     return []  # coordinates, parameters, constants, comparisons and "stop" pass nothing on

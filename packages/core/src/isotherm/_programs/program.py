@@ -19,13 +19,13 @@ from array_api_compat import array_namespace, device
 from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.exact import exact_sqrt
 
-UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "stop")
+UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "floor", "rint", "stop")
 BINARY = ("add", "sub", "mul", "div", "min", "max")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
 #: Operations that IEEE 754 rounds correctly, so that every backend gives the same bits.
 EXACT = frozenset(
-    ["const", "coordinate", "parameter", "where", "neg", "sqrt", "abs", "stop"]
+    ["const", "coordinate", "parameter", "where", "neg", "sqrt", "abs", "floor", "rint", "stop"]
 ).union(BINARY, COMPARISONS)
 
 
@@ -101,7 +101,7 @@ class Program:
 
     def needed(self, outputs: Iterable[int]) -> tuple[int, ...]:
         """The values that `outputs` depend on, themselves included, in the order of evaluation."""
-        return _reachable(self.instructions, outputs)
+        return reachable(self.instructions, outputs)
 
     def __str__(self) -> str:
         names = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
@@ -151,18 +151,18 @@ class Builder:
         self._known: dict[Instruction, int] = {}
 
     def const(self, value: float) -> int:
-        return self._write(Instruction("const", (), float(value)))
+        return self.write(Instruction("const", (), float(value)))
 
     def coordinate(self, index: int) -> int:
-        return self._write(Instruction("coordinate", (), index))
+        return self.write(Instruction("coordinate", (), index))
 
     def parameter(self, index: int) -> int:
-        return self._write(Instruction("parameter", (), index))
+        return self.write(Instruction("parameter", (), index))
 
     def emit(self, op: str, *args: int) -> int:
         """The value of `op` on `args`, simplified and shared."""
         numbers = [self.constant(arg) for arg in args]
-        if op != "stop" and op not in COMPARISONS and None not in numbers:
+        if op != "stop" and op in _OPERATIONS and op not in COMPARISONS and None not in numbers:
             folded = _fold(op, [number for number in numbers if number is not None])
             if folded is not None:
                 return self.const(folded)
@@ -173,7 +173,7 @@ class Builder:
             swapped = self._known.get(Instruction(op, args[::-1]))
             if swapped is not None:
                 return swapped
-        return self._write(Instruction(op, args))
+        return self.write(Instruction(op, args))
 
     def constant(self, index: int) -> float | None:
         """The number that a value is known to be, or None."""
@@ -207,7 +207,8 @@ class Builder:
             return self.emit("sub", b, self.instructions[a].args[0])
         return None
 
-    def _write(self, instruction: Instruction) -> int:
+    def write(self, instruction: Instruction) -> int:
+        """The value of an instruction as it is, which is shared."""
         index = self._known.get(instruction)
         if index is None:
             index = self._known[instruction] = len(self.instructions)
@@ -225,7 +226,7 @@ class Builder:
         gradient: Sequence[int],
     ) -> Program:
         """The finished program, without the instructions that nothing needs."""
-        used = _reachable(self.instructions, (energy, *gradient))
+        used = reachable(self.instructions, (energy, *gradient))
         number = {old: new for new, old in enumerate(used)}
         return Program(
             name=name,
@@ -244,7 +245,7 @@ def _is_uniform(instruction: Instruction, uniform: Collection[int]) -> bool:
     return instruction.op != "coordinate" and all(arg in uniform for arg in instruction.args)
 
 
-def _reachable(instructions: Sequence[Instruction], outputs: Iterable[int]) -> tuple[int, ...]:
+def reachable(instructions: Sequence[Instruction], outputs: Iterable[int]) -> tuple[int, ...]:
     """The values that `outputs` depend on, themselves included, in the order of evaluation."""
     pending, found = list(outputs), set[int]()
     while pending:
@@ -270,6 +271,8 @@ _OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "sin": lambda xp, a: xp.sin(a),
     "cos": lambda xp, a: xp.cos(a),
     "tanh": lambda xp, a: xp.tanh(a),
+    "floor": lambda xp, a: xp.floor(a),
+    "rint": lambda xp, a: xp.round(a),
     "stop": lambda xp, a: a,
     "lt": lambda xp, a, b: a < b,
     "le": lambda xp, a, b: a <= b,

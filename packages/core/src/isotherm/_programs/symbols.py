@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias, cast
 
@@ -28,6 +30,29 @@ UFUNCS: Mapping[np.ufunc, str] = {
     np.sin: "sin",
     np.cos: "cos",
     np.tanh: "tanh",
+    np.log1p: "log1p",
+    np.expm1: "expm1",
+    np.logaddexp: "logaddexp",
+    np.arctan: "arctan",
+    np.arctan2: "arctan2",
+    np.arcsin: "arcsin",
+    np.arccos: "arccos",
+    np.arcsinh: "arcsinh",
+    np.arccosh: "arccosh",
+    np.arctanh: "arctanh",
+    np.sinh: "sinh",
+    np.cosh: "cosh",
+    np.hypot: "hypot",
+    np.cbrt: "cbrt",
+    np.sign: "sign",
+    np.floor: "floor",
+    np.rint: "rint",
+    np.remainder: "mod",
+    np.exp2: "exp2",
+    np.log2: "log2",
+    np.log10: "log10",
+    np.tan: "tan",
+    np.ceil: "ceil",
     np.absolute: "abs",
     np.fabs: "abs",
     np.minimum: "min",
@@ -76,6 +101,14 @@ class Symbol:
                 return 1.0 / symbols[0]
             case "pow":
                 return symbols[0]._power(symbols[1])
+            case "tan":
+                return symbols[0].sin() / symbols[0].cos()
+            case "ceil":
+                return -self.apply("floor", -symbols[0])
+            case "log2" | "log10":
+                return symbols[0].log() * (1.0 / math.log(float(op[3:])))
+            case "exp2":
+                return (symbols[0] * math.log(2.0)).exp()
         return Symbol(self.builder, self.builder.emit(op, *(symbol.index for symbol in symbols)))
 
     def _lift(self, operand: Any) -> Symbol:
@@ -91,12 +124,11 @@ class Symbol:
 
     def _power(self, exponent: Symbol) -> Symbol:
         power = self.builder.constant(exponent.index)
+        base_value = self.builder.constant(self.index)
+        if power is None and base_value is not None and base_value > 0.0:
+            return (exponent * math.log(base_value)).exp()
         if power is None or (2.0 * power) % 1.0 or abs(power) > _LARGEST_POWER:
-            raise FormulaError(
-                "an exponent must be a whole or half number of at most "
-                f"{_LARGEST_POWER}, known when the formula is traced; "
-                "write exp(p * log(x)) for any other power p"
-            )
+            return Symbol(self.builder, self.builder.emit("pow", self.index, exponent.index))
         whole, half = divmod(abs(power), 1.0)
         result = self.apply("sqrt", self) if half else None
         base, count = self, int(whole)
@@ -138,6 +170,12 @@ class Symbol:
 
     def __rpow__(self, other: Any) -> Symbol:
         return self._binary(np.power, other, self)
+
+    def __mod__(self, other: Any) -> Symbol:
+        return self._binary(np.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Symbol:
+        return self._binary(np.remainder, other, self)
 
     def __lt__(self, other: Any) -> Symbol:
         return self._binary(np.less, self, other)
@@ -193,10 +231,7 @@ class Symbol:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__" or kwargs or ufunc not in UFUNCS:
-            known = sorted({name.__name__ for name in UFUNCS})
-            raise FormulaError(
-                f"np.{ufunc.__name__} is not known in a formula; known are {', '.join(known)}"
-            )
+            raise FormulaError(_not_known(ufunc.__name__))
         if any(isinstance(operand, np.ndarray) for operand in inputs):
             return ufunc(*(as_symbols(operand) for operand in inputs))
         return self.apply(UFUNCS[ufunc], *inputs)
@@ -206,10 +241,7 @@ class Symbol:
     ) -> Any:
         if function is np.where and len(args) == 3 and not kwargs:
             return self.apply("where", *args)
-        raise FormulaError(
-            f"np.{function.__name__} is not known in a formula; write it with the operators, "
-            "NumPy's elementary functions, or isotherm.math"
-        )
+        raise FormulaError(_not_known(function.__name__))
 
     def __bool__(self) -> NoReturn:
         raise FormulaError(
@@ -239,6 +271,16 @@ class Symbol:
 
     def __repr__(self) -> str:
         return f"<symbol v{self.index}>"
+
+
+def _not_known(name: str) -> str:
+    """What a formula is told of a function that it cannot use: the nearest that it can."""
+    known = sorted({ufunc.__name__ for ufunc in UFUNCS} | {"where"})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    nearest = (
+        f"the nearest known are {', '.join(near)}" if near else f"known are {', '.join(known)}"
+    )
+    return f"np.{name} is not known in a formula; {nearest}, and isotherm.math"
 
 
 #: An array of objects whose elements are symbols.

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from isotherm._programs.differentiate import gradient
+from isotherm._programs.functions import without_composed
 from isotherm._programs.program import Builder, Program
 from isotherm._programs.reads import what_is_read
 from isotherm._programs.symbols import Symbol
@@ -96,7 +97,8 @@ def _traced(request: Request) -> Program:
     except Exception as error:
         raise _with_users_line(error, function) from error
     slopes = gradient(builder, energy.index, coordinates)
-    return builder.program(label, dim, names, energy.index, slopes)
+    builder, outputs = without_composed(builder, [energy.index, *slopes])
+    return builder.program(label, dim, names, outputs[0], outputs[1:])
 
 
 def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaError:
