@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import mpmath
+import numpy as np
 
 
 def fit(f: Callable[[Any], Any], low: float, high: float, degree: int, centre: float = 0.0) -> Any:
@@ -74,7 +75,7 @@ FITS: dict[str, tuple[Callable[[Any], Any], float, float, int, float]] = {
     "_ARCTAN": (arctan_tail, 1e-30, 0.1716, 10, 0.0),
     "_GAMMA_LOW": (gamma_low, 0.7, 2.0, 27, 1.35),
     "_GAMMA_HIGH": (gamma_high, 2.0, 3.0, 16, 2.5),
-    "_DIGAMMA": (digamma_middle, 1.0, 2.0, 21, 1.5),
+    "_DIGAMMA": (digamma_middle, 1.0, 3.5, 33, 2.25),
 }
 
 
@@ -89,8 +90,11 @@ def main() -> None:
         for c in coefficients:
             print(f"    {float(c)!r},")
         print(")")
-    root = mpmath.findroot(mpmath.digamma, 1.4616)
-    print("_ROOT =", (float(root), float(root - mpmath.mpf(float(root)))))
+    rest, parts = mpmath.findroot(mpmath.digamma, 1.4616), []
+    for _ in range(3):  # exact in either precision
+        parts.append(float(np.float32(rest)))
+        rest -= mpmath.mpf(parts[-1])
+    print("_ROOT =", tuple(parts))
 
 
 if __name__ == "__main__":
