@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, noise
+from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, Program, noise
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.nvrtc import BLOCK
 from isotherm_cupy.printer import print_program
@@ -115,9 +115,11 @@ def _chains_of_a_block(dim: int) -> int:
 
 
 def _of_program(plan: Plan, energy: FormulaEnergy) -> Kernel | None:
-    if not energy.is_elementwise and plan.n_coordinates > _WHOLE_STATE:
-        return None
-    functions = print_program(energy.program(plan.event_shape[0]))
+    program = energy.program(plan.event_shape)
+    is_long = not energy.is_elementwise and plan.n_coordinates > _WHOLE_STATE
+    if is_long or not isinstance(program, Program):
+        return None  # an `ArrayProgram` has no printer here yet
+    functions = print_program(program)
     if not energy.is_elementwise:
         return _of_state(plan, "fused program", functions, energy.parameter_values())
     return Kernel(

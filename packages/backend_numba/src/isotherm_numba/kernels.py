@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan
+from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, Program
 from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
 
@@ -106,7 +106,9 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             users=energy.functions,
         )
     if isinstance(energy, FormulaEnergy):
-        program = energy.program(plan.event_shape[0])
+        program = energy.program(plan.event_shape)
+        if not isinstance(program, Program):
+            return None
         if sum(_LENGTHS.get(one.op, 1) for one in program.instructions) > _LONGEST:
             return None
         chains = (

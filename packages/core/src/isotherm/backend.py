@@ -24,6 +24,7 @@ from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.parameters import finite_numbers
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
+from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
 from isotherm._programs.program import COMPARISONS, Instruction, Program
 from isotherm.errors import InputError
 
@@ -31,7 +32,9 @@ __all__ = [
     "COMPARISONS",
     "PLAN_VERSION",
     "Array",
+    "ArrayEvaluator",
     "ArrayLoop",
+    "ArrayProgram",
     "Backend",
     "FillNormals",
     "FormulaEnergy",

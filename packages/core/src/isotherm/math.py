@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from isotherm._programs.evaluate import composed
-from isotherm._programs.symbols import Symbol, as_symbols
+from isotherm._programs.symbols import Symbol
 
 __all__ = [
     "arccos",
@@ -54,24 +54,25 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _elementwise(op: str, numeric: Callable[..., Any]) -> Callable[..., Symbol]:
-    """A function of symbols, applied element by element; `numeric` where there is no symbol."""
+def _elementwise(op: str, numeric: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of symbols, element by element; `numeric` where there is none."""
 
-    def one(*operands: Any) -> Any:
-        symbol = next((o for o in operands if isinstance(o, Symbol)), None)
+    def function(*operands: Any) -> Any:
+        symbol = next((found for o in operands if (found := _symbol_in(o)) is not None), None)
         return numeric(*operands) if symbol is None else symbol.apply(op, *operands)
-
-    def function(*operands: Any) -> Symbol:
-        arrays = [o for o in operands if isinstance(o, np.ndarray)]
-        is_traced = any(isinstance(o, Symbol) for o in operands) or any(
-            o.dtype.hasobject for o in arrays
-        )
-        if arrays and is_traced:
-            return cast(Symbol, np.frompyfunc(one, len(operands), 1)(*map(as_symbols, operands)))
-        return cast(Symbol, one(*operands))
 
     function.__name__ = function.__qualname__ = op
     return function
+
+
+def _symbol_in(operand: Any) -> Symbol | None:
+    """A symbol that an operand is, or that is among its elements."""
+    if isinstance(operand, Symbol):
+        return operand
+    if isinstance(operand, (list, tuple)) or getattr(operand, "dtype", None) == np.object_:
+        elements = np.asarray(operand, dtype=object).ravel().tolist()
+        return next((element for element in elements if isinstance(element, Symbol)), None)
+    return None
 
 
 sqrt = _elementwise("sqrt", np.sqrt)
@@ -120,11 +121,21 @@ def clip(x: Any, low: Any, high: Any) -> Any:
     return minimum(maximum(x, low), high)
 
 
-def logsumexp(values: Any) -> Any:
-    """Log Σ exp(v) of a sequence, safe from overflow: the largest value is taken out first.
+def logsumexp(values: Any, axis: int | None = None) -> Any:
+    """Log Σ exp(v), safe from overflow: the largest value is taken out first.
 
     The largest value cancels from the gradient, so none is taken through it.
+
+    Parameters
+    ----------
+    values : array or sequence
+    axis : int, optional
+        All elements by default.
     """
+    if isinstance(values, Symbol) and (values.ndim > 1 or axis is not None):
+        largest = _stop(values.call(np.max, axis=axis, keepdims=True))
+        total = log(np.sum(exp(values - largest), axis=axis))
+        return np.reshape(largest, total.shape) + total
     largest = values[0]
     for value in values[1:]:
         largest = maximum(largest, value)

@@ -19,7 +19,6 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend, on_device
-from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.protocol import as_energy, fixed, origin
 from isotherm._planning.arguments import (
     ScheduleLike,
@@ -191,11 +190,11 @@ def _state_shape(
     energy: Any, x: Array | None, dim: Any, n_samples: Any
 ) -> tuple[int, tuple[int, ...]]:
     """(n_samples, event_shape) of what the user said in three ways, which must agree."""
-    own = getattr(energy, "dim", None)
+    own = _own_shape(energy)
     wanted = None if n_samples is None else as_count("n_samples", n_samples, 1)
     said = None if dim is None else as_shape(dim)
     if x is None:
-        shape = said or (None if own is None else (own,))
+        shape = said or own
         if shape is None:
             raise InputError(
                 "give x, where the chains start, or dim, the number of coordinates of a chain"
@@ -217,15 +216,16 @@ def _state_shape(
                 f"x has shape {tuple(x.shape)}, that is {rows} chains, but n_samples is {wanted}; "
                 "leave out n_samples, or pass one state of shape (dim,)"
             )
-    if own is not None and shape != (own,):
+    if own is not None and shape != own:
         given = f"dim is {dim}" if x is None else f"x has shape {tuple(x.shape)}"
-        raise InputError(f"{given} but the energy has dimension {own}")
-    if isinstance(energy, FormulaEnergy) and len(shape) != 1 and not energy.is_elementwise:
-        raise InputError(
-            f"{energy.name} takes states of one axis, not of shape {shape}; reshape x to "
-            "(n_samples, dim)"
-        )
+        raise InputError(f"{given} but the energy has dimension {energy.dim}")
     return wanted or rows, shape
+
+
+def _own_shape(energy: Any) -> tuple[int, ...] | None:
+    """The shape of a chain's state that an energy says."""
+    dim = getattr(energy, "dim", None)
+    return dim if dim is None or isinstance(dim, tuple) else (dim,)
 
 
 def _device(backend: Backend, device: str | None, *, is_wanted: bool) -> str:

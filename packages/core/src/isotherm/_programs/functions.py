@@ -441,9 +441,9 @@ def without_composed(builder: Builder, outputs: Sequence[int]) -> tuple[Builder,
     number: dict[int, int] = {}
     for index in reachable(builder.instructions, outputs):
         op = (i := builder.instructions[index]).op
-        args = [number[arg] for arg in i.args]
+        args = tuple(number[arg] for arg in i.args)
         if op in COMPOSED:
             number[index] = COMPOSED[op].sequence(*(Symbol(plain, arg) for arg in args)).index
         else:
-            number[index] = plain.emit(op, *args) if args else plain.write(i)
+            number[index] = plain.again(i, args, builder.shapes[index])
     return plain, [number[output] for output in outputs]
