@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, Program
+from isotherm.backend import ArrayProgram, FormulaEnergy, GaussianEnergy, Plan
+from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
 
@@ -107,8 +108,8 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         )
     if isinstance(energy, FormulaEnergy):
         program = energy.program(plan.event_shape)
-        if not isinstance(program, Program):
-            return None
+        if isinstance(program, ArrayProgram):
+            return _of_arrays(plan, program, energy.parameter_values())
         if sum(_LENGTHS.get(one.op, 1) for one in program.instructions) > _LONGEST:
             return None
         chains = (
@@ -124,6 +125,24 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             chains_per_tile=chains,
         )
     return None
+
+
+def _of_arrays(
+    plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, Any]
+) -> Kernel | None:
+    if len(program.instructions) > _LONGEST:
+        return None
+    chains = _lanes_of_chains(plan, _PROGRAM_LANES)
+    functions, numbers = print_arrays(program, chains, parameters.astype(plan.dtype))
+    return Kernel(
+        name="".join(c if c.isalnum() else "_" for c in program.name),
+        path="fused program",
+        functions=functions,
+        parameters=numbers,
+        by_coordinate=True,
+        is_elementwise=False,
+        chains_per_tile=chains,
+    )
 
 
 def _lanes_of_chains(plan: Plan, least: int) -> int:

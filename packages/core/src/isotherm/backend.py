@@ -25,12 +25,14 @@ from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.parameters import finite_numbers
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
-from isotherm._programs.program import COMPARISONS, Instruction, Program
+from isotherm._programs.program import COMPARISONS, STRUCTURAL, Instruction, Program
+from isotherm._programs.tables import lists_of
 from isotherm.errors import InputError
 
 __all__ = [
     "COMPARISONS",
     "PLAN_VERSION",
+    "STRUCTURAL",
     "Array",
     "ArrayEvaluator",
     "ArrayLoop",
@@ -58,6 +60,7 @@ __all__ = [
     "host_noise",
     "is_array",
     "library_of",
+    "lists_of",
     "move",
     "noise",
     "registry",
