@@ -8,8 +8,16 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
+from isotherm._energies.formulas import FormulaEnergy, formula
 from isotherm._energies.parameters import finite_numbers, place_of
+from isotherm._programs.symbols import Symbols
 from isotherm.errors import InputError
+
+
+@formula(dim=None)
+def _quadratic(x: Symbols, *, mean: Symbols, precision: Symbols) -> Any:
+    d = x - mean
+    return 0.5 * np.sum(d * (precision @ d))
 
 
 class GaussianEnergy:
@@ -64,6 +72,24 @@ class GaussianEnergy:
         """Σ⁻¹ (x - mean) for each chain, of the shape of `x`."""
         mean, precision = self._parameters(x)
         return (x - mean) @ precision
+
+    def as_formula(self) -> FormulaEnergy:
+        """The same energy as a formula, which adds to others."""
+        parameters = {"mean": self.mean, "precision": self.precision}
+        energy = FormulaEnergy(_quadratic, parameters, dim=self.dim)
+        energy.name = self.name
+        energy.library, energy.dtype, energy.device = self.library, self.dtype, self.device
+        return energy
+
+    def __add__(self, other: Any) -> FormulaEnergy:
+        return self.as_formula() + other
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Any) -> FormulaEnergy:
+        return self.as_formula() * factor
+
+    __rmul__ = __mul__
 
     def _parameters(self, x: Array) -> tuple[Array, Array]:
         key = place_of(self.name, x)

@@ -180,7 +180,7 @@ class ArrayEvaluator:
                 flat = like[int(value) : int(value) + math.prod(shape)]
                 return xp.reshape(flat, (1, *shape))
             case "array":
-                return xp.asarray(value.values[None], dtype=like.dtype, device=device(like))
+                return xp.asarray(value.values[None].copy(), dtype=like.dtype, device=device(like))
             case "fill":
                 n = args[0].shape[0]
                 return xp.broadcast_to(self._widened(args[0], shape), (n, *shape))
