@@ -102,6 +102,16 @@ def torch(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("version", ["3.4.0", "3.5.1", "3.6.0"])
+def triton(session: nox.Session, version: str) -> None:
+    """The CUDA step compiled and interpreted by the Tritons that come with older torches."""
+    install(session, CORE, *BACKENDS["torch"], *TEST_TOOLS)
+    session.install("--no-deps", f"triton=={version}")  # this torch asks for its own
+    # In order: what these interpret they compile no more.
+    session.run("pytest", "tests/torch/test_kernel.py", *session.posargs)
+
+
+@nox.session
 def cupy(session: nox.Session) -> None:
     """The CuPy backend: agreement with the reference, and its own tests."""
     test_backend(session, "cupy")

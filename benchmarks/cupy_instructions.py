@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cupy.cuda import nvrtc
 from reference import commit, tell
 
 import isotherm
 from isotherm_cupy.kernels import kernel_of
-from isotherm_cupy.nvrtc import OPTIONS
+from isotherm_cupy.nvrtc import compiled
 
 LANES_A_SECOND = 132 * 4 * 32 * 1.755e9
 
@@ -51,11 +50,10 @@ def disassembler() -> str:
 
 def assembly(source: str, architecture: str) -> str:
     """The instructions of the kernel `advance`."""
-    program = nvrtc.createProgram(source, "kernels.cu", [], [])
-    nvrtc.compileProgram(program, [*OPTIONS, f"--gpu-architecture={architecture}"])
+    code = compiled(source, architecture).loadable
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         # CuPy cuts the last byte off, as of a text; nvdisasm wants all.
-        file.write(nvrtc.getCUBIN(program) + b"\0")
+        file.write(code + b"\0")
         file.flush()
         command = [disassembler(), "-c", file.name]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stores = (Path(folder) / f"{number}.zarr" for number in range(10**6))
         ways: dict[str, Callable[[], object]] = {
-            "one piece": lambda: runner.advance(start, 0, few.n_total, Outputs()),
+            "one piece": lambda: runner.advance({"x": start}, 0, few.n_total, Outputs()),
             "run": lambda: isotherm.run(few, energy, start),
             "callback": lambda: isotherm.run(few, energy, start, callback=lambda status: False),
             "store, 2 states": lambda: isotherm.run(few, energy, start, store=next(stores)),

@@ -25,7 +25,7 @@ import array_api_compat
 import numpy as np
 
 from isotherm import GaussianEnergy, Plan, make_plan
-from isotherm.backend import ArrayLoop, LangevinTransition, Outputs, noise
+from isotherm.backend import ArrayLoop, Outputs
 
 N_CHAINS, DIM, N_STEPS, STEP_SIZE = 10_000, 10, 500, 5e-3
 
@@ -71,9 +71,8 @@ def least() -> None:
 
 
 def reference(plan: Plan, energy: GaussianEnergy) -> None:
-    transition = LangevinTransition(plan, noise.fill_normals)
-    loop = ArrayLoop(plan, energy, energy.gradient, transition)
-    loop.advance(np.zeros(plan.shape, np.float32), 0, plan.n_total, Outputs())
+    loop = ArrayLoop(plan, energy, energy.gradient)
+    loop.advance({"x": np.zeros(plan.shape, np.float32)}, 0, plan.n_total, Outputs())
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from reference import machine, tell
 from torch import nn
 
 import isotherm
-from isotherm.backend import ArrayLoop, LangevinTransition, Outputs, noise
+from isotherm.backend import ArrayLoop, Outputs, noise
 from isotherm_torch.loop import gradient_of
 
 STEP_SIZE = 1e-3
@@ -78,10 +78,9 @@ def without_numba(module: nn.Module, x: torch.Tensor, n_steps: int) -> Callable[
         noise.fill_normals(out.numpy(), **counter)
 
     def work() -> None:
-        transition = LangevinTransition(plan, fill)
-        loop = ArrayLoop(plan, module, gradient_of(module), transition)
+        loop = ArrayLoop(plan, module, gradient_of(module), fill)
         with torch.no_grad():
-            loop.advance(x, 0, plan.n_total, Outputs())
+            loop.advance({"x": x}, 0, plan.n_total, Outputs())
 
     return work
 

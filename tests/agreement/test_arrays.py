@@ -69,20 +69,35 @@ def test_parameters_decide_where_nothing_else_does(backend):
     assert dtype_name(states.dtype) == "float64"
 
 
+def where(backend, library):
+    """How a run is asked for that moves a library's arrays from where the backend cannot run."""
+    _, device = place(library)  # a library has a backend of its name
+    return (
+        {} if device in registry.load(backend).status().devices else {"device": place(backend)[1]}
+    )
+
+
 LIBRARIES = sorted({registry.load(name).library for name in backends.usable()})
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_arrays_of_another_library_come_back_as_they_went_in(backend, library, expected):
-    _, device = place(library)  # a library has a backend of its name
-    x = move(START.copy(), library, "float32", device)
+    x = move(START.copy(), library, "float32", place(library)[1])
     states, diagnostics = isotherm.sample_chain(
-        WELL, x, backend=backend, return_diagnostics=True, **RUN
+        WELL, x, backend=backend, return_diagnostics=True, **where(backend, library), **RUN
     )
     for part in (states, diagnostics.mean, diagnostics.variance, diagnostics.energy):
         assert library_of(part) == library
     np.testing.assert_array_equal(to_numpy(states), expected)
     np.testing.assert_array_equal(to_numpy(x), START)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_arrays_are_moved_to_another_device_only_where_that_is_named(backend, library):
+    if where(backend, library):
+        x = move(START.copy(), library, "float32", place(library)[1])
+        with pytest.raises(isotherm.InputError, match="name the device to move them to"):
+            isotherm.sample_chain(WELL, x, backend=backend, **RUN)
 
 
 def zero_stride(x):
@@ -103,7 +118,7 @@ UNUSUAL = {
 def test_views_are_right_and_not_written_to(backend, library, kind):
     whole = move(START.copy(), library, "float32", place(library)[1])
     x = UNUSUAL[kind](whole)
-    states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
+    states = isotherm.sample_chain(WELL, x, backend=backend, **where(backend, library), **RUN)
     same = np.ascontiguousarray(UNUSUAL[kind](START))
     np.testing.assert_array_equal(
         to_numpy(states), isotherm.sample_chain(WELL, same, backend="numpy", **RUN)
@@ -140,7 +155,7 @@ def test_unusual_numpy_arrays(backend, kind, expected):
 def test_integer_arrays(backend, library, dtype):
     values = np.arange(6).reshape(2, 3) % 3
     x = move(values, library, dtype, place(library)[1])
-    states = isotherm.sample_chain(WELL, x, backend=backend, **RUN)
+    states = isotherm.sample_chain(WELL, x, backend=backend, **where(backend, library), **RUN)
     floats = isotherm.sample_chain(WELL, values.astype(np.float32), backend="numpy", **RUN)
     np.testing.assert_array_equal(to_numpy(states), floats)
     assert dtype_name(x.dtype) == dtype

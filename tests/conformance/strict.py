@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from isotherm.backend import PLAN_VERSION, ArrayLoop, InputError, LangevinTransition, Status
+from isotherm.backend import PLAN_VERSION, ArrayLoop, InputError, Status
 
 
 class StrictBackend:
@@ -32,4 +32,4 @@ class StrictBackend:
         return False
 
     def prepare(self, plan, energy):
-        return ArrayLoop(plan, energy, energy.gradient, LangevinTransition(plan))
+        return ArrayLoop(plan, energy, energy.gradient)

@@ -12,8 +12,12 @@ from hypothesis import Phase, given, settings
 
 from isotherm._arithmetic import noise
 from isotherm._backends import registry
-from isotherm._backends.array_loop import ArrayLoop, LangevinTransition, clamp
+from isotherm._backends.array_loop import ArrayLoop, Segments
+from isotherm._energies.protocol import kind_of
 from isotherm._plans.plan import Plan, Schedule
+from isotherm._transitions.langevin import LANGEVIN, clamped
+from isotherm._transitions.program import Variant
+from isotherm._transitions.trace import Transition, gradient, perturb
 from isotherm.testing import BackendConformance
 from tests.conformance.strict import StrictBackend
 
@@ -54,8 +58,8 @@ def caught_by(*tests):
     return register
 
 
-def loop(plan, energy, transition, runner=ArrayLoop):
-    return runner(plan, energy, energy.gradient, transition)
+def loop(plan, energy, runner=ArrayLoop):
+    return runner(plan, energy, energy.gradient)
 
 
 # What it makes of the plan
@@ -64,57 +68,57 @@ def loop(plan, energy, transition, runner=ArrayLoop):
 @caught_by(NOISE, CHAINS, STATES, ROUNDED)
 def noise_shifted_by_a_step(plan, energy):
     shifted = replace(plan, step_offset=plan.step_offset + 1)
-    return loop(plan, energy, LangevinTransition(shifted))
+    return loop(shifted, energy)
 
 
 @caught_by(NOISE, CHAINS, RESUME)
 def step_offset_ignored(plan, energy):
-    return loop(plan, energy, LangevinTransition(replace(plan, step_offset=0)))
+    return loop(replace(plan, step_offset=0), energy)
 
 
 @caught_by(NOISE, CHAINS, ROWS)
 def chain_offset_ignored(plan, energy):
-    return loop(plan, energy, LangevinTransition(replace(plan, chain_offset=0)))
+    return loop(replace(plan, chain_offset=0), energy)
 
 
 @caught_by(NOISE, CHAINS)
 def chain_offset_of_32_bits(plan, energy):
     low = replace(plan, chain_offset=plan.chain_offset & 0xFFFFFFFF)
-    return loop(plan, energy, LangevinTransition(low))
+    return loop(low, energy)
 
 
 @caught_by(NOISE, CHAINS)
 def seed_of_32_bits(plan, energy):
-    return loop(plan, energy, LangevinTransition(replace(plan, seed=plan.seed & 0xFFFFFFFF)))
+    return loop(replace(plan, seed=plan.seed & 0xFFFFFFFF), energy)
 
 
 @caught_by(CHAINS, STATES, ROUNDED, STEPS)
 def clamp_forgotten(plan, energy):
-    return loop(plan, energy, LangevinTransition(replace(plan, clamp=None)))
+    return loop(replace(plan, clamp=None), energy)
 
 
 @caught_by(CHAINS, STATES)
 def upper_bound_forgotten(plan, energy):
     low = None if plan.clamp is None else (plan.clamp[0], None)
-    return loop(plan, energy, LangevinTransition(replace(plan, clamp=low)))
+    return loop(replace(plan, clamp=low), energy)
 
 
 @caught_by(CHAINS, STATES, RESUME)
 def decay_ignored(plan, energy):
     constant = Schedule(plan.step_size.values.flat[0])
-    return loop(plan, energy, LangevinTransition(replace(plan, step_size=constant)))
+    return loop(replace(plan, step_size=constant), energy)
 
 
 @caught_by(CHAINS, STATES, RESUME)
 def noise_schedule_ignored(plan, energy):
     constant = Schedule(plan.noise_scale.values.flat[0])
-    return loop(plan, energy, LangevinTransition(replace(plan, noise_scale=constant)))
+    return loop(replace(plan, noise_scale=constant), energy)
 
 
 @caught_by(CHAINS, MOMENTS)
 def temperature_for_noise_scale(plan, energy):
     squared = Schedule(plan.noise_scale.values**2)
-    return loop(plan, energy, LangevinTransition(replace(plan, noise_scale=squared)))
+    return loop(replace(plan, noise_scale=squared), energy)
 
 
 class BurnInIgnored(Plan):
@@ -124,7 +128,7 @@ class BurnInIgnored(Plan):
 
 @caught_by(CHAINS, STATES, ROUNDED)
 def burn_in_ignored(plan, energy):
-    return loop(BurnInIgnored(**vars(plan)), energy, LangevinTransition(plan))
+    return loop(BurnInIgnored(**vars(plan)), energy)
 
 
 class ThinnedOneEarly(Plan):
@@ -135,81 +139,92 @@ class ThinnedOneEarly(Plan):
 
 @caught_by(CHAINS, STATES, THINNING)
 def thinning_off_by_one(plan, energy):
-    return loop(ThinnedOneEarly(**vars(plan)), energy, LangevinTransition(plan))
+    return loop(ThinnedOneEarly(**vars(plan)), energy)
 
 
 # Its step
 
 
-class Step(LangevinTransition):
-    def __init__(self, plan, energy):
-        super().__init__(plan)
-        self.gradient = energy.gradient
+def with_step(plan, energy, step):
+    """The loop with another transition; see `isotherm._transitions.langevin`."""
 
-    def parts(self, x, step):
-        """η and the noise of a step."""
-        step_size, noise_scale = self._coefficients[step - self._start]
-        return step_size, noise_scale * self._normals_of(x, step)
+    class Mutant(Plan):
+        def transition(self, kind):
+            variant = Variant(kind, clamps=self.clamp is not None)
+            return Transition("mutant", step, LANGEVIN.coefficients).program(variant)
+
+    return loop(Mutant(**vars(plan)), energy)
 
 
 @caught_by(CHAINS, STATES, ROUNDED, MOMENTS)
 def gradient_at_the_new_state(plan, energy):
-    class Mutant(Step):
-        def __call__(self, x, gradient, step):
-            step_size, kick = self.parts(x, step)
-            x = x + kick
-            return clamp(x - step_size * self.gradient(x), plan.clamp)
+    def step(state, c, draw):
+        x = perturb(state.x, c.noise, draw.normal(noise.Stream.LANGEVIN))
+        return {"x": clamped(x - c.step_size * gradient(x), c)}, {}
 
-    return loop(plan, energy, Mutant(plan, energy))
+    return with_step(plan, energy, step)
 
 
 @caught_by(CHAINS, STATES)
 def noise_before_the_gradient(plan, energy):
-    class Mutant(Step):
-        def __call__(self, x, gradient, step):
-            step_size, kick = self.parts(x, step)
-            return clamp((x + kick) - step_size * gradient, plan.clamp)
+    def step(state, c, draw):
+        x = perturb(state.x, c.noise, draw.normal(noise.Stream.LANGEVIN))
+        return {"x": clamped(x - c.step_size * gradient(state.x), c)}, {}
 
-    return loop(plan, energy, Mutant(plan, energy))
+    return with_step(plan, energy, step)
 
 
 @caught_by(CHAINS, STATES, ROUNDED)
 def clamp_before_the_noise(plan, energy):
-    class Mutant(Step):
-        def __call__(self, x, gradient, step):
-            step_size, kick = self.parts(x, step)
-            return clamp(x - step_size * gradient, plan.clamp) + kick
+    def step(state, c, draw):
+        x = clamped(state.x - c.step_size * gradient(state.x), c)
+        return {"x": perturb(x, c.noise, draw.normal(noise.Stream.LANGEVIN))}, {}
 
-    return loop(plan, energy, Mutant(plan, energy))
+    return with_step(plan, energy, step)
+
+
+@caught_by(CHAINS, STATES)
+def a_product_multiplied_the_other_way(plan, energy):
+    def step(state, c, draw):
+        x = state.x - c.step_size * gradient(state.x)
+        kick = (c.noise * 0.5) * (draw.normal(noise.Stream.LANGEVIN) * 3.0)
+        return {"x": clamped(x + kick / 1.5, c)}, {}
+
+    return with_step(plan, energy, step)
 
 
 @caught_by(CHAINS, STATES)
 def contracted_into_fma(plan, energy):
-    class Mutant(Step):
-        def __call__(self, x, gradient, step):
-            step_size, kick = self.parts(x, step)
+    class Mutant(Segments):
+        def __call__(self, segment, values):
             # A product of two float32 is exact in float64, which leaves fma's single rounding.
-            exact = xp.astype(x, xp.float64) - step_size * xp.astype(gradient, xp.float64)
-            return clamp(xp.astype(exact, x.dtype) + kick, plan.clamp)
+            wide = {
+                index: values[index]
+                if isinstance(values[index], float)
+                else xp.astype(values[index], xp.float64)
+                for index in segment.inputs
+            }
+            narrow = getattr(xp, plan.state_dtype)
+            return [xp.astype(result, narrow) for result in super().__call__(segment, wide)]
 
-    return loop(plan, energy, Mutant(plan, energy))
+    run_segment = Mutant(plan.transition(kind_of(energy)), plan.state_dtype)
+    return ArrayLoop(plan, energy, energy.gradient, run_segment=run_segment)
 
 
 @caught_by(CUTS)
 def schedules_begin_anew_in_each_piece(plan, energy):
-    class Mutant(LangevinTransition):
-        def start(self, start, stop):
-            super().start(0, stop - start)
-            self._start = start
+    class Mutant(Plan):
+        def coefficients(self, start, stop):
+            return super().coefficients(0, stop - start)
 
-    return loop(plan, energy, Mutant(plan))
+    return loop(Mutant(**vars(plan)), energy)
 
 
 # Its noise
 
 
 def with_noise(plan, energy, fill):
-    return loop(plan, energy, LangevinTransition(plan, fill))
+    return ArrayLoop(plan, energy, energy.gradient, fill)
 
 
 @caught_by(NOISE, CHAINS, MOMENTS)
@@ -274,12 +289,12 @@ calls = iter(range(2**62))
 @caught_by(CHAINS, DIAGNOSTICS)
 def variance_over_n_minus_1(plan, energy):
     class Mutant(ArrayLoop):
-        def _record(self, x, k, outputs):
-            super()._record(x, k, outputs)
+        def _record(self, x, reports, k, outputs):
+            super()._record(x, reports, k, outputs)
             if outputs.variance is not None and x.shape[0] > 1:
                 outputs.variance[k, ...] = xp.var(x, axis=0, correction=1)
 
-    return loop(plan, energy, LangevinTransition(plan), Mutant)
+    return loop(plan, energy, Mutant)
 
 
 @caught_by(CHAINS, STATES, DIAGNOSTICS)
@@ -291,18 +306,18 @@ def energies_off_by_a_step(plan, energy):
         before = energy(x)
         return energy.gradient(x)
 
-    return ArrayLoop(plan, lambda x: before, gradient, LangevinTransition(plan))
+    return ArrayLoop(plan, lambda x: before, gradient)
 
 
 @caught_by(CHAINS, DIAGNOSTICS)
 def energies_of_two_chains_swapped(plan, energy):
     class Mutant(ArrayLoop):
-        def _record(self, x, k, outputs):
-            super()._record(x, k, outputs)
+        def _record(self, x, reports, k, outputs):
+            super()._record(x, reports, k, outputs)
             if outputs.energy is not None and x.shape[0] > 1:
                 outputs.energy[k, -2:] = xp.flip(outputs.energy[k, -2:])
 
-    return loop(plan, energy, LangevinTransition(plan), Mutant)
+    return loop(plan, energy, Mutant)
 
 
 @caught_by(CHAINS, DIAGNOSTICS)
@@ -311,27 +326,27 @@ def energies_averaged_over_coordinates(plan, energy):
         value = energy(x)
         return xp.mean(xp.reshape(value, (value.shape[0], -1)), axis=1)
 
-    return ArrayLoop(plan, mean, energy.gradient, LangevinTransition(plan))
+    return ArrayLoop(plan, mean, energy.gradient)
 
 
 @caught_by(CUTS)
 def x_written_to(plan, energy):
     class Mutant(ArrayLoop):
-        def advance(self, x, start, stop, outputs):
-            x[...] = super().advance(x, start, stop, outputs)
-            return x
+        def advance(self, state, start, stop, outputs):
+            state["x"][...] = super().advance(state, start, stop, outputs)["x"]
+            return state
 
-    return loop(plan, energy, LangevinTransition(plan), Mutant)
+    return loop(plan, energy, Mutant)
 
 
 @caught_by(CUTS)
 def each_piece_is_a_run_of_its_own(plan, energy):
     class Mutant(ArrayLoop):
-        def advance(self, x, start, stop, outputs):
+        def advance(self, state, start, stop, outputs):
             self._plan = replace(plan, burn_in=max(0, plan.burn_in - start))
-            return super().advance(x, 0, stop - start, outputs)
+            return super().advance(state, 0, stop - start, outputs)
 
-    return loop(plan, energy, LangevinTransition(plan), Mutant)
+    return loop(plan, energy, Mutant)
 
 
 def holds(backend, test):

@@ -138,7 +138,7 @@ REFUSED = {
     "seed": [-1, 2**64, 1.0, "0", True, np.array([1, 2]), object()],
     "chain_offset": [-1, 2**56, 0.0],
     "step_offset": [-1, 2**33, 0.0],
-    "step_size": [0, -0.1, math.nan, math.inf, "a", "0.1", None, 1j, 10**400, [0.1], LARGE],
+    "step_size": [0, -0.1, math.nan, math.inf, "a", "0.1", 1j, 10**400, [0.1], LARGE],
     "noise_scale": [-1, math.nan, math.inf, "a", 1j, [1.0] * 4, [1.0] * 4 + [math.nan]],
     "temperature": [-1, math.nan, "a", [1.0] * 6],
     "decay": [-0.1, 1.0, math.nan, "0", None, True],

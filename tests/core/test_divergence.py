@@ -114,7 +114,7 @@ def test_pieces_do_not_change_the_bits(dtype):
     runner = isotherm._backends.registry.load("numpy").prepare(plan, well)
     x = initial_state(plan, isotherm._backends.registry.load("numpy"), None)
     outputs = allocator(plan, isotherm._backends.registry.load("numpy"))(plan.n_kept)
-    x = runner.advance(x, 0, plan.n_total, outputs)
+    x = runner.advance(x, 0, plan.n_total, outputs)["x"]
     np.testing.assert_array_equal(result.samples, x)
     np.testing.assert_array_equal(result.trajectory, outputs.trajectory)
     np.testing.assert_array_equal(result.diagnostics.mean, outputs.mean)

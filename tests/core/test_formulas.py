@@ -304,9 +304,3 @@ def test_states_that_are_no_arrays_of_floats_are_refused(x):
         quartic()(x)
     with pytest.raises(InputError, match="ring"):
         ring().gradient(x)
-
-
-def test_exactness_is_known_from_the_operations():
-    assert isotherm.DoubleWellEnergy().program().is_exact
-    assert ring().program().is_exact
-    assert not isotherm.RastriginEnergy().program().is_exact

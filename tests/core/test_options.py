@@ -372,6 +372,6 @@ def test_run_tells_how_it_went():
 
 
 def test_a_plan_is_held_to_its_shape():
-    plan = isotherm.make_plan(WELL, **RUN, backend="numpy")
+    plan = isotherm.make_plan(WELL, np.zeros((5, 2)), n_steps=3, backend="numpy")
     with pytest.raises(InputError, match=r"x has shape \(5, 3\) but the plan was made for"):
         isotherm.run(plan, WELL, np.zeros((5, 3)))

@@ -28,8 +28,10 @@ OPTIONS = {
 
 def test_a_plan_prints_as_a_summary_of_the_run():
     assert str(isotherm.make_plan(WELL, **OPTIONS, decay=0.5)) == (
+        "sampler        langevin\n"
         "energy         DoubleWellEnergy\n"
         "chains         50 of shape (2, 3), float32\n"
+        "start          N(0, I)\n"
         "steps          20 burn-in + 100 (14 kept, every 7th)\n"
         "step size      0.01 … 1.50463e-38 (120 values)\n"
         "noise scale    1\n"
@@ -105,6 +107,7 @@ def test_the_number_of_kept_steps(burn_in, n_steps, thinning):
 def test_coefficients_are_rounded_once(step_size, scale):
     options = OPTIONS | {"step_size": step_size, "noise_scale": scale}
     plan = isotherm.make_plan(WELL, **options)
-    steps, noise = plan.coefficients(3, 7)
+    made = plan.coefficients(3, 7)
+    steps, noise = made["step_size"], made["noise"]
     assert steps.tolist() == [float(np.float32(step_size))] * 4
     assert noise.tolist() == [float(np.float32(scale * np.sqrt(2 * np.float64(step_size))))] * 4

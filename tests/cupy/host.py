@@ -22,7 +22,8 @@ from isotherm._plans.plan import PLAN_VERSION
 from isotherm.errors import InputError
 from isotherm_cupy.backend import BACKEND, runner_of
 from isotherm_cupy.kernels import kernel_of
-from isotherm_cupy.nvrtc import BLOCK, CompileError
+from isotherm_cupy.modules import BLOCK
+from isotherm_cupy.nvrtc import CompileError
 
 SHIM = Path(__file__).with_name("host.hpp")
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\((.*?)\)\s*\{(.*?)^\}', re.DOTALL | re.M)
@@ -60,7 +61,7 @@ def wrapper(name, parameters, body):
 
 
 class HostModule:
-    """See `isotherm_cupy.nvrtc.Module`."""
+    """See `isotherm_cupy.modules.Module`."""
 
     def __init__(self, source):
         run = re.search(r"#define RUN_PARAMETERS (.*)", source).group(1)

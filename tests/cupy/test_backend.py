@@ -3,15 +3,18 @@
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
-from types import ModuleType
+from contextlib import contextmanager, nullcontext
+from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 import isotherm
+from isotherm._arithmetic import arrays
 from isotherm._backends import registry
 from isotherm.testing import UsersEnergy
+from isotherm_cupy import backend, nvrtc, torch_energy
 from tests.cupy.host import HostBackend
 
 BACKEND = registry.load("cupy")
@@ -125,3 +128,130 @@ def test_a_cupy_that_cannot_be_imported_is_a_reason_and_no_crash():
     reason, shape = process.stdout.splitlines()
     assert reason.startswith("CuPy cannot be imported (")
     assert shape == "(1, 1)"
+
+
+@pytest.fixture
+def a_card(monkeypatch):
+    """One that is told of, and not used."""
+    import cupy
+
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 1)
+    for cached in (backend._status, nvrtc.why_not):
+        cached.cache_clear()
+    yield
+    for cached in (backend._status, nvrtc.why_not):
+        cached.cache_clear()
+
+
+def test_a_card_can_be_used_where_kernels_can_be_compiled(a_card):
+    assert BACKEND.status().reason is None
+    assert BACKEND.status().devices == ("cuda:0",)
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        ("nvrtc", "NVRTC cannot be used (CuPy failed to load libnvrtc.so); pip install 'cupy-cuda"),
+        ("headers", "CuPy does not find CUDA's headers ("),
+    ],
+)
+def test_what_cannot_compile_says_so_before_the_first_kernel(a_card, monkeypatch, missing, reason):
+    """So that torch's chains go on as torch's, and do not fail at their first kernel."""
+    from cupy._core import core
+    from cupy.cuda import nvrtc
+
+    def fail(*arguments):
+        raise RuntimeError("CuPy failed to load libnvrtc.so")
+
+    if missing == "nvrtc":
+        monkeypatch.setattr(nvrtc, "createProgram", fail)
+    else:
+        monkeypatch.setattr(core, "assemble_cupy_compiler_options", lambda options: options)
+    found = BACKEND.status()
+    assert found.reason.startswith(reason)
+    assert "\n" not in found.reason
+    assert found.devices == ()
+
+
+def test_rocm_is_a_reason(a_card, monkeypatch):
+    import cupy
+
+    monkeypatch.setattr(cupy.cuda.runtime, "is_hip", True)
+    assert "ROCm" in BACKEND.status().reason
+
+
+class OnAStream(OnDevices):
+    """The same with a queue, which follows that of another library."""
+
+    def on_stream_of(self, library):
+        self.devices.used.append(("follows", library))
+        return self.devices.on("stream")
+
+
+def test_a_run_of_another_librarys_arrays_is_queued_where_that_queues(monkeypatch):
+    devices = Devices()
+    monkeypatch.setitem(sys.modules, "devices", devices)
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    registry.register(OnAStream(devices))
+    options = {"dim": 3, "n_steps": 2, "seed": 1, "backend": "devices"}
+    isotherm.sample_chain(isotherm.HarmonicEnergy(), **options)
+    assert ("follows", "devices") not in devices.used
+    devices.used.clear()
+    isotherm.sample_chain(isotherm.HarmonicEnergy(), np.zeros(3), **options)
+    assert devices.used[0] == ("follows", "numpy")
+    assert {current for name, current in devices.used[1:]} == {"stream"}
+
+
+@pytest.mark.parametrize(
+    ("pointer", "expected"),
+    [(0, "default 1"), (1, "default 1"), (2, "default 1"), (77, "external 77 on 1")],
+)
+def test_torch_works_on_cupys_stream(monkeypatch, pointer, expected):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: f"default {device}")
+    monkeypatch.setattr(
+        torch.cuda, "ExternalStream", lambda pointer, device: f"external {pointer} on {device}"
+    )
+    assert torch_energy.torch_stream(pointer, 1) == expected
+
+
+@pytest.mark.parametrize("pointer", [0, 77])
+def test_cupy_works_on_torchs_stream(monkeypatch, pointer):
+    import cupy
+
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 1)
+    current = SimpleNamespace(cuda_stream=pointer)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: {1: current}[device])
+    assert BACKEND.on_stream_of("torch").ptr == pointer
+    assert isinstance(BACKEND.on_stream_of("numpy"), nullcontext)
+
+
+class OnACard(np.ndarray):
+    """An array that can only be worked on where its device is the current one."""
+
+    @property
+    def device(self):
+        return Card(self)
+
+
+class Card:
+    id = 0
+    entered: ClassVar = []
+
+    def __init__(self, array):
+        self.array = array
+
+    def __enter__(self):
+        self.entered.append(self.id)
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_a_start_is_looked_at_on_its_own_card(monkeypatch):
+    """Whatever the device to which it is moved then."""
+    x = np.ones((2, 3), np.float32).view(OnACard)
+    monkeypatch.setattr(arrays.compat, "is_cupy_array", lambda x: isinstance(x, OnACard))
+    isotherm.make_plan(isotherm.HarmonicEnergy(), x, backend=HostBackend.name, device="cpu")
+    assert Card.entered == [0]

@@ -11,8 +11,9 @@ import pytest
 import isotherm
 import isotherm.math as im
 from isotherm._arithmetic.arrays import to_numpy
+from isotherm._arithmetic.sums import moments
 from isotherm.testing import BackendConformance, UsersEnergy
-from isotherm_cupy import chains, kernels
+from isotherm_cupy import chains, kernels, source
 from tests.cupy.host import BUILDS, HostBackend, HostModule
 
 
@@ -138,8 +139,29 @@ def test_a_start_in_any_layout_is_read_right(build, energy):
         np.testing.assert_array_equal(x, start)
 
 
-def test_moments_over_several_parts_are_those_of_the_kept_states(build):
-    result = run(isotherm.DoubleWellEnergy(), build, dim=2, n_samples=2 * chains._PART + 7)
-    kept = np.moveaxis(result.trajectory.astype(np.float64), 1, 0)
-    np.testing.assert_allclose(result.mean, kept.mean(axis=1), rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(result.variance, kept.var(axis=1), rtol=1e-6, atol=1e-7)
+def test_moments_over_several_launches_are_cores(build, monkeypatch):
+    monkeypatch.setattr(source, "MOMENTS_HEIGHT", 2)
+    monkeypatch.setattr(chains, "MOMENTS_HEIGHT", 2)
+    for chain_offset in (0, 5, 2**32 - 3):
+        options = {"dim": 2, "n_samples": 23, "chain_offset": chain_offset}
+        result = run(isotherm.DoubleWellEnergy(), build, **options)
+        expected = moments(result.trajectory, chain_offset)
+        for name in ("mean", "variance"):
+            rounded = getattr(expected, name).astype(np.float32)
+            np.testing.assert_array_equal(getattr(result, name), rounded)
+
+
+@pytest.mark.parametrize("noise_scale", [0.0, 1e-38])
+def test_subnormal_numbers_are_numbers(build, noise_scale):
+    start = np.ldexp(np.random.default_rng(5).normal(size=(64, 3)), -130).astype(np.float32)
+    options = {
+        "n_steps": 6, "step_size": 0.25, "noise_scale": noise_scale, "clamp": (-1e-38, 1e-38),
+        "seed": 1, "return_trajectory": True,
+    }  # fmt: skip
+    energy = isotherm.HarmonicEnergy()
+    got, expected = (
+        isotherm.sample_chain(energy, start, backend=backend, **options)
+        for backend in (build, "numpy")
+    )
+    assert got.tobytes() == expected.tobytes()
+    assert ((expected != 0) & (np.abs(expected) < np.finfo(np.float32).tiny)).mean() > 0.5

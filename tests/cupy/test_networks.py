@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import isotherm
+from isotherm._arithmetic.arrays import device_name, to_numpy
+from isotherm._backends import registry
 from isotherm_cupy import TorchEnergy
 from tests.cupy.host import HostBackend
 
@@ -40,3 +42,73 @@ def test_a_torch_module_sees_the_same_memory_and_gives_its_autograd_gradient():
     got = isotherm.sample_chain(energy, backend=HostBackend.name, **options)
     expected = isotherm.sample_chain(network, backend="torch", **options)
     np.testing.assert_allclose(got, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+needs_a_card = pytest.mark.skipif(
+    registry.load("cupy").status().reason is not None or not torch.cuda.is_available(),
+    reason="there is no card that both libraries can use",
+)
+
+
+@needs_a_card
+@pytest.mark.parametrize("kind", ["null", "ptds", "own"])
+def test_torch_works_on_any_stream_of_cupys(kind):
+    import cupy
+
+    stream = cupy.cuda.Stream(non_blocking=True) if kind == "own" else None
+    stream = stream or getattr(cupy.cuda.Stream, kind)
+    network = Network().cuda()
+    x = cupy.asarray(np.random.default_rng(1).normal(size=(5000, 3)).astype(np.float32))
+    cupy.cuda.Device().synchronize()
+    with stream:
+        y = x
+        for _ in range(200):  # each gradient is of what the one before left
+            y = 0.5 * y + 0.01 * TorchEnergy(network).gradient(y)
+        found = cupy.asnumpy(y)
+    expected = cupy.asnumpy(x)
+    weight = network.weight.detach().cpu().numpy()
+    for _ in range(200):
+        expected = 0.5 * expected + 0.01 * weight * np.sinh(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+@needs_a_card
+def test_chains_of_tensors_are_queued_where_torch_queues():
+    """Work that the stream waits for is done before the chains start from it, and after them."""
+    energy = isotherm.DoubleWellEnergy()
+    options = {"n_steps": 50, "step_size": 0.01, "seed": 3, "on_divergence": "ignore"}
+    start = torch.full((20_000, 4), 0.5)
+    expected = isotherm.sample_chain(energy, start, **options)
+    x, stream = torch.zeros(20_000, 4, device="cuda"), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    sums = []
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)  # some hundredths of a second
+        x.fill_(0.5)
+        plan = isotherm.make_plan(energy, x.clone(), **options)
+        assert plan.backend == "cupy"
+        for _ in range(20):  # memory that is given back is written to by the next run
+            samples = isotherm.run(plan, energy, x).samples
+            torch.cuda._sleep(1_000_000)
+            sums.append(samples.double().sum())
+            del samples
+    torch.cuda.synchronize()
+    assert {float(value) for value in sums} == {float(sums[0])}
+    assert float(sums[0]) == pytest.approx(float(expected.double().sum()), rel=1e-12)
+
+
+@needs_a_card
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one card")
+def test_a_start_on_one_card_for_chains_on_another():
+    import cupy
+
+    energy = isotherm.DoubleWellEnergy()
+    options = {"n_steps": 5, "step_size": 0.01, "seed": 3, "device": "cuda:1"}
+    expected = isotherm.sample_chain(
+        energy, np.ones((9, 3), np.float32), **options | {"device": "cpu"}
+    )
+    for x in (torch.ones(9, 3, device="cuda:0"), cupy.ones((9, 3), "float32")):
+        samples = isotherm.sample_chain(energy, x, **options)
+        assert device_name(samples) == "cuda:1"
+        np.testing.assert_array_equal(to_numpy(samples), expected)
+        assert torch.cuda.current_device() == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from isotherm._arithmetic.arrays import namespace, to_numpy
-from isotherm_cupy.nvrtc import compile_for_device
+from isotherm_cupy.modules import compile_for_device
 from isotherm_cupy.source import assemble
 from tests.cupy.host import BUILDS, compile_for_host
 

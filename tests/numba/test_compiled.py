@@ -100,3 +100,10 @@ def test_what_numba_cannot_compile_is_refused_with_its_line(energy, gradient, me
 def test_what_is_no_function_is_refused():
     with pytest.raises(isotherm.InputError, match="energy must be a function"):
         CompiledEnergy(3.0, huber_gradient)
+
+
+def test_states_of_another_dimension_are_refused():
+    energy = CompiledEnergy(huber, huber_gradient, dim=5)
+    for function in (energy, energy.gradient):
+        with pytest.raises(isotherm.InputError, match="the energy has dimension 5"):
+            function(np.ones((3, 2)))

@@ -118,19 +118,70 @@ def test_a_long_run_of_a_module_replays_a_graph(device):
     assert torch.equal(whole.samples, rest.samples)
 
 
-def test_a_module_that_waits_for_the_device_is_not_captured():
-    def waiting(x):
+class Forbidden(nn.Module):
+    """Waits for the device, in a way that torch warns of or not."""
+
+    def __init__(self, is_warned_of):
+        super().__init__()
+        self.is_warned_of = is_warned_of
+
+    def forward(self, x):
+        if not self.is_warned_of:
+            torch.cuda.synchronize()
+            return x.pow(2).sum(dim=1)
         return x.pow(2).sum(dim=1) * float(x.sum() > 0)
 
-    class Waiting(nn.Module):
-        def forward(self, x):
-            return waiting(x)
 
+@pytest.mark.parametrize("is_warned_of", [True, False])
+def test_a_module_that_waits_for_the_device_is_not_captured(is_warned_of):
+    module = Forbidden(is_warned_of)
     x, long = torch.ones(10, 2, device="cuda"), {"n_steps": graph.LEAST_STEPS}
-    result = run(Waiting(), x, **long)
+    result = run(module, x, **long)
     assert "no graph: capture failed" in result.info.path
+    assert ("it waits for the device" in result.info.path) == is_warned_of
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
-    assert torch.equal(result.samples, run(waiting, x, **long).samples)
+    assert torch.cuda.get_sync_debug_mode() == 0
+    assert torch.equal(result.samples, run(module.forward, x, **long).samples)
+    # Everything else goes on as if nothing had been tried.
+    torch.cuda.empty_cache()
+    assert torch.isfinite(torch.randn(100, device="cuda")).all()
+    users, y = torch.cuda.CUDAGraph(), torch.zeros(3, device="cuda")
+    with torch.cuda.graph(users):
+        y += torch.rand(3, device="cuda")
+    users.replay()
+    assert (y > 0).all()
+    assert run(network(), x, **long).info.path.endswith("gradient in a graph")
+
+
+def test_a_number_that_a_callback_changes_is_noticed():
+    class Scaled(nn.Module):
+        scale = 1.0
+
+        def forward(self, x):
+            return self.scale * x.pow(2).sum(dim=1)
+
+    module, x, seen = Scaled(), torch.ones(10, 2, device="cuda"), []
+    options = {"n_steps": 4 * graph.LEAST_STEPS, "noise_scale": 0.0, "step_size": 1e-4}
+    plan = isotherm.make_plan(module, x, backend="torch", seed=3, **options)
+
+    def change(progress):
+        module.scale = 0.0
+        seen.append(progress.n_steps)
+
+    result = isotherm.run(plan, module, x, callback=change)
+    assert "depends on more than x" in result.info.path
+    at_once = run(Scaled(), x, **options | {"n_steps": seen[0]})
+    assert torch.equal(result.samples, at_once.samples)
+
+
+def test_long_runs_one_after_another_grow_no_device_memory():
+    module, x = network(), torch.zeros(100, 2, device="cuda")
+    for _ in range(3):
+        run(module, x, n_steps=graph.LEAST_STEPS)
+    before = torch.cuda.memory_reserved()
+    for _ in range(30):
+        run(module, x, n_steps=graph.LEAST_STEPS)
+    assert torch.cuda.memory_reserved() == before
 
 
 def test_dropout_in_training_is_not_replayed():

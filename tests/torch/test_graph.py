@@ -1,6 +1,10 @@
-"""When a gradient is taken from a CUDA graph. The capture itself is run in `test_cuda`."""
+"""When a gradient is taken from a CUDA graph, and what its capture leaves behind.
+
+The capture itself is run in `test_cuda`; here stands in for CUDA what remembers like it.
+"""
 
 import functools
+import gc
 
 import pytest
 import torch
@@ -8,8 +12,10 @@ from torch import nn
 
 import isotherm
 from isotherm._backends.array_loop import ArrayLoop
+from isotherm_torch import graph as graphs
 from isotherm_torch.graph import GraphGradient
 from isotherm_torch.loop import gradient_of
+from tests.torch.stand_in import Cuda
 
 
 class Recorded:
@@ -47,10 +53,10 @@ def run(energy, capture=Recorded, n_steps=10):
     loop = ArrayLoop(plan, energy, gradient)
     start = torch.zeros(5, 2)
     with torch.no_grad():
-        x = loop.advance(start, 0, n_steps, isotherm.backend.Outputs())
+        x = loop.advance({"x": start}, 0, n_steps, isotherm.backend.Outputs())["x"]
         by_itself = ArrayLoop(plan, energy, gradient_of(energy)).advance(
-            start, 0, n_steps, isotherm.backend.Outputs()
-        )
+            {"x": start}, 0, n_steps, isotherm.backend.Outputs()
+        )["x"]
     return gradient, made, x, by_itself
 
 
@@ -133,6 +139,176 @@ def test_under_autocast_nothing_is_captured():
     assert "autocast is on" in gradient.status
 
 
+class Stale(Recorded):
+    """As a graph is: Python's numbers are those of the capture."""
+
+    def __init__(self, gradient, x):
+        super().__init__(gradient, x)
+        self.scale = gradient.scale
+
+    def __call__(self, x):
+        now, self.gradient.scale = self.gradient.scale, self.scale
+        try:
+            return super().__call__(x)
+        finally:
+            self.gradient.scale = now
+
+
+def test_a_number_that_a_callback_changes_is_noticed_at_the_next_piece():
+    module = network()
+
+    def scaled(x):
+        return scaled.scale * gradient_of(module)(x)
+
+    scaled.scale = 1.0
+    gradient, x = GraphGradient(scaled, module, Stale), torch.ones(5, 2)
+    for _ in range(3):
+        gradient.check()
+        gradient(x)
+    assert gradient.status == "gradient in a graph"
+    scaled.scale = 2.0
+    gradient.check()
+    assert torch.equal(gradient(x), scaled(x))
+    assert gradient.status == "no graph: its gradient depends on more than x"
+    assert torch.equal(gradient(x), scaled(x))
+
+
+def test_a_graph_is_proven_once_a_piece():
+    module = network()
+    calls = []
+
+    def noted(x):
+        calls.append(x)
+        return gradient_of(module)(x)
+
+    gradient, x = GraphGradient(noted, module, Recorded), torch.ones(5, 2)
+    gradient(x), gradient(x)
+    for _ in range(2):
+        gradient.check()
+        calls.clear()
+        for _ in range(4):
+            gradient(x)
+        assert len(calls) == 4 + 1  # the stand-in calculates what it replays
+    assert gradient.status == "gradient in a graph"
+
+
+def test_chains_that_diverge_keep_their_graph():
+    gradient, (graph,), _, _ = run(Cubic())
+    assert gradient.status == "gradient in a graph"
+    assert graph.replays == 9
+
+
+class Cubic(nn.Module):
+    def forward(self, x):
+        return (x**4).sum(dim=1) * torch.inf
+
+
+@pytest.fixture(params=[False, True], ids=["torch to 2.12", "later"])
+def cuda(request, monkeypatch):
+    cuda = Cuda(cleans_up=request.param)
+    cuda.install(monkeypatch)
+    monkeypatch.setattr(graphs, "_places", {})
+    monkeypatch.setattr(graphs, "_failed", [])
+    return cuda
+
+
+def as_before(cuda):
+    """Whether everything of the user's works after a capture as it did before."""
+    cuda.empty_cache()
+    cuda.randn()
+    assert cuda.current is cuda.streams[0]
+    assert cuda.mode == 0
+    with cuda.stream(cuda.Stream(0)):
+        users = torch.cuda.CUDAGraph()
+        users.capture_begin(torch.cuda.graph_pool_handle(), "thread_local")
+        cuda.randn()
+        users.capture_end()
+    cuda.streams.pop()
+    users.replay()
+    return True
+
+
+def plain(x):
+    return 2 * x
+
+
+def test_a_capture_leaves_nothing_behind(cuda):
+    x = torch.ones(3, 2)
+    replay = graphs.capture_on_device(plain, x)
+    assert torch.equal(replay(x), 2 * x)
+    assert as_before(cuda)
+    # The capture's stream starts after what the run's stream has done, and the other way round.
+    assert cuda.waits == [(1, 0), (0, 1)]
+
+
+@pytest.mark.parametrize("what", ["synchronize", "forbid"])
+def test_a_capture_that_fails_leaves_nothing_behind(cuda, what):
+    def failing(x):
+        getattr(cuda, what)()
+        return 2 * x
+
+    x = torch.ones(3, 2)
+    reason = {"synchronize": "it waits for the device", "forbid": "not permitted when stream is"}
+    users = graphs.capture_on_device(plain, x)  # of before
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match=reason[what]):
+            graphs.capture_on_device(failing, x)
+        assert as_before(cuda)
+        users(x)
+        assert torch.equal(graphs.capture_on_device(plain, x)(x), 2 * x)
+    # What waits is never captured.
+    assert len(graphs._failed) == (3 if what == "forbid" else 0)
+    assert cuda.waits[-1] == (0, 1)
+
+
+def test_an_error_of_the_module_within_the_capture_alone_leaves_nothing_behind(cuda):
+    def failing(x):
+        if cuda.capturing:
+            raise ZeroDivisionError
+        return 2 * x
+
+    with pytest.raises(ZeroDivisionError):
+        graphs.capture_on_device(failing, torch.ones(3, 2))
+    assert as_before(cuda)
+    gradient = GraphGradient(failing, network())
+    gradient(torch.ones(3, 2))
+    assert gradient.status.startswith("no graph: capture failed")
+
+
+def test_runs_one_after_another_share_a_stream_and_a_pool(cuda):
+    x = torch.ones(3, 2)
+    for _ in range(5):
+        replay = graphs.capture_on_device(plain, x)
+        replay(x)
+        del replay
+    assert len(cuda.streams) == 2
+    assert len(cuda.users) == 1
+    assert cuda.alive == 1  # the one that keeps the pool
+    at_once = [graphs.capture_on_device(plain, x) for _ in range(3)]
+    assert len(cuda.users) == 3
+    del at_once
+    gc.collect()
+    assert cuda.alive == 3
+    # Another stream's graphs may be replayed at the same time, so nothing is shared with them.
+    with cuda.stream(cuda.Stream(0)):
+        graphs.capture_on_device(plain, x)
+    assert len(cuda.streams) == 4
+    assert len(cuda.users) == 4
+
+
+def test_garbage_is_not_collected_during_a_capture(cuda):
+    seen = []
+
+    def noted(x):
+        if cuda.capturing:
+            seen.append(gc.isenabled())
+        return 2 * x
+
+    graphs.capture_on_device(noted, torch.ones(3, 2))
+    assert seen == [False]
+    assert gc.isenabled()
+
+
 def test_parameters_may_change_but_not_move():
     module = network()
     gradient = GraphGradient(gradient_of(module), module, Recorded)
@@ -142,6 +318,7 @@ def test_parameters_may_change_but_not_move():
     with torch.no_grad():
         module[0].weight.mul_(2.0)
     gradient.check()
+    assert torch.equal(gradient(x), gradient_of(module)(x))
     assert gradient.status == "gradient in a graph"
     module[0].weight = nn.Parameter(torch.ones(16, 2))
     gradient.check()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 from isotherm.backend import PLAN_VERSION, ArrayLoop, InputError, Plan, Runner, Status
-from isotherm_cupy.arrays import FusedTransition
 from isotherm_cupy.chains import FusedChains
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.kernels import kernel_of
-from isotherm_cupy.nvrtc import Compile, compile_for_device
+from isotherm_cupy.modules import Compile, compile_for_device
+from isotherm_cupy.nvrtc import why_not
 
 
 class CupyBackend:
@@ -76,16 +76,39 @@ class CupyBackend:
         current: AbstractContextManager[Any] = cupy.cuda.Device(int(device.partition(":")[2]))
         return current
 
+    def on_stream_of(self, library: str) -> AbstractContextManager[Any]:
+        if library != "torch":
+            return nullcontext()
+        import cupy
+        import torch
+
+        pointer = torch.cuda.current_stream(cupy.cuda.runtime.getDevice()).cuda_stream
+        stream: AbstractContextManager[Any]
+        if not pointer:  # CuPy's own default stream may be each thread's; torch's is the device's
+            stream = cupy.cuda.Stream.null
+        elif hasattr(cupy.cuda.Stream, "from_external"):
+            stream = cupy.cuda.Stream.from_external(_Stream(pointer))
+        else:  # before CuPy 14
+            stream = cupy.cuda.ExternalStream(pointer)
+        return stream
+
+
+class _Stream:
+    """Another library's stream, by CUDA's protocol for it."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._pointer  # the protocol's version, the stream
+
 
 def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
     """What runs a plan on the memory of `xp` with modules of `compile_`."""
     kernel = kernel_of(plan, energy)
     if kernel is not None:
         return FusedChains(plan, kernel, xp, compile_)
-    if plan.dtype not in ("float32", "float64"):
-        return ArrayLoop(plan, energy, energy.gradient)
-    transition = FusedTransition(plan, xp, compile_)
-    return ArrayLoop(plan, energy, energy.gradient, transition, "array loop, fused update")
+    return ArrayLoop(plan, energy, energy.gradient)
 
 
 @cache
@@ -97,11 +120,15 @@ def _status() -> Status:
     except (ImportError, OSError) as error:  # a library that is missing, a cache it cannot make
         return Status(f"CuPy cannot be imported ({' '.join(str(error).split())})", (), {})
     versions = {"cupy": cupy.__version__}
+    if cupy.cuda.runtime.is_hip:
+        return Status("CuPy is built for ROCm, and these kernels are CUDA", (), versions)
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return Status(f"there is no usable CUDA device ({error})", (), versions)
-    return Status(None, tuple(f"cuda:{i}" for i in range(count)), versions)
+    reason = why_not()
+    devices = tuple(f"cuda:{i}" for i in range(count)) if reason is None else ()
+    return Status(reason, devices, versions)
 
 
 BACKEND = CupyBackend()

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Array, Outputs, Plan
+from isotherm.backend import Array, Outputs, Plan, State
 from isotherm_cupy.kernels import Kernel, counters, schedules
-from isotherm_cupy.nvrtc import Compile
+from isotherm_cupy.modules import Compile
+from isotherm_cupy.source import MOMENTS_HEIGHT
 
 # Coordinates times steps of one launch: some ten milliseconds of an H100, a few tenths of a second
 # of a small card, well before a watchdog or an impatient Ctrl-C. A row of the precision counts as
 # so many more steps as it has elements.
 _LAUNCH = 2**33
 _STATES = 2**26  # bytes of kept states held for the diagnostics where no trajectory is kept
-_PART = 256  # chains whose moments one thread adds up
 
 
 class FusedChains:
@@ -29,7 +29,7 @@ class FusedChains:
     xp : module
         The array library of the device's memory.
     compile_ : callable
-        source → `isotherm_cupy.nvrtc.Module`.
+        source → `isotherm_cupy.modules.Module`.
     """
 
     def __init__(self, plan: Plan, kernel: Kernel, xp: Any, compile_: Compile) -> None:
@@ -40,14 +40,14 @@ class FusedChains:
         self._module = compile_(kernel.source)
         self._parameters = xp.asarray(np.append(kernel.parameters, 0.0).astype(plan.dtype))
 
-    def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
+    def advance(self, given: State, start: int, stop: int, outputs: Outputs) -> State:
         plan = self._plan
-        state = self._xp.ascontiguousarray(x).reshape(plan.n_samples, plan.n_coordinates)
+        state = self._xp.ascontiguousarray(given["x"]).reshape(plan.n_samples, plan.n_coordinates)
         done = plan.kept_before(start)
         for first, last in self._launches(start, stop, outputs):
             kept = plan.kept_before(first) - done, plan.kept_before(last) - done
             state = self._launch(state, first, last, outputs.between(*kept))
-        return state.reshape(plan.shape)
+        return {"x": state.reshape(plan.shape)}
 
     def _launches(self, start: int, stop: int, outputs: Outputs) -> Iterator[tuple[int, int]]:
         plan = self._plan
@@ -87,14 +87,27 @@ class FusedChains:
     def _describe(self, states: Array, strides: list[Any], outputs: Outputs) -> None:
         xp = self._xp
         n, count, dim = states.shape
-        parts = -(-n // _PART)
         where = [states, *strides, np.int64(n), np.int64(count), np.int32(dim)]
-        mean, square = xp.empty((2, count, parts, dim), np.float64)
-        split = [np.int64(_PART), np.int64(parts)]
-        self._module.launch("part_moments", count * parts * dim, [*where, *split, mean, square])
-        self._module.launch(
-            "moments",
-            count * dim,
-            [mean, square, *where[3:], *split, outputs.mean, outputs.variance],
-        )
         self._module.launch("energies", count * n, [*where, self._parameters, outputs.energy])
+
+        def launch(name: str, height: int, arguments: list[Any]) -> Array:
+            found = xp.empty((2, count, self._nodes(height), dim), np.float64)
+            arguments = [*arguments, np.int64(found.shape[2]), *found]
+            self._module.launch(name, found[0].size, arguments)
+            return found
+
+        height = MOMENTS_HEIGHT
+        offset = np.uint64(self._plan.chain_offset)
+        found = launch("chain_moments", height, [*where, offset])
+        while (n_nodes := found.shape[2]) > 1:
+            before = [np.int32(height), np.int64(n_nodes)]
+            height += MOMENTS_HEIGHT
+            found = launch("node_moments", height, [*found, *where[3:], offset, *before])
+        assert outputs.mean is not None
+        assert outputs.variance is not None
+        outputs.mean[...], outputs.variance[...] = found.reshape(2, *outputs.mean.shape)
+
+    def _nodes(self, height: int) -> int:
+        """How many nodes of the moments' tree there are of a height."""
+        first, n = self._plan.chain_offset, self._plan.n_samples
+        return (first + n - 1 >> height) - (first >> height) + 1

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import array_api_compat as compat
 import numpy as np
 
-from isotherm.backend import Array, InputError, device_name, finite_numbers, library_of
-from isotherm_cupy.nvrtc import Compile, CompileError, Module, compile_for_device
+from isotherm.backend import (
+    Array,
+    InputError,
+    device_name,
+    finite_numbers,
+    library_of,
+    on_own_device,
+)
+from isotherm_cupy.modules import Compile, Module, compile_for_device
+from isotherm_cupy.nvrtc import CompileError
 from isotherm_cupy.source import assemble
 
 _TAKEN = frozenset({"x", "out", "dim", "real"})
@@ -94,7 +101,7 @@ class CudaEnergy:
 
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
-        with _its_device(x):
+        with on_own_device(x):
             xp, rows, module, values = self._ready(x)
             n, dim = rows.shape
             out = xp.empty(n, dtype=x.dtype)
@@ -104,7 +111,7 @@ class CudaEnergy:
 
     def gradient(self, x: Array) -> Array:
         """The gradient at each chain's state, of the shape of `x`."""
-        with _its_device(x):
+        with on_own_device(x):
             xp, rows, module, values = self._ready(x)
             out = xp.empty(rows.shape, dtype=x.dtype)
             module.launch("gradients", len(rows), [rows, np.int64(len(rows)), values, out])
@@ -194,11 +201,6 @@ __device__ __forceinline__ void gradient(const REAL* x, REAL* out, const Uniform
     users::gradient(x, out{passed});
 }}
 """
-
-
-def _its_device(x: Array) -> AbstractContextManager[Any]:
-    """The device of `x` made the current one, on which CuPy allocates and launches."""
-    return x.device if compat.is_cupy_array(x) else nullcontext()
 
 
 def _checked(name: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, Program, noise
 from isotherm_cupy.cuda_energy import CudaEnergy
-from isotherm_cupy.nvrtc import BLOCK
+from isotherm_cupy.modules import BLOCK
 from isotherm_cupy.printer import print_program
 from isotherm_cupy.source import assemble
 
@@ -47,7 +47,9 @@ class Kernel:
 
 def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     """The energy's kernel, or None where the chains are run as arrays."""
-    if plan.dtype not in ("float32", "float64"):
+    if plan.dtype not in ("float32", "float64") or plan.sampler != "langevin":
+        return None
+    if plan.inverse_mass is not None:
         return None
     dim = plan.n_coordinates
     if isinstance(energy, GaussianEnergy) and dim <= _QUADRATIC:
@@ -88,8 +90,8 @@ def needs(plan: Plan) -> dict[str, int]:
 def schedules(plan: Plan, start: int, stop: int) -> tuple[np.ndarray[Any, Any], ...]:
     """η and noise_scale·√(2η) of some steps, or one of each where they do not vary."""
     length = stop - start if needs(plan)["VARIES"] else 1
-    step_size, scale = plan.coefficients(start, start + length)
-    return step_size.astype(plan.dtype), scale.astype(plan.dtype)
+    given = plan.coefficients(start, start + length)
+    return given["step_size"].astype(plan.dtype), given["noise"].astype(plan.dtype)
 
 
 def counters(plan: Plan) -> list[np.generic[Any]]:

@@ -1,50 +1,142 @@
-"""Compiled sources and how their kernels are launched."""
+"""NVRTC: sources to machine code.
+
+CuPy's own way of compiling adds ``-ftz=true`` after all other options. That takes subnormal numbers
+for zero, which the reference does not do; so NVRTC is called here without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple
 
-OPTIONS = ("--std=c++17", "--fmad=false")  # contraction would change the bits of the noise
-BLOCK = 128  # threads of a block where nothing asks for another number
+from isotherm_cupy.cache import cache_folder, kept
+
+# Contraction would change the bits of the noise. The others are NVRTC's defaults, and are said
+# because the bits hang on them: nothing is flushed, and / and sqrt are rounded to nearest.
+OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
 
 
 class CompileError(Exception):
     """A source that the compiler refused; the message is the compiler's."""
 
 
-class Module(Protocol):
-    """The kernels of one source."""
+class Code(NamedTuple):
+    """What the compiler makes of a source.
 
-    def launch(self, name: str, threads: int, arguments: Sequence[Any], block: int = BLOCK) -> None:
-        """Run a kernel with at least so many threads, on the current stream.
+    Attributes
+    ----------
+    loadable : bytes
+        Machine code, or PTX where it is for a card that the compiler does not know.
+    ptx : bytes
+    log : str
+    """
 
-        `arguments` are arrays and NumPy scalars of the types that the kernel declares.
-        """
+    loadable: bytes
+    ptx: bytes
+    log: str
 
 
-Compile: TypeAlias = Callable[[str], Module]
+def machine_code(source: str, capability: str) -> bytes:
+    """What a card loads, compiled now or kept from an earlier process.
+
+    Parameters
+    ----------
+    source : str
+    capability : str
+        The card's, such as ``"90"``.
+    """
+    architecture = architecture_of(capability)
+    key = "\n".join([*_versions(), architecture, *OPTIONS, source])
+    return kept(cache_folder(), key, lambda: compiled(source, architecture).loadable)
 
 
-class DeviceModule:
-    """Kernels compiled by NVRTC for the current device."""
+def compiled(source: str, architecture: str, *more: str) -> Code:
+    """A source compiled with the options of all our kernels.
 
-    def __init__(self, source: str) -> None:
-        import cupy
+    Parameters
+    ----------
+    source : str
+    architecture : str
+        ``"sm_90"`` for machine code, ``"compute_90"`` for PTX.
+    *more : str
+        Options that change nothing in the code.
 
-        self._module = cupy.RawModule(code=source, options=OPTIONS)
-        try:
-            self._module.compile()
-        except cupy.cuda.compiler.CompileException as error:
-            raise CompileError(str(error)) from error
+    Raises
+    ------
+    CompileError
+    """
+    from cupy.cuda import nvrtc
 
-    def launch(self, name: str, threads: int, arguments: Sequence[Any], block: int = BLOCK) -> None:
-        kernel = self._module.get_function(name)
-        kernel((-(-threads // block),), (block,), tuple(arguments))
+    program = nvrtc.createProgram(source, "kernels.cu", [], [])
+    try:
+        nvrtc.compileProgram(program, [*OPTIONS, f"--gpu-architecture={architecture}", *more])
+        ptx = nvrtc.getPTX(program)
+        is_ptx = architecture.startswith("compute")
+        return Code(ptx if is_ptx else nvrtc.getCUBIN(program), ptx, nvrtc.getProgramLog(program))
+    except nvrtc.NVRTCError as error:
+        raise CompileError(nvrtc.getProgramLog(program) or str(error)) from error
+    finally:
+        nvrtc.destroyProgram(program)
 
 
 @cache
-def compile_for_device(source: str) -> Module:
-    """The module of a source; CuPy keeps what it compiled on disk."""
-    return DeviceModule(source)
+def why_not() -> str | None:
+    """Why nothing can be compiled here, or None: NVRTC, and headers for CuPy's own kernels."""
+    import cupy
+
+    try:
+        compiled("", "compute_80")
+    except Exception as error:  # it may be missing, or of a version that CuPy does not take
+        return f"NVRTC cannot be used ({_in_one_line(error)}); pip install {_toolkit(cupy)}"
+    try:
+        # What CuPy adds to the kernels of its array functions, by which it finds the headers.
+        options = cupy._core.core.assemble_cupy_compiler_options(())
+    except Exception:  # it is no public function
+        return None
+    try:
+        compiled("#include <cuda_fp16.h>", "compute_80", *options)
+    except CompileError as error:
+        return (
+            f"CuPy does not find CUDA's headers ({_in_one_line(error)}); pip install "
+            f"{_toolkit(cupy)}, or set CUDA_PATH"
+        )
+    return None
+
+
+def _toolkit(cupy: Any) -> str:
+    return f"'cupy-cuda{cupy.cuda.runtime.runtimeGetVersion() // 1000}x[ctk]'"
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+@cache
+def architecture_of(capability: str, known: Sequence[int] = ()) -> str:
+    """What to compile for: the card itself, or PTX where it is newer than the compiler.
+
+    Parameters
+    ----------
+    capability : str
+    known : tuple of int, optional
+        The capabilities that the compiler knows; those of this NVRTC by default.
+    """
+    if not known:
+        from cupy.cuda import nvrtc
+
+        known = nvrtc.getSupportedArchs()
+    if int(capability) in known:
+        return f"sm_{capability}"
+    # The driver makes machine code of it; how an instruction rounds stands in PTX itself.
+    return f"compute_{max((a for a in known if a < int(capability)), default=min(known))}"
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    """Everything besides source and options that may change the code."""
+    import cupy
+
+    head = compiled("", architecture_of("0")).ptx.decode()
+    build = [line for line in head.splitlines() if line.startswith("//")]
+    return (cupy.__version__, *build)

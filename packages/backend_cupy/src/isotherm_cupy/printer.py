@@ -9,6 +9,7 @@ from isotherm.backend import COMPARISONS, Program
 
 _FUNCTIONS = {"add": "add", "sub": "sub", "mul": "mul", "div": "quotient", "sqrt": "root"}
 _FUNCTIONS |= {"abs": "fabs"}
+_FUNCTIONS |= {op: f"functions::{op}" for op in ("exp", "log", "sin", "cos", "tanh")}
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
 

@@ -1,16 +1,20 @@
-"""The text of a module of kernels: noise stream, Langevin step, an energy, and loops over them."""
+"""The text of a module of kernels: noise, functions, Langevin step, an energy, loops over them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 
-from isotherm.backend import noise
+from isotherm.backend import functions, noise
 
 _CUDA = files(__package__) / "cuda"
+
+#: Of the part of the moments' tree that one thread puts together: 2^8 chains.
+MOMENTS_HEIGHT = 8
 
 
 def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = None) -> str:
@@ -21,18 +25,20 @@ def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = N
     dtype : str
         ``"float32"`` or ``"float64"``: what ``REAL`` is.
     *parts : str
-        After the noise stream and the Langevin step: names of files in ``cuda``, or sources.
+        After noise stream, functions and Langevin step: names of files in ``cuda``, or sources.
     constants : mapping of str to number, optional
         Macros, such as ``DIM``.
     """
     macros = {
         "REAL": "float" if dtype == "float32" else "double",
         "STEPS_PER_BLOCK": noise.steps_per_block(dtype),
+        "HEIGHT": MOMENTS_HEIGHT,
         **(constants or {}),
     }
     lines = [f"#define {name} {value}" for name, value in macros.items()]
     texts = [_read(part) if part.endswith(".cu") else part for part in parts]
-    return "\n".join([*lines, _stream(), _read("chains.cuh"), *texts])
+    heads = [_stream(), _functions(dtype), _read("sums.cuh"), _read("chains.cuh")]
+    return "\n".join([*lines, *heads, *texts])
 
 
 def _read(name: str) -> str:
@@ -60,26 +66,83 @@ def _stream() -> str:
         )
         macros[f"MINUS_TWO_LOG_OF_2_{bits}"] = number(table.minus_two_log_of_2)
         macros[f"RADIANS{bits}"] = number(table.radians)
-        polynomials += _polynomials(bits, table)
+        polynomials += [
+            _polynomial(f"{name}{bits}", bits, getattr(table, name))
+            for name in ("minus_two_log", "sine", "cosine")
+        ]
     lines = [f"#define {name} {value}" for name, value in macros.items()]
     return (
         "\n".join(lines) + "\n" + _read("noise.cuh").replace("POLYNOMIALS", "\n".join(polynomials))
     )
 
 
-def _polynomials(bits: int, table: noise.Precision) -> list[str]:
-    """Horner's scheme for each, in the order in which `isotherm.backend.noise` evaluates it."""
+@cache
+def _functions(dtype: str) -> str:
+    """The functions of formulas, with what they take from the tables of core, for one dtype."""
+    bits, table = (32, functions.FLOAT32) if dtype == "float32" else (64, functions.FLOAT64)
+    number, word = _number(bits), "u" if bits == 32 else "ull"
+    fraction = table.fraction_bits
+    root_half, carrier = table.bits(table.root_half), table.bits(2.0**fraction)
+    reals = {
+        "ROUNDER": table.rounder,
+        "TO_POWER": table.rounder + table.bias,
+        "LOG2_E": table.log2_e,
+        "LN2_HIGH": table.ln2[0],
+        "LN2_LOW": table.ln2[1],
+        "EXP_LOWEST": table.exp_range[0],
+        "EXP_HIGHEST": table.exp_range[1],
+        "TANH_RANGE": table.tanh_range,
+        "TANH_TURN": table.tanh_turn,
+        "SMALLEST_NORMAL": table.smallest_normal,
+        "SUBNORMAL_SCALE": 2.0 ** (fraction + 1),
+        "OFFSET": 2.0**fraction + table.bias,
+        "TWO_OVER_PI": table.two_over_pi,
+        "FARTHEST": table.farthest,
+        "LAST_QUARTER": table.quarter[-2],
+        "SMALLEST_QUARTER": table.quarter[-1],
+    }
+    words = {
+        "LIFT": (table.bias << fraction) - root_half,
+        "FRACTION": (1 << fraction) - 1,
+        "ROOT_HALF": root_half,
+        "CARRIER": carrier,
+        "INFINITE": table.bits(math.inf),
+        "SIGN_BIT": 1 << (bits - 1),
+    }
+    doubles = {f"HALF_PI{i}": part for i, part in enumerate(functions.HALF_PI)}
+    doubles["SPLITTER"] = functions.SPLITTER
+    head, rest = "__device__ __forceinline__ REAL less_quarters(REAL x, REAL n)", "x"
+    for part in table.quarter[:-2]:
+        rest = f"sub({rest}, mul(n, {number(part)}))"
+    digits = ", ".join(map(str, functions.QUARTER_DIGITS))
+    lines = [
+        f"typedef unsigned {'int' if bits == 32 else 'long long'} Bits;",
+        f"constexpr int FRACTION_BITS = {fraction}, TO_SIGN = {bits - 2};",
+        f"constexpr int DIGIT_BITS = {functions.DIGIT_BITS};",
+        f"constexpr long long DIGIT_MASK = {functions.DIGIT_MASK};",
+        *(f"constexpr REAL {name} = {number(value)};" for name, value in reals.items()),
+        *(f"constexpr Bits {name} = {value}{word};" for name, value in words.items()),
+        *(f"constexpr double {name} = {value.hex()};" for name, value in doubles.items()),
+        f"__constant__ int QUARTER_DIGITS[] = {{{digits}}};",
+        *(
+            _polynomial(f"{name}_tail", bits, getattr(table, name))
+            for name in ("exp", "log", "sine", "cosine")
+        ),
+        _polynomial("tanh_over", bits, table.tanh_over),
+        _polynomial("tanh_under", bits, table.tanh_under),
+        f"{head} {{ return {rest}; }}",
+    ]
+    return _read("functions.cuh").replace("TABLES", "\n".join(lines))
+
+
+def _polynomial(name: str, bits: int, coefficients: Sequence[float]) -> str:
+    """Horner's scheme as a function, in the order in which core evaluates it."""
     type_, number = {32: "float", 64: "double"}[bits], _number(bits)
-    functions = []
-    for name in ("minus_two_log", "sine", "cosine"):
-        *rest, last = getattr(table, name)
-        value = number(last)
-        for coefficient in reversed(rest):
-            value = f"add(mul({value}, x), {number(coefficient)})"
-        functions.append(
-            f"__device__ __forceinline__ {type_} {name}{bits}({type_} x) {{ return {value}; }}"
-        )
-    return functions
+    *rest, last = coefficients
+    value = number(last)
+    for coefficient in reversed(rest):
+        value = f"add(mul({value}, x), {number(coefficient)})"
+    return f"__device__ __forceinline__ {type_} {name}({type_} x) {{ return {value}; }}"
 
 
 def _number(bits: int) -> Callable[[float], str]:

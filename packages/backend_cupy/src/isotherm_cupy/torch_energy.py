@@ -71,5 +71,22 @@ def _same_stream(x: Array) -> Any:
     import cupy
     import torch
 
-    stream = torch.cuda.ExternalStream(cupy.cuda.get_current_stream().ptr, device=x.device.id)
-    return torch.cuda.stream(stream)
+    return torch.cuda.stream(torch_stream(cupy.cuda.get_current_stream().ptr, x.device.id))
+
+
+def torch_stream(pointer: int, device: int) -> torch.cuda.Stream:
+    """A stream of CuPy's as torch knows it.
+
+    Parameters
+    ----------
+    pointer : int
+        0 and 1 are the default stream, for which torch has an object; of 0 it makes any new one. 2
+        is each thread's own default stream. Autograd works in another thread, whose own that would
+        be; the default stream waits for them all, and they for it.
+    device : int
+    """
+    import torch
+
+    if pointer in (0, 1, 2):
+        return torch.cuda.default_stream(device)
+    return torch.cuda.ExternalStream(pointer, device=device)

@@ -9,28 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba import njit, types
+from numba import njit
 from numba import uint64 as u64
-from numba.extending import intrinsic
 
-
-@intrinsic
-def arrays_are_apart(typing_context: Any) -> Any:
-    """Promise that the arrays which the calling function takes do not overlap.
-
-    A loop over lanes then becomes vectors without looking at addresses first, which LLVM gives up
-    where there are many.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        for arg in builder.function.args:
-            points_to = getattr(arg.type, "pointee", None)
-            if isinstance(points_to, (ir.FloatType, ir.DoubleType)):
-                arg.add_attribute("noalias")
-        return context.get_dummy_value()
-
-    return types.void(), generate
+from isotherm_numba.kernel_calls import arrays_apart
 
 
 @njit(nogil=True, error_model="numpy")
@@ -39,7 +21,7 @@ def fold(source: Any, out: Any, rest: Any, rows: Any, count: Any, stride: Any, n
 
     In the order of core's ``total``. `rest` has room for half of the `count` rows.
     """
-    arrays_are_apart()
+    arrays_apart()
     half = u64(1)
     while half * u64(2) < count:
         half *= u64(2)
@@ -73,7 +55,7 @@ def scatter(
     The lists stand one after another among the parameters from `places` on, and where each begins
     from `starts` on.
     """
-    arrays_are_apart()
+    arrays_apart()
     for i in range(u64(size)):
         here = i * stride
         first, last = u64(parameters[starts + i]), u64(parameters[starts + i + u64(1)])
@@ -110,7 +92,7 @@ def multiply(
 
     M_ij stands among the parameters at ``matrix + i * across + j * along``.
     """
-    arrays_are_apart()
+    arrays_apart()
     for w in range(u64(width)):
         for i in range(u64(rows)):
             here, row = (i * width + w) * stride, matrix + i * across

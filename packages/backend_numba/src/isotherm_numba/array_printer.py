@@ -25,10 +25,9 @@ from isotherm_numba.printer import expression
 
 _INLINE = 8  # elements of which a total is one expression
 _IMPORTS = """\
-from numba import uint64 as u64
 from numpy import empty
 
-from isotherm_numba.array_loops import arrays_are_apart, fold, multiply, scatter
+from isotherm_numba.array_loops import fold, multiply, scatter
 
 looped = njit(**options)
 """
@@ -354,7 +353,10 @@ class _Loop:
         """The loop as a function."""
         indent = "    "
         has_far = any(" = sin(" in line or " = cos(" in line for line in self.lines)
-        once = [indent + line for line in ("arrays_are_apart()", "zero = number(0.0)", *self._once)]
+        once = [
+            indent + line
+            for line in ("kernel_calls.arrays_apart()", "zero = number(0.0)", *self._once)
+        ]
         lines = ["@looped", f"def {name}({', '.join(self.arrays)}, parameters, n):", *once]
         if not has_far:
             return "\n".join([*lines, *self._nest(self.lines, 1)])

@@ -14,27 +14,42 @@ from isotherm.backend import (
     InputError,
     Plan,
     Runner,
+    RunSegment,
     Status,
-    Transition,
+    TransitionProgram,
     host_memory,
+    kind_of,
 )
 from isotherm_numba.kernels import kernel_of
 
 
 def fill_normals(
-    out: np.ndarray[Any, Any], *, seed: int, stream: int, block: int, chain_offset: int = 0
+    out: np.ndarray[Any, Any],
+    *,
+    seed: int,
+    stream: int,
+    block: int,
+    chain_offset: int = 0,
+    coordinate_offset: int = 0,
 ) -> None:
     """See `isotherm.backend.noise.fill_normals`; the same bits, for NumPy arrays."""
-    from isotherm_numba.normals import fill
+    from isotherm_numba.arrays import fill
 
-    fill(out, seed=seed, stream=stream, block=block, chain_offset=chain_offset)
+    fill(
+        out,
+        seed=seed,
+        stream=stream,
+        block=block,
+        chain_offset=chain_offset,
+        coordinate_offset=coordinate_offset,
+    )
 
 
-def fused_transition(plan: Plan) -> Transition:
-    """See `isotherm.backend.fused_transition`."""
-    from isotherm_numba.normals import FusedTransition
+def segments(program: TransitionProgram, dtype: str) -> RunSegment:
+    """See `isotherm.backend.host_noise.run_segment`."""
+    from isotherm_numba.arrays import Segments
 
-    return FusedTransition(plan)
+    return Segments(program, dtype)
 
 
 class NumbaBackend:
@@ -70,16 +85,26 @@ class NumbaBackend:
         return None
 
     def has_kernel(self, plan: Plan, energy: Any) -> bool:
-        return self.supports(plan, energy) is None and kernel_of(plan, energy) is not None
+        transition = plan.transition(kind_of(energy))
+        return (
+            self.supports(plan, energy) is None and kernel_of(plan, transition, energy) is not None
+        )
 
     def prepare(self, plan: Plan, energy: Any) -> Runner:
-        kernel = kernel_of(plan, energy)
+        transition = plan.transition(kind_of(energy))
+        kernel = kernel_of(plan, transition, energy)
         if kernel is not None:
             from isotherm_numba.chains import FusedChains
 
-            return FusedChains(plan, kernel)
+            return FusedChains(plan, transition, kernel)
+        run_segment = segments(transition, plan.state_dtype)
         return ArrayLoop(
-            plan, energy, energy.gradient, fused_transition(plan), "array loop, fused update"
+            plan,
+            energy,
+            energy.gradient,
+            fill_normals,
+            run_segment,
+            path="array loop, fused segments",
         )
 
 

@@ -4,80 +4,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Outputs, Plan, noise
+from isotherm.backend import JoinedNodes, Moments, Outputs, Plan, State, TransitionProgram, noise
 from isotherm_numba import codegen_cache, threads
 from isotherm_numba.compiled_energy import compile_for
+from isotherm_numba.driver import arguments, print_driver, vectors_of
 from isotherm_numba.kernel_calls import address_of
 from isotherm_numba.kernels import Kernel
+from isotherm_numba.printer import print_module
+from isotherm_numba.sums import stack_depth
 
 _PARTS = 64  # at most, into which the chains are divided for threads and for the moments
 _SHARE = 2**18  # coordinates times steps: to wake a thread for less, 0.4 ms, does not pay
 _MOMENTS = 2**26  # bytes for the moments of all parts
 
-_LOOP = """\
-# What isotherm_numba compiles for the loop over tiles in {dtype}.
-from numba import njit
-
-from isotherm_numba import tiles
-from isotherm_numba.noise import box_muller{bits} as box_muller
-
-
-@njit(tiles.signature("{dtype}"), cache=True, nogil=True, error_model="numpy")
-def advance({arguments}):
-    tiles.advance(box_muller, {steps_per_block}, {arguments})
-"""
-_ARGUMENTS = (
-    "gradient, terms, is_elementwise, by_coordinate, x, out, parameters, step_size, scale, kept, "
-    "low, high, trajectory, energy, mean, square, k0, k1, chain_offset, first_step, first, last, "
-    "chains"
-)
 _KERNEL = """\
-# What isotherm_numba compiles for {name} in {dtype}.
-from numba import njit
-from numpy import floor, inf, nan, rint
-from numpy import {dtype} as number
-from numpy import uint{bits} as unsigned
-
-from isotherm_numba.kernel_calls import kernel_signature
-from isotherm_numba.functions import functions
-from isotherm_numba.lanes import number_type
-
-signature = kernel_signature(number_type("{dtype}"))
-options = {{"cache": {is_kept}, "nogil": True, "error_model": "numpy"}}
-compiled = njit(signature, **options)
-abs, sqrt, exp, log, tanh, sin, cos, near_sin, near_cos, is_far = functions("{dtype}")
+signature = kernel_calls.kernel_signature("{dtype}")
+compiled = njit(signature, cache={is_kept}, **options)
 
 
-{functions}
 """
 
 
 class FusedChains:
     """A runner whose steps are taken by a kernel; see `isotherm.backend.Runner`."""
 
-    def __init__(self, plan: Plan, kernel: Kernel) -> None:
+    def __init__(self, plan: Plan, transition: TransitionProgram, kernel: Kernel) -> None:
         self.path = kernel.path
         self._plan = plan
+        self._transition = transition
         self._dtype = np.dtype(plan.dtype)
-        self._parameters = kernel.parameters.astype(self._dtype)
-        self._tile = kernel.chains_per_tile
-        self._part = self._tile * math.ceil(plan.n_samples / self._tile / _PARTS)
-        loop = _LOOP.format(
-            dtype=plan.dtype,
-            bits=8 * self._dtype.itemsize,
-            steps_per_block=plan.steps_per_block,
-            arguments=_ARGUMENTS,
-        )
-        source = _KERNEL.format(
-            name=kernel.name,
-            dtype=plan.dtype,
-            bits=8 * self._dtype.itemsize,
-            is_kept=not kernel.users,
-            functions=kernel.functions,
+        # Parts end where nodes of the moments' tree do.
+        self._part = _power_of_two(max(kernel.chains_per_tile, plan.n_samples / _PARTS))
+        first_end = self._part - plan.chain_offset % self._part
+        n = plan.n_samples
+        self._bounds = [0, *range(first_end, n, self._part), n]
+        source = print_module(
+            kernel.name,
+            plan.dtype,
+            _KERNEL.format(dtype=plan.dtype, is_kept=not kernel.users) + kernel.functions,
         )
         if kernel.users:
             names = ("energy_of_chain", "gradient_of_chain")
@@ -85,83 +54,99 @@ class FusedChains:
             module = codegen_cache.build(kernel.name, source, tuple(users))
         else:
             module = codegen_cache.load(kernel.name, source)
-        self._energy = (
-            address_of(module.gradient),
-            address_of(module.terms),
-            kernel.is_elementwise,
-            kernel.by_coordinate,
-        )
-        self._advance = codegen_cache.load(f"tiles_{plan.dtype}", loop).advance
+        vectors = plan.vectors()
+        self._given = {
+            "gradient": address_of(module.gradient),
+            "terms": address_of(module.terms),
+            "is_elementwise": kernel.is_elementwise,
+            "has_terms": kernel.has_terms,
+            "by_coordinate": kernel.by_coordinate,
+            "chains": kernel.chains_per_tile,
+            "parameters": kernel.parameters.astype(self._dtype),
+            "vectors": np.concatenate(
+                [np.empty(0), *(vectors[name].ravel() for name in vectors_of(transition))]
+            ).astype(self._dtype),
+            "k0": plan.seed & noise.MASK,
+            "k1": plan.seed >> 32,
+            "chain_offset": plan.chain_offset,
+        }
+        driver = print_driver(transition, plan.dtype)
+        self._advance = codegen_cache.load(f"{transition.name}_{plan.dtype}", driver).advance
+        self._arguments = tuple(arguments(plan.dtype, transition.carried))
 
-    def advance(
-        self, x: np.ndarray[Any, Any], start: int, stop: int, outputs: Outputs
-    ) -> np.ndarray[Any, Any]:
+    def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan = self._plan
-        state = np.ascontiguousarray(x).reshape(plan.n_samples, plan.n_coordinates)
+        rows = plan.n_samples, plan.n_coordinates
+        parts: Any = {name: np.ascontiguousarray(one).reshape(rows) for name, one in state.items()}
         done = plan.kept_before(start)
         for first, last in self._intervals(start, stop, outputs):
             kept = plan.kept_before(first) - done, plan.kept_before(last) - done
-            state = self._take(state, first, last, outputs.between(*kept))
-        return state.reshape(plan.shape)
+            parts = self._take(parts, first, last, outputs.between(*kept))
+        return {name: one.reshape(plan.shape) for name, one in parts.items()}
 
     def _intervals(self, start: int, stop: int, outputs: Outputs) -> Iterator[tuple[int, int]]:
         """The steps, in intervals whose moments of all parts fit into memory set aside for them."""
         length = stop - start
         if outputs.mean is not None:
-            per_kept = 16 * math.ceil(self._plan.n_samples / self._part) * self._plan.n_coordinates
+            per_part = 1 + stack_depth(self._part)
+            per_kept = 16 * per_part * (len(self._bounds) - 1) * self._plan.n_coordinates
             length = self._plan.thinning * max(1, _MOMENTS // per_kept)
         for first in range(start, stop, length):
             yield first, min(first + length, stop)
 
-    def _take(
-        self, x: np.ndarray[Any, Any], start: int, stop: int, outputs: Outputs
-    ) -> np.ndarray[Any, Any]:
-        plan = self._plan
-        n, dim = x.shape
-        parts = math.ceil(n / self._part)
-        step_size, scale = (c.astype(self._dtype) for c in plan.coefficients(start, stop))
+    def _take(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
+        plan, bounds = self._plan, self._bounds
+        n, dim = plan.n_samples, plan.n_coordinates
+        parts = len(bounds) - 1
         steps = np.arange(start, stop)
         is_kept = (steps >= plan.burn_in) & ((steps + 1 - plan.burn_in) % plan.thinning == 0)
-        kept = np.where(is_kept, np.cumsum(is_kept) - 1, -1)
-        low, high = plan.clamp or (None, None)
-        trajectory, energy = np.empty((0, 0, 0), self._dtype), np.empty((0, 0), self._dtype)
-        moments = np.empty((2, parts, 0, dim))
-        if outputs.trajectory is not None:
-            trajectory = outputs.trajectory.reshape(n, -1, dim)
-        if outputs.energy is not None:
-            energy = outputs.energy
-            moments = np.empty((2, parts, int(is_kept.sum()), dim))
-        out = np.empty((n, dim), self._dtype)
+        wants_moments = outputs.mean is not None
+        moments = np.empty((2, parts, int(is_kept.sum()) if wants_moments else 0, dim))
+        coefficients = plan.coefficients(start, stop)
+        none = np.empty((0, 0), self._dtype)
+        nobody = np.empty(0, np.int64)
+        after = {name: np.empty((n, dim), self._dtype) for name in self._transition.carried}
+        given = self._given | {
+            "coefficients": np.array(
+                [coefficients[name] for name in self._transition.coefficients], self._dtype
+            ).reshape(-1, stop - start),
+            **{f"{name}_before": state[name] for name in after},
+            **{f"{name}_after": one for name, one in after.items()},
+            "kept": np.where(is_kept, np.cumsum(is_kept) - 1, -1),
+            "trajectory": (
+                np.empty((0, 0, 0), self._dtype)
+                if outputs.trajectory is None
+                else outputs.trajectory.reshape(n, -1, dim)
+            ),
+            "energy": none if outputs.energy is None else outputs.energy,
+            "energy_error": none if outputs.energy_error is None else outputs.energy_error,
+            "accepted": nobody if outputs.accepted is None else outputs.accepted,
+            "diverging": nobody if outputs.diverging is None else outputs.diverging,
+            "first_step": plan.step_offset + start,
+            "first_counted": plan.burn_in - start,
+        }
 
         def take(part: int) -> None:
-            self._advance(
-                *self._energy, x, out, self._parameters, step_size, scale, kept,
-                -np.inf if low is None else low, np.inf if high is None else high,
-                trajectory, energy, moments[0, part], moments[1, part],
-                plan.seed & noise.MASK, plan.seed >> 32, plan.chain_offset,
-                plan.step_offset + start,
-                part * self._part, min((part + 1) * self._part, n), self._tile,
-            )  # fmt: skip
+            own = {
+                "mean": moments[0, part],
+                "variance": moments[1, part],
+                "first": bounds[part],
+                "last": bounds[part + 1],
+            }
+            self._advance(*((own if name in own else given)[name] for name in self._arguments))
 
-        threads.run_all(take, parts, most=1 + x.size * (stop - start) // _SHARE)
+        threads.run_all(take, parts, most=1 + n * dim * (stop - start) // _SHARE)
         if outputs.mean is not None and outputs.variance is not None:
-            sizes = np.diff([*range(0, n, self._part), n])
-            mean, square = _combined(moments, sizes)
-            outputs.mean[...] = mean.reshape(outputs.mean.shape)
-            outputs.variance[...] = (square / n).reshape(outputs.mean.shape)
-        return out
+            nodes = JoinedNodes()
+            for part, (first, last) in enumerate(pairwise(bounds)):
+                node = Moments(float(last - first), *moments[:, part])
+                nodes.add(plan.chain_offset + first, node)
+            found = nodes.moments()
+            outputs.mean[...] = found.mean.reshape(outputs.mean.shape)
+            outputs.variance[...] = found.variance.reshape(outputs.mean.shape)
+        return after
 
 
-def _combined(
-    moments: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Mean and sum of squares over all parts, in their order; see `tiles` for the formula."""
-    mean, square = moments[:, 0].copy()
-    before = int(sizes[0])
-    for part in range(1, len(sizes)):
-        size = int(sizes[part])
-        shift = moments[0, part] - mean
-        mean += shift * (size / (before + size))
-        square += moments[1, part] + shift * shift * (before * (size / (before + size)))
-        before += size
-    return mean, square
+def _power_of_two(size: float) -> int:
+    """The least one that is not below `size`."""
+    return 1 << (math.ceil(size) - 1).bit_length()

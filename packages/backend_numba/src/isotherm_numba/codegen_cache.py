@@ -21,7 +21,7 @@ from typing import Any
 import numba
 import platformdirs
 
-from isotherm.backend import noise
+from isotherm.backend import functions, noise
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 5.0  # seconds of compiling after which the user is told
@@ -75,7 +75,8 @@ def build(name: str, source: str, users: tuple[tuple[str, Any], ...]) -> ModuleT
 
 @cache
 def _sources() -> str:
-    files = [Path(noise.__file__), *sorted(Path(__file__).parent.glob("*.py"))]
+    core = [Path(noise.__file__), Path(functions.__file__)]
+    files = [*core, *sorted(Path(__file__).parent.glob("*.py"))]
     return numba.__version__ + "".join(file.read_text(encoding="utf-8") for file in files)
 
 

@@ -73,7 +73,7 @@ class CompiledEnergy:
 
     def __call__(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
-        rows, out = _rows(x), np.empty(len(x), x.dtype)
+        rows, out = self._rows(x), np.empty(len(x), x.dtype)
         energy, _ = compile_for(self.functions, x.dtype)
         for i, row in enumerate(rows):
             out[i] = energy(row)
@@ -81,7 +81,7 @@ class CompiledEnergy:
 
     def gradient(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The gradient at each chain's state, of the shape of `x`."""
-        rows, out = _rows(x), np.empty((len(x), x[0].size), x.dtype)
+        rows, out = self._rows(x), np.empty((len(x), x[0].size), x.dtype)
         _, gradient = compile_for(self.functions, x.dtype)
         for row, slope in zip(rows, out, strict=True):
             gradient(row, slope)
@@ -89,6 +89,12 @@ class CompiledEnergy:
 
     def __repr__(self) -> str:
         return f"CompiledEnergy({', '.join(f.__name__ for f in self.functions)})"
+
+    def _rows(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        rows = np.ascontiguousarray(x).reshape(len(x), -1)
+        if self.dim not in (None, rows.shape[1]):  # compiled functions do not check their indices
+            raise InputError(f"x has shape {x.shape} but the energy has dimension {self.dim}")
+        return rows
 
 
 def compile_for(functions: tuple[Any, Any], dtype: Any) -> tuple[Any, Any]:
@@ -117,10 +123,6 @@ def _dispatcher(function: Any) -> Any:
     if isinstance(function, numba.core.dispatcher.Dispatcher):
         return function
     return numba.njit(nogil=True, error_model="numpy")(function)
-
-
-def _rows(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.ascontiguousarray(x).reshape(len(x), -1)
 
 
 def _explained(role: str, function: Any, error: Any) -> str:

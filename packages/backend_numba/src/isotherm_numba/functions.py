@@ -1,11 +1,7 @@
 """The functions that a printed program calls, written so that a loop over lanes becomes vectors.
 
-A mathematical library's are called number by number, some ten nanoseconds each. These are IEEE
-+ - * / and integer operations on the bits, without branches and without contraction: the same bits
-on every machine, within 2.2 units in the last place of the truth over the whole range. The methods
-are the textbooks': J.-M. Muller, "Elementary Functions: Algorithms and Implementation", chapter 11
-for the reduction of arguments by constants in parts, of which the first have so few bits that
-their products are exact.
+`isotherm.backend.functions` transcribed: the same operations in the same order, each rounded once,
+without branches but for large angles, which are rare.
 """
 
 from __future__ import annotations
@@ -17,104 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from isotherm.backend import functions as core
 from isotherm_numba.kernel_calls import compiled_apart
-
-
-class Precision(NamedTuple):
-    """The numbers of one precision; coefficients stand lowest power first.
-
-    ``tools/fit_function_polynomials.py`` derives the coefficients.
-    """
-
-    fraction_bits: int
-    bias: int  # of the exponent
-    exp_range: tuple[float, float]  # outside exp is 0 or inf
-    tanh_range: float  # beyond it tanh is 1
-    ln2: tuple[float, float]  # in two parts
-    quarter: tuple[float, ...]  # π/2 in parts, whose products with n are exact up to `farthest`
-    farthest: float
-    exp: tuple[float, ...]  # exp(r) = 1 + r + p(r) r²
-    log: tuple[float, ...]  # ln((1 + s) / (1 - s)) = 2 s + p(s²) s³
-    sine: tuple[float, ...]  # sin(a) = a + p(a²) a³
-    cosine: tuple[float, ...]  # cos(a) = 1 - a²/2 + p(a²) a⁴
-
-
-FLOAT32 = Precision(
-    fraction_bits=23,
-    bias=127,
-    exp_range=(-105.0, 89.0),
-    tanh_range=10.0,
-    ln2=(float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.7f7d1cp-20")),
-    quarter=(
-        float.fromhex("0x1.92p+0"),
-        float.fromhex("0x1.fb4p-12"),
-        float.fromhex("0x1.444p-24"),
-        float.fromhex("0x1.68cp-39"),
-        float.fromhex("0x1.1a6264p-54"),
-    ),
-    farthest=2.0**13,
-    exp=(
-        0.5,
-        0.16666577756404877,
-        0.041666556149721146,
-        0.008363173343241215,
-        0.0013926175888627768,
-    ),
-    log=(0.6666668653488159, 0.3998878002166748, 0.29579949378967285),
-    sine=(-0.166666641831398, 0.008332747966051102, -0.00019587890710681677),
-    cosine=(0.0416666641831398, -0.001388830249197781, 2.454794230288826e-05),
-)
-
-FLOAT64 = Precision(
-    fraction_bits=52,
-    bias=1023,
-    exp_range=(-746.0, 710.0),
-    tanh_range=20.0,
-    ln2=(float.fromhex("0x1.62e42fefa38p-1"), float.fromhex("0x1.ef35793c7673p-45")),
-    quarter=(
-        float.fromhex("0x1.921fb544p+0"),
-        float.fromhex("0x1.0b4611a6p-34"),
-        float.fromhex("0x1.3198a2e037073p-69"),
-    ),
-    farthest=2.0**20,
-    exp=(
-        0.5000000000000001,
-        0.16666666666666669,
-        0.041666666666624164,
-        0.008333333333330065,
-        0.0013888888917196719,
-        0.00019841269863040545,
-        2.4801521322368692e-05,
-        2.7557268480310024e-06,
-        2.7620075879983367e-07,
-        2.5100375832561234e-08,
-    ),
-    log=(
-        0.666666666666667,
-        0.39999999999899505,
-        0.28571428625975487,
-        0.2222221113479508,
-        0.18182889125261723,
-        0.15331721600556042,
-        0.14616449685043406,
-    ),
-    sine=(
-        -0.16666666666666666,
-        0.008333333333330948,
-        -0.00019841269836758574,
-        2.755731610255244e-06,
-        -2.5051131845003624e-08,
-        1.5918129294866608e-10,
-    ),
-    cosine=(
-        0.041666666666666664,
-        -0.0013888888888887398,
-        2.480158729876569e-05,
-        -2.7557317271729793e-07,
-        2.08761462684032e-09,
-        -1.1382632425521717e-11,
-    ),
-)
 
 
 class Functions(NamedTuple):
@@ -135,7 +35,7 @@ class Functions(NamedTuple):
 @cache
 def functions(dtype: str) -> Functions:
     """The functions of the dtype "float32" or "float64"."""
-    precision = FLOAT32 if dtype == "float32" else FLOAT64
+    precision = core.FLOAT32 if dtype == "float32" else core.FLOAT64
     number: Any = np.float32 if dtype == "float32" else np.float64
     unsigned: Any = np.uint32 if dtype == "float32" else np.uint64
     inlined = njit(nogil=True, error_model="numpy", forceinline=True)
@@ -155,16 +55,15 @@ def functions(dtype: str) -> Functions:
 
     exp_tail, log_tail = polynomial(precision.exp), polynomial(precision.log)
     sine_tail, cosine_tail = polynomial(precision.sine), polynomial(precision.cosine)
+    tanh_over, tanh_under = polynomial(precision.tanh_over), polynomial(precision.tanh_under)
 
     bits = unsigned(precision.fraction_bits)
     half, one, two = number(0.5), number(1), number(2)
     lowest, highest = map(number, precision.exp_range)
-    saturated = number(precision.tanh_range)
+    saturated, turn = number(precision.tanh_range), number(precision.tanh_turn)
     ln2_high, ln2_low = map(number, precision.ln2)
-    log2_e = number(1 / np.log(2))
-    # Numbers about this have the spacing 1: adding it rounds to an integer, in the low bits.
-    rounder = number(1.5 * 2.0**precision.fraction_bits)
-    to_power = number(1.5 * 2.0**precision.fraction_bits + precision.bias)
+    log2_e = number(precision.log2_e)
+    rounder, to_power = number(precision.rounder), number(precision.rounder + precision.bias)
 
     @inlined
     def power(n: Any) -> Any:
@@ -190,19 +89,25 @@ def functions(dtype: str) -> Functions:
 
     @inlined
     def tanh(x: Any) -> Any:
-        size = np.abs(x)
-        size = saturated if size > saturated else size
-        n, r = reduced(size + size)
-        scale = power(n)
-        e = (r + exp_tail(r) * (r * r)) * scale + (scale - one)  # exp(2 |x|) - 1
-        t = number(e / (e + two)).view(unsigned) | (number(x).view(unsigned) & sign_bit)
-        return unsigned(t).view(number)
+        y = np.abs(x)
+        y = saturated if y > saturated else y
+        n, r = reduced(y + y)
+        e = (one + (r + exp_tail(r) * (r * r))) * power(n)
+        z = y * y
+        is_small = y < turn
+        # One division for both.
+        over = (y * z) * tanh_over(z) if is_small else two
+        under = tanh_under(z) if is_small else e + one
+        t = (y if is_small else one) - over / under
+        return unsigned(number(t).view(unsigned) ^ (number(x).view(unsigned) & sign_bit)).view(
+            number
+        )
 
-    tiny, zero = np.finfo(number).smallest_normal, number(0)
+    tiny, zero = number(precision.smallest_normal), number(0)
     infinity, none, negative_infinity = number(inf), number(nan), number(-inf)
     subnormal_power = number(precision.fraction_bits + 1)
     subnormal_scale = number(2.0 ** (precision.fraction_bits + 1))
-    smallest = number(np.sqrt(0.5)).view(unsigned)  # x = m 2**e with m from it to twice it
+    smallest = number(precision.root_half).view(unsigned)  # x = m 2**e with m from it to twice it
     # One exponent more than needed keeps the difference positive.
     lift = unsigned((precision.bias << precision.fraction_bits) - int(smallest))
     fraction = unsigned((1 << precision.fraction_bits) - 1)
@@ -226,38 +131,41 @@ def functions(dtype: str) -> Functions:
         special = negative_infinity if x == zero else none
         return special if x <= zero else y
 
-    quarter_parts, farthest = tuple(map(number, precision.quarter)), number(precision.farthest)
-    two_over_pi = number(2 / np.pi)
+    *others, last, smallest_part = map(number, precision.quarter)
+    parts, farthest = tuple(others), number(precision.farthest)
+    two_over_pi = number(precision.two_over_pi)
     to_sign = unsigned(8 * number().itemsize - 2)
 
     @inlined
     def quarters(x: Any) -> Any:
-        """(q, a) with x = q π/2 + a, |a| no more than π/4, and q right in its low bits."""
+        """(q, a, low) with x = q π/2 + a + low, for x >= 0."""
         turns = x * two_over_pi + rounder
         n = turns - rounder
-        for part in quarter_parts:
+        for part in parts:
             x = x - n * part
-        return number(turns).view(unsigned), x
+        product = n * last
+        a = x - product
+        return number(turns).view(unsigned), a, ((x - a) - product) - n * smallest_part
 
     @inlined
-    def wave(q: Any, a: Any) -> Any:
-        """sin(q π/2 + a)."""
+    def wave(q: Any, a: Any, low: Any, sign: Any) -> Any:
+        """sin(q π/2 + a + low), with its sign flipped where the bit of it is set in `sign`."""
         z = a * a
-        sine = a + a * (z * sine_tail(z))
+        sine = a + (a * (z * sine_tail(z)) + low)
         cosine = (one - half * z) + (z * z) * cosine_tail(z)
         value = cosine if (q & unsigned(1)) != unsigned(0) else sine
-        flipped = number(value).view(unsigned) ^ ((q & unsigned(2)) << to_sign)
+        flipped = number(value).view(unsigned) ^ ((q & unsigned(2)) << to_sign) ^ sign
         return unsigned(flipped).view(number)
 
     @inlined
     def near_sin(x: Any) -> Any:
-        q, a = quarters(x)
-        return wave(q, a)
+        q, a, low = quarters(np.abs(x))
+        return wave(q, a, low, number(x).view(unsigned) & sign_bit)
 
     @inlined
     def near_cos(x: Any) -> Any:
-        q, a = quarters(x)
-        return wave(unsigned(q + unsigned(1)), a)
+        q, a, low = quarters(np.abs(x))
+        return wave(unsigned(q + unsigned(1)), a, low, unsigned(0))
 
     @inlined
     def is_far(x: Any) -> Any:
@@ -267,11 +175,52 @@ def functions(dtype: str) -> Functions:
     @njit(nogil=True, error_model="numpy")
     def sin(x: Any) -> Any:
         compiled_apart()
-        return np.sin(x) if np.abs(x) > farthest else near_sin(x)
+        if np.abs(x) <= farthest:
+            return near_sin(x)
+        q, a = far_quarters(np.float64(np.abs(x)))
+        return wave(unsigned(q), number(a), zero, number(x).view(unsigned) & sign_bit)
 
     @njit(nogil=True, error_model="numpy")
     def cos(x: Any) -> Any:
         compiled_apart()
-        return np.cos(x) if np.abs(x) > farthest else near_cos(x)
+        if np.abs(x) <= farthest:
+            return near_cos(x)
+        q, a = far_quarters(np.float64(np.abs(x)))
+        return wave(unsigned(q + 1), number(a), zero, unsigned(0))
 
     return Functions(np.abs, np.sqrt, exp, log, tanh, sin, cos, near_sin, near_cos, is_far)
+
+
+_DIGITS = np.array(core.QUARTER_DIGITS, np.int64)
+_BITS, _MASK, _STEP = core.DIGIT_BITS, core.DIGIT_MASK, core.DIGIT_STEP
+_SPLITTER, (_ONE, _TWO, _THREE) = core.SPLITTER, core.HALF_PI
+
+
+@njit(nogil=True, error_model="numpy")
+def far_quarters(x: Any) -> Any:
+    """(q, a) of any float64 from 2**13 on; see `_far_quarters` of core for what this is."""
+    compiled_apart()
+    bits = np.float64(x).view(np.int64)
+    e = (bits >> 52) - (1075 - 42)
+    k = e // _STEP
+    m = ((bits & (2**52 - 1)) | 2**52) << (e - k * _STEP)
+    low, high = m & _MASK, m >> _BITS
+    p6 = low * _DIGITS[k + 24]
+    p5 = low * _DIGITS[k + 20] + high * _DIGITS[k + 24] + (p6 >> _BITS)
+    p4 = low * _DIGITS[k + 16] + high * _DIGITS[k + 20] + (p5 >> _BITS)
+    p3 = low * _DIGITS[k + 12] + high * _DIGITS[k + 16] + (p4 >> _BITS)
+    p2 = low * _DIGITS[k + 8] + high * _DIGITS[k + 12] + (p3 >> _BITS)
+    p1 = low * _DIGITS[k + 4] + high * _DIGITS[k + 8] + (p2 >> _BITS)
+    p0 = (low * _DIGITS[k] + high * _DIGITS[k + 4] + (p1 >> _BITS)) & _MASK
+    q = (p0 + (1 << (_BITS - 3))) >> (_BITS - 2)
+    first = np.float64(((p0 - (q << (_BITS - 2))) << _BITS) + (p1 & _MASK)) * 2.0**-54
+    second = np.float64(p2 & _MASK) * 2.0**-82
+    third = np.float64(((p3 & _MASK) << _BITS) + (p4 & _MASK)) * 2.0**-138
+    whole = first + second
+    rest = (second - (whole - first)) + third
+    scaled = whole * _SPLITTER
+    top = scaled - (scaled - whole)
+    tail = whole - top
+    last = tail * _TWO + (whole * _THREE + rest * (_ONE + _TWO))
+    a = top * _ONE + ((top * _TWO + tail * _ONE) + last)
+    return q, a + (x - x)

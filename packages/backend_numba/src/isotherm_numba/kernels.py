@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import ArrayProgram, FormulaEnergy, GaussianEnergy, Plan
+from isotherm.backend import ArrayProgram, FormulaEnergy, GaussianEnergy, Plan, TransitionProgram
 from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
@@ -24,18 +24,16 @@ _LENGTHS = dict.fromkeys(("exp", "log", "sin", "cos", "tanh"), 20)  # of `functi
 _QUADRATIC = """\
 from isotherm_numba import quadratic
 
-contracted = njit(signature, fastmath={{"contract"}}, **options)
 
-
-@contracted
+@compiled
 def gradient(x, out, scratch, parameters, dim, stride, n):
     quadratic.gradient(x, out, scratch, parameters, {dim}, {stride}, n)
 
 
-@contracted
+@compiled
 def terms(x, out, scratch, parameters, dim, stride, n):
     gradient(x, out, scratch, parameters, dim, stride, n)
-    quadratic.energies(out, scratch, {dim}, {stride}, n)
+    quadratic.terms(out, scratch, {dim}, {stride}, n)
 """
 
 _ONE_CHAIN = """\
@@ -51,6 +49,27 @@ def terms(x, out, scratch, parameters, dim, stride, n):
         out[i] = energy_of_chain(x[i : i + dim])
 """
 
+_ONE_LANE = """\
+@compiled
+def gradient(x, out, scratch, parameters, dim, stride, n):
+    state, slope = scratch[:dim], scratch[dim : 2 * dim]
+    for i in range(n):
+        for j in range(dim):
+            state[j] = x[j * stride + i]
+        gradient_of_chain(state, slope)
+        for j in range(dim):
+            out[j * stride + i] = slope[j]
+
+
+@compiled
+def terms(x, out, scratch, parameters, dim, stride, n):
+    state = scratch[:dim]
+    for i in range(n):
+        for j in range(dim):
+            state[j] = x[j * stride + i]
+        out[i] = energy_of_chain(state)
+"""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -63,9 +82,11 @@ class Kernel:
     functions : str
         The source of ``gradient`` and ``terms`` (see `isotherm_numba.tiles`).
     parameters : float64 array
+    is_elementwise : bool
+        Whether they take any lanes, in every layout.
     by_coordinate : bool
         The tile's layout.
-    is_elementwise : bool
+    has_terms : bool
         Whether ``terms`` gives one term a coordinate rather than one a chain.
     chains_per_tile : int
     users : tuple of functions
@@ -76,14 +97,16 @@ class Kernel:
     path: str
     functions: str
     parameters: np.ndarray[Any, np.dtype[np.float64]]
-    by_coordinate: bool
     is_elementwise: bool
+    by_coordinate: bool
+    has_terms: bool
     chains_per_tile: int
     users: tuple[Any, ...] = ()
 
 
-def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
+def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel | None:
     """The energy's kernel, or None where the chains are better run as arrays."""
+    is_coupled = transition.couples_coordinates
     if isinstance(energy, GaussianEnergy):
         chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
         return Kernel(
@@ -91,19 +114,23 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             path="fused quadratic form",
             functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
             parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
-            by_coordinate=True,
             is_elementwise=False,
+            by_coordinate=True,
+            has_terms=True,
             chains_per_tile=chains,
         )
     if isinstance(energy, CompiledEnergy):
         return Kernel(
             name=energy.name,
             path="fused functions of a chain",
-            functions=_ONE_CHAIN,
+            functions=_ONE_LANE if is_coupled else _ONE_CHAIN,
             parameters=np.empty(0),
-            by_coordinate=False,
             is_elementwise=False,
-            chains_per_tile=_whole_chains(plan),
+            by_coordinate=is_coupled,
+            has_terms=False,
+            chains_per_tile=(
+                _lanes_of_chains(plan, _PROGRAM_LANES) if is_coupled else _whole_chains(plan)
+            ),
             users=energy.functions,
         )
     if isinstance(energy, FormulaEnergy):
@@ -112,16 +139,16 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
             return _of_arrays(plan, program, energy.parameter_values())
         if sum(_LENGTHS.get(one.op, 1) for one in program.instructions) > _LONGEST:
             return None
-        chains = (
-            _whole_chains(plan) if energy.is_elementwise else _lanes_of_chains(plan, _PROGRAM_LANES)
-        )
+        by_coordinate = is_coupled or not energy.is_elementwise
+        chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
-            name=program.name,
+            name=_plain(program.name),
             path="fused program",
             functions=print_program(program, stride=chains),
             parameters=energy.parameter_values(),
-            by_coordinate=not energy.is_elementwise,
             is_elementwise=energy.is_elementwise,
+            by_coordinate=by_coordinate,
+            has_terms=energy.is_elementwise,
             chains_per_tile=chains,
         )
     return None
@@ -135,14 +162,20 @@ def _of_arrays(
     chains = _lanes_of_chains(plan, _PROGRAM_LANES)
     functions, numbers = print_arrays(program, chains, parameters.astype(plan.dtype))
     return Kernel(
-        name="".join(c if c.isalnum() else "_" for c in program.name),
+        name=_plain(program.name),
         path="fused program",
         functions=functions,
         parameters=numbers,
-        by_coordinate=True,
         is_elementwise=False,
+        by_coordinate=True,
+        has_terms=False,
         chains_per_tile=chains,
     )
+
+
+def _plain(name: str) -> str:
+    """A formula's name as that of a file."""
+    return "".join(c if c.isalnum() else "_" for c in name)
 
 
 def _lanes_of_chains(plan: Plan, least: int) -> int:
@@ -157,7 +190,8 @@ def _lanes_of_chains(plan: Plan, least: int) -> int:
 def _whole_chains(plan: Plan) -> int:
     """Chains of a tile that lies chain by chain: at most a full one, in tiles for several threads.
 
-    A function of the plan alone, as the last bits of the diagnostics' moments depend on it.
+    A power of two, so that parts, which have to end at one's multiples, are made of full tiles.
     """
     full = max(1, _TILE // plan.n_coordinates)
-    return min(full, max(math.ceil(full / 4), math.ceil(plan.n_samples / _TILES)))
+    chains = min(full, max(math.ceil(full / 4), math.ceil(plan.n_samples / _TILES)))
+    return 2 ** round(math.log2(chains))

@@ -7,6 +7,7 @@ multiplication reads; floats change their sign by a bit.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,25 @@ def philox(
         words[3, lane] = u32(c3)
 
 
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _minus_two_log32(x: Any) -> Any:
+    """-2 ln(x / 2**32)."""
+    bits = i32(np.float32(x).view(np.int32) - _SMALLEST)
+    e = f32(i32((bits >> i32(23)) - i32(32)))
+    t = np.int32(i32(bits & i32(0x7FFFFF)) + _SMALLEST).view(np.float32) - _ONE
+    p = (((((t * _L7 + _L6) * t + _L5) * t + _L4) * t + _L3) * t + _L2) * t + _L1
+    return (p * t + _L0) * t + e * _LN2
+
+
+@njit(nogil=True, error_model="numpy")
+def exponential32(words: Any, exponentials: Any, start: Any, n: Any) -> None:
+    """Turn `n` lanes of words into float32 numbers -ln u, ``exponentials[:4, start:]``."""
+    compiled_apart()
+    for i in range(4):
+        for lane in range(n):
+            exponentials[i, start + lane] = _HALF * _minus_two_log32(f32(words[i, lane]) + _HALF)
+
+
 @njit(nogil=True, error_model="numpy")
 def box_muller32(words: Any, normals: Any, start: Any, n: Any) -> None:
     """Turn `n` lanes of words into float32 normals of four steps, ``normals[:4, start:]``."""
@@ -73,12 +93,7 @@ def box_muller32(words: Any, normals: Any, start: Any, n: Any) -> None:
         first, second = words[2 * pair], words[2 * pair + 1]
         even, odd = normals[2 * pair, start:], normals[2 * pair + 1, start:]
         for lane in range(n):
-            x = f32(first[lane]) + _HALF
-            bits = i32(np.float32(x).view(np.int32) - _SMALLEST)
-            e = f32(i32((bits >> i32(23)) - i32(32)))
-            t = np.int32(i32(bits & i32(0x7FFFFF)) + _SMALLEST).view(np.float32) - _ONE
-            p = (((((t * _L7 + _L6) * t + _L5) * t + _L4) * t + _L3) * t + _L2) * t + _L1
-            r = np.sqrt((p * t + _L0) * t + e * _LN2)
+            r = np.sqrt(_minus_two_log32(f32(first[lane]) + _HALF))
             # Half a quarter turn ahead, q is the top two bits (q = 4 wraps to 0, the same turn).
             v = u32(second[lane] + u32(1 << 29))
             q = u32(v >> u32(30))
@@ -102,6 +117,29 @@ def _float64(integer: Any) -> Any:
     return f64(u32(integer >> _32)) * 4294967296.0 + f64(u32(integer))
 
 
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _minus_two_log64(x: Any) -> Any:
+    """-2 ln(x / 2**53)."""
+    # A power of two more keeps the difference positive: few machines shift signed vectors.
+    bits = np.float64(x).view(np.uint64) + u64(_EXPONENT_1 - _DSMALLEST)
+    e = f64(i32(i32(bits >> u64(52)) - i32(1 + 53)))
+    t = np.uint64((bits & u64(_EXPONENT_1 - 1)) + u64(_DSMALLEST)).view(np.float64) - 1.0
+    y = t / (t + 2.0)
+    w = y * y
+    p = (((((w * _DL7 + _DL6) * w + _DL5) * w + _DL4) * w + _DL3) * w + _DL2) * w + _DL1
+    return (p * w + _DL0) * y + e * _DLN2
+
+
+@njit(nogil=True, error_model="numpy")
+def exponential64(words: Any, exponentials: Any, start: Any, n: Any) -> None:
+    """Turn `n` lanes of words into float64 numbers -ln u, ``exponentials[:4, start:]``."""
+    compiled_apart()
+    for i in range(4):
+        for lane in range(n):
+            x = (f64(words[i, lane]) + 0.5) * 2097152.0  # 2**(53 - 32)
+            exponentials[i, start + lane] = 0.5 * _minus_two_log64(x)
+
+
 @njit(nogil=True, error_model="numpy")
 def box_muller64(words: Any, normals: Any, start: Any, n: Any) -> None:
     """Turn `n` lanes of words into float64 normals of two steps, ``normals[:2, start:]``."""
@@ -109,14 +147,7 @@ def box_muller64(words: Any, normals: Any, start: Any, n: Any) -> None:
     even, odd = normals[0, start:], normals[1, start:]
     for lane in range(n):
         x = _float64(u64(words[0, lane]) << u64(21) | u64(words[1, lane]) >> u64(11)) + 0.5
-        # A power of two more keeps the difference positive: few machines shift signed vectors.
-        bits = np.float64(x).view(np.uint64) + u64(_EXPONENT_1 - _DSMALLEST)
-        e = f64(i32(i32(bits >> u64(52)) - i32(1 + 53)))
-        t = np.uint64((bits & u64(_EXPONENT_1 - 1)) + u64(_DSMALLEST)).view(np.float64) - 1.0
-        y = t / (t + 2.0)
-        w = y * y
-        p = (((((w * _DL7 + _DL6) * w + _DL5) * w + _DL4) * w + _DL3) * w + _DL2) * w + _DL1
-        r = np.sqrt((p * w + _DL0) * y + e * _DLN2)
+        r = np.sqrt(_minus_two_log64(x))
         # Half a quarter turn ahead, q is the top two bits (q = 4 wraps to 0, the same turn).
         v = (u64(words[2, lane]) << u64(21) | u64(words[3, lane]) >> u64(11)) + u64(1 << 50)
         q = u32(v >> u64(51))
@@ -132,3 +163,34 @@ def box_muller64(words: Any, normals: Any, start: Any, n: Any) -> None:
         cosine_bits = np.float64(cosine).view(np.uint64) ^ (u64(turned) << u64(62))
         even[lane] = np.uint64(cosine_bits).view(np.float64) * r
         odd[lane] = np.uint64(sine_bits).view(np.float64) * r
+
+
+@cache
+def draws(dtype: str) -> tuple[Any, Any]:
+    """The functions that write a block's normals and exponentials, in a dtype, for rows of lanes.
+
+    ``draw(words, out, block, coordinate, low, high, k0, k1, rows, stride, n)``, where `words` is
+    memory for the words of `LANES` lanes, `out` has a row for each step of the block, and lanes are
+    the first `n` of each of `rows` that are `stride` apart.
+    """
+    of = (box_muller32, exponential32) if dtype == "float32" else (box_muller64, exponential64)
+    normals, exponentials = map(_draw_by, of)
+    return normals, exponentials
+
+
+def _draw_by(turn: Any) -> Any:
+    @njit(nogil=True, error_model="numpy")
+    def draw(
+        words: Any, out: Any, block: Any, coordinate: Any, low: Any, high: Any, k0: Any, k1: Any,
+        rows: Any, stride: Any, n: Any,
+    ) -> None:  # fmt: skip
+        for row in range(rows):
+            for lane in range(row * stride, row * stride + n, LANES):
+                end = min(lane + LANES, row * stride + n)
+                philox(
+                    words, block, coordinate[lane:end], low[lane:end], high[lane:end], k0, k1,
+                    end - lane,
+                )  # fmt: skip
+                turn(words, out, lane, end - lane)
+
+    return draw

@@ -2,13 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from isotherm.backend import COMPARISONS, Instruction, Program
+import numpy as np
+
+from isotherm.backend import (
+    COMPARISONS,
+    Instruction,
+    Program,
+    Segment,
+    Space,
+    TransitionProgram,
+)
+
+_HEADER = """\
+# What isotherm_numba compiles for {name} in {dtype}.
+import numpy as np
+from numba import njit
+from numba import uint64 as u64
+from numpy import floor, inf, nan, rint
+from numpy import {dtype} as number
+from numpy import uint{bits} as unsigned
+
+from isotherm_numba import kernel_calls, sums, tiles
+from isotherm_numba.functions import functions
+
+options = {{"nogil": True, "error_model": "numpy"}}
+abs, sqrt, exp, log, tanh, sin, cos, near_sin, near_cos, is_far = functions("{dtype}")
+
+"""
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 _INFIX |= {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 assert set(COMPARISONS) <= set(_INFIX)
+
+
+def print_module(name: str, dtype: str, *functions: str) -> str:
+    """A module of printed functions; ``njit(**options)`` is what they are decorated with."""
+    head = _HEADER.format(name=name, dtype=dtype, bits=8 * np.dtype(dtype).itemsize)
+    return "\n\n".join([head, *functions])
+
+
+def print_segment(
+    name: str,
+    program: TransitionProgram,
+    segment: Segment,
+    places: Mapping[int, str],
+    lanes: Mapping[Space, str],
+) -> str:
+    """The function of a segment, a loop over rows of lanes: its head but for the decorator.
+
+    Parameters
+    ----------
+    name : str
+    program : TransitionProgram
+    segment : Segment
+    places : mapping of int to str
+        The names of the arrays in which values of chains and coordinates lie. One that is read and
+        written is one argument.
+    lanes : mapping of Space to str
+        Where values of a space lie in their arrays: at ``"lane"``, ``"row"``, or ``"i"`` in it.
+    """
+    before, inside = ["kernel_calls.arrays_apart()"], list[str]()
+    constants = {arg for index in segment.body for arg in program.values[index].args}
+    for index in sorted(constants.union(segment.inputs, segment.body)):
+        one, space = program.values[index], program.spaces[index]
+        if index in segment.inputs and index in places:
+            inside.append(f"v{index} = {places[index]}[{lanes[space]}]")
+        elif index in segment.body or one.op == "const":
+            line = f"v{index} = {_expression(one, 0)}"
+            (before if space == Space.STEP else inside).append(line)
+    inside += [f"{places[index]}[{lanes[segment.space]}] = v{index}" for index in segment.outputs]
+    return "\n".join(
+        [
+            f"def {name}({', '.join(segment_arguments(segment, places))}, rows, stride, n):",
+            *_indented(before, 1),
+            "    for row in range(rows):",
+            "        for i in range(n):",
+            "            lane = u64(row * stride + i)",
+            *_indented(inside, 3),
+        ]
+    )
+
+
+def segment_arguments(segment: Segment, places: Mapping[int, str]) -> list[str]:
+    """The arguments of a segment's function: its arrays, then its numbers ``v0``, ``v1``, ..."""
+    values = (*segment.inputs, *segment.outputs)
+    arrays = dict.fromkeys(places[index] for index in values if index in places)
+    return [*arrays, *(f"v{index}" for index in segment.inputs if index not in places)]
 
 
 def print_program(program: Program, stride: int) -> str:
@@ -90,6 +171,8 @@ def expression(instruction: Instruction, args: Sequence[str]) -> str:
             return f"{args[0]} if {args[0]} < {args[1]} else {args[1]}"
         case "max":
             return f"{args[0]} if {args[0]} > {args[1]} else {args[1]}"
+        case "perturb":
+            return f"{args[0]} if {args[1]} == 0.0 else {args[0]} + {args[1]} * {args[2]}"
     return f"{op}({args[0]})"
 
 

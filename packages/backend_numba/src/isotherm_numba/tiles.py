@@ -1,9 +1,9 @@
-"""The loop that all fused kernels share: tiles of chains, stepped where they lie in L1.
+"""What a transition does to a tile of chains, where it lies in the caches.
 
 A tile is a few chains with all their coordinates, in one of two layouts. *Chain by chain*, it is
 one row of lanes, the chains' states one after another, as in the user's array. *Coordinate by
-coordinate*, row j holds coordinate j of every chain, so that a lane is a chain. Noise and update
-run over lanes and need not know which.
+coordinate*, row j holds coordinate j of every chain, so that a lane is a chain. Noise and
+elementwise operations run over lanes and need not know which.
 
 What an energy adds are two functions of its own, compiled for themselves and called by address:
 
@@ -20,194 +20,151 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import njit
 from numba import uint32 as u32
 from numba import uint64 as u64
 
 from isotherm.backend import noise
-from isotherm_numba.kernel_calls import call
-from isotherm_numba.lanes import array_type, number_type, update
-from isotherm_numba.noise import LANES, philox
+from isotherm_numba.kernel_calls import arrays_apart, call
 
 # Lanes of a row are a multiple of this, so that vectors of any width leave no remainder.
 PADDING = 16
 
 _MASK, _32 = np.uint64(noise.MASK), np.uint64(32)
-_STREAM = np.uint32(noise.Stream.LANGEVIN << 24)
+
+compiled = njit(nogil=True, error_model="numpy")
 
 
-def signature(dtype: str) -> Any:
-    """The types of the arguments of `advance` that follow the first two."""
-    number = number_type(dtype)
-    return types.void(
-        types.uint64,  # gradient
-        types.uint64,  # terms
-        types.boolean,  # is_elementwise
-        types.boolean,  # by_coordinate
-        array_type(number, 2, readonly=True),  # x
-        array_type(number, 2),  # out
-        array_type(number, 1, readonly=True),  # parameters
-        array_type(number, 1),  # step_size
-        array_type(number, 1),  # scale
-        array_type(types.int64, 1),  # kept
-        number,  # low
-        number,  # high
-        array_type(number, 3, "A"),  # trajectory
-        array_type(number, 2, "A"),  # energy
-        array_type(types.float64, 2),  # mean
-        array_type(types.float64, 2),  # square
-        types.uint64,  # k0
-        types.uint64,  # k1
-        types.uint64,  # chain_offset
-        types.int64,  # first_step
-        types.int64,  # first
-        types.int64,  # last
-        types.int64,  # chains
-    )
-
-
-# Inlined, because Numba keeps no function on disk to which another one was passed.
-@njit(nogil=True, error_model="numpy", inline="always")
-def advance(
-    box_muller: Any, steps_per_block: Any, gradient: Any, terms: Any, is_elementwise: Any,
-    by_coordinate: Any, x: Any, out: Any, parameters: Any, step_size: Any, scale: Any, kept: Any,
-    low: Any, high: Any, trajectory: Any, energy: Any, mean: Any, square: Any, k0: Any, k1: Any,
-    chain_offset: Any, first_step: Any, first: Any, last: Any, chains: Any,
-) -> None:  # fmt: skip
-    """Take steps with the chains first..last-1.
-
-    Parameters
-    ----------
-    box_muller : function
-        One of `isotherm_numba.noise`.
-    steps_per_block : int
-    gradient, terms : int
-        Addresses of the energy's functions; see the module's head.
-    is_elementwise : bool
-        Whether `terms` gives one term a coordinate, not one a chain.
-    by_coordinate : bool
-        The layout.
-    x, out : array, shape (n_samples, dim)
-        The states before and after.
-    parameters : array
-        The energy's.
-    step_size, scale, kept : array, one element a step
-        η; noise_scale·√(2η); which kept state it is, or -1.
-    low, high : float
-        The clamp.
-    trajectory : array, shape (n_samples, n_kept, dim), or empty
-    energy : array, shape (n_kept, n_samples), or empty
-    mean, square : float64 array, shape (n_kept, dim), or empty
-        Of these chains: the mean, and the sum of squared deviations from it.
-    k0, k1, chain_offset, first_step : int
-        Where in the noise stream.
-    first, last : int
-    chains : int
-        Of a tile.
-    """
-    dim = x.shape[1]
-    rows = dim if by_coordinate else 1
-    stride = _padded(chains if by_coordinate else chains * dim)
-    # Chain i's coordinate j lies at i * across + j * along.
-    across, along = (1, stride) if by_coordinate else (dim, 1)
-    size = rows * stride
-    tile = np.empty(size, x.dtype)
-    slope = np.empty(size, x.dtype)
-    scratch = np.empty(size, x.dtype)
-    normals = np.empty((steps_per_block, size), x.dtype)
-    words = np.empty((4, LANES), np.uint32)
-    counters = np.empty((3, size), np.uint32)
-    moments = np.empty((2, dim), np.float64)
-    for start in range(first, last, chains):
-        m = min(chains, last - start)
-        n = _padded(m) if by_coordinate else m * dim
-        # Rows that are full are one long row to the noise and to the update.
-        runs, width = (1, size) if n == stride else (rows, n)
-        tile[:] = 0.0
-        counters[:] = 0
-        for i in range(m):
-            chain = chain_offset + u64(start + i)
-            for j in range(dim):
-                lane = i * across + j * along
-                tile[lane] = x[start + i, j]
-                counters[0, lane] = u32(j)
-                counters[1, lane] = u32(chain & _MASK)
-                counters[2, lane] = u32(chain >> _32) | _STREAM
-        step = 0
-        while step < kept.size:
-            block = (first_step + step) // steps_per_block
-            position = (first_step + step) % steps_per_block
-            count = min(steps_per_block - position, kept.size - step)
-            is_noisy = False
-            for s in range(step, step + count):
-                is_noisy |= scale[s] != 0.0
-            if is_noisy:
-                for run in range(runs):
-                    for lane in range(run * stride, run * stride + width, LANES):
-                        end = min(lane + LANES, run * stride + width)
-                        philox(
-                            words, block, counters[0, lane:end], counters[1, lane:end],
-                            counters[2, lane:end], k0, k1, end - lane,
-                        )  # fmt: skip
-                        box_muller(words, normals, lane, end - lane)
-            for s in range(step, step + count):
-                call(gradient, tile, slope, scratch, parameters, dim, stride, n)
-                for run in range(runs):
-                    lane, end = run * stride, run * stride + width
-                    update(
-                        tile[lane:end], slope[lane:end], normals[position + s - step, lane:end],
-                        step_size[s], scale[s], low, high,
-                    )  # fmt: skip
-                k = kept[s]
-                if k < 0:
-                    continue
-                if trajectory.size:
-                    for i in range(m):
-                        for j in range(dim):
-                            trajectory[start + i, k, j] = tile[i * across + j * along]
-                if energy.size:
-                    call(terms, tile, slope, scratch, parameters, dim, stride, n)
-                    for i in range(m):
-                        total = 0.0
-                        for j in range(dim if is_elementwise else 1):
-                            total += slope[i * across + j * along]
-                        energy[k, start + i] = total
-                    _add_moments(mean[k], square[k], start - first, tile, m, across, along, moments)
-            step += count
-        for i in range(m):
-            for j in range(dim):
-                out[start + i, j] = tile[i * across + j * along]
-
-
-@njit(nogil=True, error_model="numpy")
-def _padded(lanes: Any) -> Any:
+@compiled
+def padded(lanes: Any) -> Any:
+    """So many lanes and those that make them a multiple of `PADDING`."""
     return (lanes + PADDING - 1) // PADDING * PADDING
 
 
-@njit(nogil=True, error_model="numpy")
-def _add_moments(
-    mean: Any, square: Any, before: Any, tile: Any, m: Any, across: Any, along: Any, moments: Any
-) -> None:
-    """Add a tile of `m` chains to the moments of the `before` chains before it.
+@compiled
+def load(states: Any, start: Any, m: Any, tile: Any, across: Any, along: Any) -> None:
+    """Put `m` chains from `start` on into a tile; chain i's coordinate j at i across + j along."""
+    for lane in range(tile.size):
+        tile[lane] = 0.0
+    for i in range(m):
+        for j in range(states.shape[1]):
+            tile[i * across + j * along] = states[start + i, j]
 
-    The pairwise update of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
-    computing sample variances", 1979, equation 2.1.
+
+@compiled
+def store(tile: Any, states: Any, start: Any, m: Any, across: Any, along: Any) -> None:
+    """Put them back."""
+    for i in range(m):
+        for j in range(states.shape[1]):
+            states[start + i, j] = tile[i * across + j * along]
+
+
+@compiled
+def number_lanes(
+    counters: Any, streams: Any, chain_offset: Any, start: Any, m: Any, dim: Any, across: Any,
+    along: Any,
+) -> None:  # fmt: skip
+    """Write the words of each lane's counter: its coordinate, the low and the high of its chain.
+
+    There is a row of high ones for each of the streams.
     """
-    dim = mean.size
-    own_mean, own_square = moments[0], moments[1]
-    for j in range(dim):
-        own_mean[j] = own_square[j] = 0.0
+    counters[:] = 0
     for i in range(m):
+        chain = chain_offset + u64(start + i)
         for j in range(dim):
-            own_mean[j] += tile[i * across + j * along]
+            lane = i * across + j * along
+            counters[0, lane] = u32(j)
+            counters[1, lane] = u32(chain & _MASK)
+            for k in range(len(streams)):
+                counters[2 + k, lane] = u32(chain >> _32) | u32(streams[k] << 24)
+
+
+@compiled
+def shift_coordinates(coordinate: Any, group: Any, out: Any) -> None:
+    """The coordinates' words of the noise of substeps; see `isotherm.backend.noise`."""
+    high = u32(group << noise.COORDINATE_BITS)
+    for lane in range(out.size):
+        out[lane] = coordinate[lane] | high
+
+
+@compiled
+def is_used(scale: Any) -> Any:
+    """Whether a step needs its noise, which is multiplied by its scale."""
+    used = False
+    for s in range(scale.size):
+        used |= scale[s] != 0.0
+    return used
+
+
+@compiled
+def spread(vector: Any, chains: Any, out: Any, across: Any, along: Any) -> None:
+    """Write the numbers of each coordinate to every chain of a tile."""
+    for i in range(chains):
+        for j in range(vector.size):
+            out[i * across + j * along] = vector[j]
+
+
+@compiled
+def evaluate(
+    function: Any, x: Any, out: Any, scratch: Any, parameters: Any, dim: Any, rows: Any,
+    stride: Any, n: Any,
+) -> None:  # fmt: skip
+    """Call an energy's function: for each of `rows` alone, or once for a tile."""
+    for row in range(rows):
+        first = row * stride
+        call(function, x[first:], out[first:], scratch[first:], parameters, dim, stride, n)
+
+
+@compiled
+def copy(target: Any, source: Any, rows: Any, stride: Any, n: Any) -> None:
+    """Copy rows of lanes."""
+    arrays_apart()
+    for row in range(rows):
+        for i in range(n):
+            lane = u64(row * stride + i)
+            target[lane] = source[lane]
+
+
+@compiled
+def total(values: Any, scratch: Any, out: Any, dim: Any, stride: Any, n: Any) -> None:
+    """The sum of each chain's coordinates, folded as in `isotherm.backend.total`."""
+    arrays_apart()
+    half = 1
+    while 2 * half < dim:
+        half *= 2
+    if dim == 1:
+        half = 0
+    # The first fold reads the values, the others what it has left.
+    for j in range(half):
+        for i in range(n):
+            lane = u64(j * stride + i)
+            v = values[lane]
+            scratch[lane] = v + values[u64((j + half) * stride + i)] if j + half < dim else v
+    while half > 1:
+        half //= 2
+        for j in range(half):
+            for i in range(n):
+                scratch[u64(j * stride + i)] += scratch[u64((j + half) * stride + i)]
+    for i in range(n):
+        out[u64(i)] = scratch[u64(i)] if dim > 1 else values[u64(i)]
+
+
+@compiled
+def matvec(matrix: Any, x: Any, out: Any, dim: Any, stride: Any, n: Any) -> None:
+    """A matrix times each chain's coordinates: product, then sum, in the order of the columns."""
+    arrays_apart()
     for j in range(dim):
-        own_mean[j] /= m
-    for i in range(m):
-        for j in range(dim):
-            deviation = tile[i * across + j * along] - own_mean[j]
-            own_square[j] += deviation * deviation
-    weight = m / (before + m)
-    for j in range(dim):
-        shift = own_mean[j] - mean[j]
-        mean[j] = mean[j] + shift * weight if before else own_mean[j]
-        square[j] = own_square[j] + (square[j] + shift * shift * before * weight if before else 0.0)
+        p = j * dim
+        for i in range(n):
+            out[u64(j * stride + i)] = matrix[p] * x[u64(i)]
+        for k in range(1, dim):
+            for i in range(n):
+                lane = u64(j * stride + i)
+                out[lane] = out[lane] + matrix[p + k] * x[u64(k * stride + i)]
+
+
+@compiled
+def count(is_so: Any, counts: Any) -> None:
+    """Add 1 for each chain of which something was so in a step."""
+    for i in range(counts.size):
+        counts[u64(i)] += 1 if is_so[u64(i)] != 0.0 else 0

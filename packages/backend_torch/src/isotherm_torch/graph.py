@@ -7,7 +7,12 @@ graph is launched at once. Noise and update stay outside of it: schedules need n
 from __future__ import annotations
 
 import functools
+import gc
+import threading
+import warnings
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -26,7 +31,9 @@ class GraphGradient:
     The first call runs the module itself, and then its gradient is captured. At the second call,
     which is at another state, graph and module are both asked. Only if the graph's answer is the
     module's, bit for bit, do later calls replay the graph; the gradient of a module with
-    randomness, or with a result that depends on more than x, goes on by itself.
+    randomness, or with a result that depends on more than x, goes on by itself. Both are asked
+    again at the beginning of each piece of a run, before which a callback may have changed what
+    the module reads.
 
     Parameters
     ----------
@@ -65,16 +72,20 @@ class GraphGradient:
         return self._next(x)
 
     def check(self) -> None:
-        """Before a piece of a run: gives the graph up where it would read what is out of date."""
-        if self._replay is not None and self._memory != self._places():
+        """Before a piece of a run: the graph is not trusted until it is shown to be right again."""
+        if self._replay is None:
+            return
+        if self._memory == self._places():
+            self._next = self._prove
+        else:
             self._give_up("the module's parameters were moved")
 
     def _try(self, x: torch.Tensor) -> torch.Tensor:
         result = self._gradient(x)  # what a user's code raises is raised here
         try:
             self._replay = self._capture(self._gradient, x)
-        except RuntimeError as error:
-            self._give_up(f"capture failed: {str(error).splitlines()[0]}")
+        except Exception as error:  # of the module too, which did well outside of a capture
+            self._give_up(f"capture failed: {str(error).partition(chr(10))[0]}")
         else:
             self._memory = self._places()
             self._next = self._prove
@@ -83,10 +94,10 @@ class GraphGradient:
     def _prove(self, x: torch.Tensor) -> torch.Tensor:
         assert self._replay is not None
         replayed, result = self._replay(x), self._gradient(x)
-        if torch.equal(replayed, result):
+        if _same_bits(replayed, result):
             self.status = "gradient in a graph"
             self._next = self._replay
-        elif torch.equal(self._gradient(x), result):
+        elif _same_bits(self._gradient(x), result):
             self._give_up("its gradient depends on more than x")
         else:
             self._give_up("its gradient differs from one call to the next")
@@ -115,6 +126,11 @@ def _why_not(module: Any) -> str | None:
     return None
 
 
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
+    return torch.equal(a.view(integer), b.view(integer))  # NaN too is equal to itself
+
+
 def capture_on_device(gradient: Gradient, x: torch.Tensor) -> Gradient:
     """A function like `gradient` that replays a graph; what it returns, the next call overwrites.
 
@@ -122,24 +138,142 @@ def capture_on_device(gradient: Gradient, x: torch.Tensor) -> Gradient:
     ------
     RuntimeError
         The gradient does what cannot be captured: it waits for the device, or copies from it.
+        Nothing of the attempt is left behind.
     """
-    static, here = x.clone(), torch.cuda.current_stream(x.device)
-    apart = torch.cuda.Stream(x.device)
-    graph = torch.cuda.CUDAGraph()
-    # A capture that fails leaves its own stream as the current one; the outer context takes it off.
-    with torch.cuda.stream(here):
-        apart.wait_stream(here)
-        with torch.cuda.stream(apart):
-            for _ in range(_WARM_UP):
-                gradient(static)
-        here.wait_stream(apart)
-        # Of other threads, which may load data meanwhile, nothing is forbidden.
-        with torch.cuda.graph(graph, stream=apart, capture_error_mode="thread_local"):
-            result = gradient(static)
-
-    def replay(x: torch.Tensor) -> torch.Tensor:
-        static.copy_(x)
-        graph.replay()
-        return result
-
+    here = torch.cuda.current_stream(x.device)
+    with _lock:
+        place = _places[here] = _places.get(here) or _Place(x.device)
+    with place.lock:
+        static = x.clone()
+        place.stream.wait_stream(here)
+        try:
+            with torch.cuda.stream(place.stream):
+                for _ in range(_WARM_UP):
+                    gradient(static)
+                if _waits(gradient, static):
+                    raise RuntimeError("it waits for the device")
+                pool = place.pools.pop() if place.pools else _Pool(x.device)
+                try:
+                    graph, result = pool.capture(lambda: gradient(static))
+                except BaseException:
+                    place.pools.append(pool)
+                    raise
+        finally:
+            here.wait_stream(place.stream)
+    replay = _Replay(graph, static, result)
+    weakref.finalize(replay, place.pools.append, pool).atexit = False
     return replay
+
+
+class _Replay:
+    """Copies a state to where a graph reads it, and launches the graph on the current stream."""
+
+    def __init__(
+        self, graph: torch.cuda.CUDAGraph, static: torch.Tensor, result: torch.Tensor
+    ) -> None:
+        self._graph, self._static, self._result = graph, static, result
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self._static.copy_(x)
+        self._graph.replay()
+        return self._result
+
+
+class _Place:
+    """What the captures for one stream need, made once and used by one run after another.
+
+    A stream of its own, because each on which a matrix product ran keeps a workspace; and memory
+    pools that no graph holds at present. Graphs of one pool write to the same memory: they are
+    replayed on the same stream, one after another.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)
+        self.pools: list[_Pool] = []
+        self.lock = threading.Lock()
+
+
+_places: dict[torch.cuda.Stream, _Place] = {}
+_lock = threading.Lock()
+
+
+class _Pool:
+    """Device memory for one graph after another.
+
+    An allocator's pool lives as long as one of its graphs, so a first, trivial one is kept.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._handle = torch.cuda.graph_pool_handle()
+        self._first, _ = self._capture(self._trivial)
+
+    def capture(
+        self, work: Callable[[], torch.Tensor]
+    ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+        """The graph of some work on the current stream, and where it leaves its result."""
+        try:
+            return self._capture(work)
+        except BaseException:
+            # Up to torch 2.11 random numbers are refused, and graphs with them, from a capture that
+            # fails to the end of one that does not.
+            self._capture(self._trivial)
+            raise
+
+    def _trivial(self) -> torch.Tensor:
+        return torch.zeros(1, device=self._device)
+
+    def _capture(
+        self, work: Callable[[], torch.Tensor]
+    ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+        # Not torch.cuda.graph, which empties the allocator's cache and waits for the device.
+        graph, collects = torch.cuda.CUDAGraph(), gc.isenabled()
+        gc.disable()  # what garbage frees on the device may be forbidden during a capture
+        try:
+            # Of other threads, which may load data meanwhile, nothing is forbidden.
+            graph.capture_begin(self._handle, capture_error_mode="thread_local")
+            try:
+                result = work()
+            except BaseException:
+                with suppress(RuntimeError):  # the first error is the one to be told
+                    graph.capture_end()
+                raise
+            graph.capture_end()
+        except BaseException:
+            self._clean_up(graph)
+            raise
+        finally:
+            if collects:
+                gc.enable()
+        return graph, result
+
+    def _clean_up(self, graph: torch.cuda.CUDAGraph) -> None:
+        """What torch up to 2.12 does not do when the end of a capture is an error.
+
+        Its allocators go on taking the capture for underway, so that no cache can be emptied and
+        nothing captured any more, and ask the graph about it.
+        """
+        _failed.append(graph)
+        with suppress(RuntimeError):  # later ones have done it
+            torch._C._cuda_endAllocateToPool(self._device.index, self._handle)
+        with suppress(RuntimeError):
+            graph.reset()
+
+
+_failed: list[torch.cuda.CUDAGraph] = []  # which allocators may ask as long as the process lives
+
+
+def _waits(gradient: Gradient, x: torch.Tensor) -> bool:
+    """Whether a gradient makes the host wait for the device, which no graph can.
+
+    torch warns of that, but does not fail: the mode holds for all threads.
+    """
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            gradient(x)
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+    return any("called a synchronizing" in str(warning.message) for warning in caught)

@@ -1,13 +1,13 @@
 """A Langevin step on CUDA as one Triton kernel: noise, update and clamp in one pass over memory.
 
 The noise is `isotherm.backend.noise` transcribed operation by operation, the update that of
-`isotherm.backend.LangevinTransition`. Equal bits need every operation rounded by itself, so the
-kernel is launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum.
+`isotherm.LangevinDynamics`. Equal bits need every operation rounded by itself, so the kernel is
+launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum.
+Triton 3.4 to 3.7 compile it so; for an older one there is a reason why not, and the array loop.
 """
 
 from __future__ import annotations
 
-import subprocess
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from triton.runtime import driver
 from isotherm.backend import Plan, noise
 
 #: Not bfloat16: Triton's interpreter, which runs the kernel in the tests, rounds it wrongly.
-DTYPES = ("float16", "float32", "float64")
+DTYPES = ("float32", "float64")
 
 _BLOCK = 1024  # elements of a program: eight for each thread of four warps, so loads are 128 bits
 
@@ -29,6 +29,10 @@ _MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, noise.PHILOX_MULTIPLIERS)
 _INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, noise.PHILOX_KEY_INCREMENTS)
 _ROUNDS = tl.constexpr(noise.PHILOX_ROUNDS)
 _STREAM = tl.constexpr(int(noise.Stream.LANGEVIN) << 24)
+_MINUS_TWO_LOG, _SINE, _COSINE = (
+    tl.constexpr(noise.Precision._fields.index(name))
+    for name in ("minus_two_log", "sine", "cosine")
+)
 _SMALLEST_MANTISSA_32 = tl.constexpr(0x3F3504F3)  # the bits of `Precision.smallest_mantissa`
 _SMALLEST_MANTISSA_64 = tl.constexpr(0x3FE6A09E667F3BCD)
 
@@ -45,12 +49,13 @@ def _philox(c0, c1, c2, c3, k0, k1):
 
 
 @triton.jit
-def _horner(coefficients: tl.constexpr, x):
-    n: tl.constexpr = len(coefficients)
-    result = x * coefficients[n - 1]
+def _horner(p: tl.constexpr, name: tl.constexpr, x):
+    # Before Triton 3.7 a tuple cannot be handed on, so that the polynomial is looked up here.
+    n: tl.constexpr = len(p[name])
+    result = x * p[name][n - 1]
     for i in tl.static_range(n - 2, 0, -1):
-        result = (result + coefficients[i]) * x
-    return result + coefficients[0]
+        result = (result + p[name][i]) * x
+    return result + p[name][0]
 
 
 @triton.jit
@@ -60,7 +65,7 @@ def _minus_two_log_32(u, p: tl.constexpr):
     exponent = ((bits >> 23) - 32).to(tl.float32)
     mantissa = ((bits & 0x7FFFFF) + _SMALLEST_MANTISSA_32).to(tl.float32, bitcast=True)
     t = mantissa - 1.0
-    return _horner(p.minus_two_log, t) * t + exponent * p.minus_two_log_of_2
+    return _horner(p, _MINUS_TWO_LOG, t) * t + exponent * p.minus_two_log_of_2
 
 
 @triton.jit
@@ -71,15 +76,15 @@ def _minus_two_log_64(u, p: tl.constexpr):
     mantissa = ((bits & 0xFFFFFFFFFFFFF) + _SMALLEST_MANTISSA_64).to(tl.float64, bitcast=True)
     t = mantissa - 1.0
     s = t / (t + 2.0)
-    return _horner(p.minus_two_log, s * s) * s + exponent * p.minus_two_log_of_2
+    return _horner(p, _MINUS_TWO_LOG, s * s) * s + exponent * p.minus_two_log_of_2
 
 
 @triton.jit
 def _cosine_or_sine(a, quarters, wants_sine, p: tl.constexpr):
     """The one that is wanted (0: cosine, 1: sine), of the angle a and so many quarter turns."""
     z = a * a
-    sine = _horner(p.sine, z) * z * a + a
-    cosine = _horner(p.cosine, z) * z + 1.0
+    sine = _horner(p, _SINE, z) * z * a + a
+    cosine = _horner(p, _COSINE, z) * z + 1.0
     sign = 1 - ((quarters + 1 - wants_sine) & 2)
     return tl.where((quarters & 1) != wants_sine, sine, cosine) * sign.to(a.dtype)
 
@@ -93,6 +98,7 @@ def _normal_32(w0, w1, w2, w3, step, p: tl.constexpr):
     rest = (v - (quarters << 30)).to(tl.int32, bitcast=True)
     a = rest.to(tl.float32) * p.radians
     wave = _cosine_or_sine(a, quarters.to(tl.int32), (step & 1).to(tl.int32), p)
+    # Triton before 3.6 would flush a subnormal root's argument to zero; there is none.
     return wave * tl.sqrt_rn(_minus_two_log_32(u, p))
 
 
@@ -116,8 +122,8 @@ def _step(
     bounds_pointer,
     n_elements,
     n_coordinates: tl.int64,
-    key_low: tl.uint32,
-    key_high: tl.uint32,
+    key_low: tl.int64,
+    key_high: tl.int64,
     chain_offset: tl.int64,
     p: tl.constexpr,
     index_type: tl.constexpr,
@@ -157,18 +163,56 @@ def _step(
     tl.store(x_pointer + element, x, is_inside)
 
 
-@cache
-def why_not() -> str | None:
-    """Why Triton cannot launch kernels here, or None: it needs a GPU and a C compiler."""
+def why_not(dtype: str) -> str | None:
+    """Why the step cannot be launched on the current device, or None: it is compiled to see.
+
+    Parameters
+    ----------
+    dtype : str
+        Of the chains.
+    """
+    if dtype not in DTYPES:
+        return f"it has no {dtype}"
     try:
-        driver.active.get_current_target()
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        return " ".join(str(error).split())
+        return _compiler_says(dtype, driver.active.get_current_device())
+    except Exception as error:  # there is no GPU, or no C compiler to reach it
+        return _in_one_line(error)
+
+
+@cache
+def _compiler_says(dtype: str, device: int) -> str | None:
+    pointer, integer = getattr(torch, dtype), torch.int64
+    try:
+        _step.warmup(
+            *(pointer, pointer, integer, pointer, pointer), *(16, 16, 0, 0, 0), grid=(1,),
+            **_constants(dtype, 16),
+        )  # fmt: skip
+    except Exception as error:  # compilers raise what they like, which differs by their version
+        return f"Triton {triton.__version__} cannot compile it: {_in_one_line(error)}"
     return None
 
 
+def _in_one_line(error: BaseException) -> str:
+    """The first cause, whose last line is the reason where the compiler shows the source."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[-1].split()) if lines else type(error).__name__
+
+
+def _constants(dtype: str, n_elements: int) -> dict[str, Any]:
+    """What the step is compiled for, and how."""
+    return {
+        "p": noise.FLOAT64 if dtype == "float64" else noise.FLOAT32,
+        # Division of 64-bit indices takes several times as long.
+        "index_type": tl.int32 if n_elements + _BLOCK < 2**31 else tl.int64,
+        "block": _BLOCK,
+        "enable_fp_fusion": False,
+    }
+
+
 class FusedLangevin:
-    """`isotherm.backend.LangevinTransition` as one kernel a step, with the same bits.
+    """The step of overdamped Langevin dynamics as one kernel, with the array loop's bits.
 
     The step's number and its η and noise_scale √(2η) are read from the device's memory, so that
     every step is the same launch whatever the schedule, and no step waits for the host.
@@ -183,10 +227,11 @@ class FusedLangevin:
         self._plan = plan
         # A constant schedule is one row, whatever the number of steps.
         self._varies = plan.step_size.values.ndim > 0 or plan.noise_scale.values.ndim > 0
-        coefficients = np.stack(plan.coefficients(0, plan.n_total if self._varies else 1), axis=1)
+        given = plan.coefficients(0, plan.n_total if self._varies else 1)
+        coefficients = np.stack([given["step_size"], given["noise"]], axis=1)
         low, high = plan.clamp or (None, None)
         bounds = (-torch.inf if low is None else low, torch.inf if high is None else high)
-        dtype, device = getattr(torch, plan.dtype), plan.device
+        dtype, device = getattr(torch, plan.state_dtype), plan.device
         self._coefficients = torch.tensor(coefficients, dtype=dtype, device=device)
         self._bounds = torch.tensor(bounds, dtype=dtype, device=device)
         # The row of the coefficients and the step in the noise stream; what a step adds to them.
@@ -210,11 +255,7 @@ class FusedLangevin:
             plan.seed & 0xFFFFFFFF,
             plan.seed >> 32,
             plan.chain_offset,
-            p=noise.FLOAT64 if plan.dtype == "float64" else noise.FLOAT32,
-            # Division of 64-bit indices takes several times as long.
-            index_type=tl.int32 if x.numel() + _BLOCK < 2**31 else tl.int64,
-            block=_BLOCK,
-            enable_fp_fusion=False,
+            **_constants(plan.state_dtype, x.numel()),
         )
         self._counters += self._increments
         return x

@@ -19,7 +19,9 @@ from isotherm._results.result import Divergence, Info, Progress, Result, RunInte
 from isotherm._runs.arviz import summary, to_arviz
 from isotherm._runs.resume import open_run, resume
 from isotherm._runs.run import run
-from isotherm._samplers.langevin import LangevinDynamics, sample_chain
+from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
+from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
+from isotherm._samplers.sample_chain import sample_chain
 from isotherm.errors import (
     BackendError,
     BackendNotFoundError,
@@ -34,6 +36,7 @@ from isotherm.errors import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "MALA",
     "AckleyEnergy",
     "BackendError",
     "BackendNotFoundError",
@@ -46,6 +49,7 @@ __all__ = [
     "GaussianEnergy",
     "GaussianMixtureEnergy",
     "GradientReport",
+    "HamiltonianMonteCarlo",
     "HarmonicEnergy",
     "Info",
     "InputError",
@@ -58,6 +62,7 @@ __all__ = [
     "RosenbrockEnergy",
     "RunInterrupted",
     "StoreError",
+    "UnderdampedLangevin",
     "check_gradient",
     "formula",
     "make_plan",

@@ -5,7 +5,7 @@ A backend is an object with the methods of `Backend`, declared as an entry point
 change from one release to the next.
 """
 
-from isotherm._arithmetic import noise
+from isotherm._arithmetic import functions, noise
 from isotherm._arithmetic.arrays import (
     Array,
     device_name,
@@ -13,20 +13,42 @@ from isotherm._arithmetic.arrays import (
     is_array,
     library_of,
     move,
+    on_own_device,
     to_numpy,
 )
 from isotherm._arithmetic.exact import exact_sqrt
+from isotherm._arithmetic.sums import JoinedNodes, Moments, moments, total
 from isotherm._backends import host_noise, registry
-from isotherm._backends.array_loop import ArrayLoop, FillNormals, LangevinTransition, Transition
+from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments, Values
 from isotherm._backends.memory import host_memory
-from isotherm._backends.protocol import Backend, HasCurrentDevice, Outputs, Runner, Status
+from isotherm._backends.protocol import (
+    Backend,
+    HasCurrentDevice,
+    HasCurrentStream,
+    Outputs,
+    Runner,
+    State,
+    Status,
+)
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.parameters import finite_numbers
+from isotherm._energies.protocol import kind_of
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
 from isotherm._programs.program import COMPARISONS, STRUCTURAL, Instruction, Program
 from isotherm._programs.tables import lists_of
+from isotherm._transitions.program import (
+    Call,
+    Kind,
+    Loop,
+    Segment,
+    Space,
+    Statement,
+    TransitionProgram,
+    Variant,
+    walk,
+)
 from isotherm.errors import InputError
 
 __all__ = [
@@ -38,31 +60,50 @@ __all__ = [
     "ArrayLoop",
     "ArrayProgram",
     "Backend",
+    "Call",
     "FillNormals",
     "FormulaEnergy",
     "GaussianEnergy",
     "HasCurrentDevice",
+    "HasCurrentStream",
     "InputError",
     "Instruction",
-    "LangevinTransition",
+    "JoinedNodes",
+    "Kind",
+    "Loop",
+    "Moments",
     "Outputs",
     "Plan",
     "Program",
+    "RunSegment",
     "Runner",
     "Schedule",
+    "Segment",
+    "Segments",
+    "Space",
+    "State",
+    "Statement",
     "Status",
-    "Transition",
+    "TransitionProgram",
+    "Values",
+    "Variant",
     "device_name",
     "empty",
     "exact_sqrt",
     "finite_numbers",
+    "functions",
     "host_memory",
     "host_noise",
     "is_array",
+    "kind_of",
     "library_of",
     "lists_of",
+    "moments",
     "move",
     "noise",
+    "on_own_device",
     "registry",
     "to_numpy",
+    "total",
+    "walk",
 ]

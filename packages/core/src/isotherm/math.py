@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from isotherm._arithmetic import functions
 from isotherm._programs.evaluate import composed
 from isotherm._programs.symbols import Symbol
 
@@ -75,12 +76,22 @@ def _symbol_in(operand: Any) -> Symbol | None:
     return None
 
 
+def _of_numbers(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """One of core's functions, for plain numbers as well: the same bits on every machine."""
+
+    def numeric(x: Any) -> Any:
+        x = np.asarray(x)
+        return function(x if x.dtype.kind == "f" else x.astype(np.float64))[()]
+
+    return numeric
+
+
 sqrt = _elementwise("sqrt", np.sqrt)
-exp = _elementwise("exp", np.exp)
-log = _elementwise("log", np.log)
-sin = _elementwise("sin", np.sin)
-cos = _elementwise("cos", np.cos)
-tanh = _elementwise("tanh", np.tanh)
+exp = _elementwise("exp", _of_numbers(functions.exp))
+log = _elementwise("log", _of_numbers(functions.log))
+sin = _elementwise("sin", _of_numbers(functions.sin))
+cos = _elementwise("cos", _of_numbers(functions.cos))
+tanh = _elementwise("tanh", _of_numbers(functions.tanh))
 minimum = _elementwise("min", np.minimum)
 maximum = _elementwise("max", np.maximum)
 where = _elementwise("where", np.where)

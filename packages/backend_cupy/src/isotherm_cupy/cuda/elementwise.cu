@@ -31,7 +31,5 @@ extern "C" __global__ void energies(
     const long long k = number / n_samples, chain = number % n_samples;
     const Uniform uniform(parameters);
     const REAL* state = states + chain * chain_stride + k * kept_stride;
-    double total = 0.0;
-    for (int j = 0; j < dim; ++j) total = __dadd_rn(total, (double)energy(state[j], uniform));
-    out[number] = (REAL)total;
+    out[number] = (REAL)total(dim, [&](int j) { return energy(state[j], uniform); });
 }

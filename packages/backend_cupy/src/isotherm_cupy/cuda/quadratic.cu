@@ -27,12 +27,14 @@ extern "C" __global__ void advance(
             REAL* state = centred[position % 2] + own * STRIDE;
             state[j] = sub(v, mean);
             __syncthreads();
-            REAL slope = REAL(0);
+            // Product, then sum, in the order of the columns.
 #if ROW_IN_REGISTERS
+            REAL slope = mul(row[0], state[0]);
 #pragma unroll
-            for (int k = 0; k < DIM; ++k) slope = fused(row[k], state[k], slope);
+            for (int k = 1; k < DIM; ++k) slope = add(slope, mul(row[k], state[k]));
 #else
-            for (int k = 0; k < DIM; ++k) slope = fused(column[k * DIM], state[k], slope);
+            REAL slope = mul(column[0], state[0]);
+            for (int k = 1; k < DIM; ++k) slope = add(slope, mul(column[k * DIM], state[k]));
 #endif
             v = run.step(v, slope, z[position], s);
             if (is_there) run.keep(v, chain, j, s);
@@ -50,12 +52,10 @@ extern "C" __global__ void energies(
     const long long k = number / n_samples, chain = number % n_samples;
     const REAL* state = states + chain * chain_stride + k * kept_stride;
     const REAL* precision = parameters + DIM;
-    REAL total = REAL(0);
-    for (int i = 0; i < DIM; ++i) {
-        REAL slope = REAL(0);
-        for (int j = 0; j < DIM; ++j)
-            slope = fused(precision[i * DIM + j], sub(state[j], parameters[j]), slope);
-        total = fused(sub(state[i], parameters[i]), slope, total);
-    }
-    out[number] = mul(REAL(0.5), total);
+    out[number] = (REAL)total(DIM, [&](int j) {
+        REAL slope = mul(precision[j * DIM], sub(state[0], parameters[0]));
+        for (int l = 1; l < DIM; ++l)
+            slope = add(slope, mul(precision[j * DIM + l], sub(state[l], parameters[l])));
+        return mul(REAL(0.5), mul(sub(state[j], parameters[j]), slope));
+    });
 }

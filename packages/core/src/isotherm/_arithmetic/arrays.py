@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, TypeAlias, cast
 
@@ -57,6 +58,12 @@ def device_name(x: Array) -> str:
     if compat.is_cupy_array(x):
         return f"cuda:{device.id}"
     return "cpu" if "cpu" in str(device).lower() else str(device)
+
+
+def on_own_device(x: Array) -> AbstractContextManager[Any]:
+    """The context in which a library computes on the array, where that is on a current device."""
+    current: AbstractContextManager[Any] = x.device if compat.is_cupy_array(x) else nullcontext()
+    return current
 
 
 def array_origin(

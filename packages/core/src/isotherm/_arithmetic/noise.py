@@ -58,6 +58,7 @@ class Stream(enum.IntEnum):
     LANGEVIN = 1
     ACCEPT = 2
     MOMENTUM = 3
+    SUBSTEP = 4
 
 
 class Precision(NamedTuple):
@@ -135,6 +136,13 @@ FLOAT64 = Precision(
         -1.135993426862336e-11,
     ),
 )
+
+#: Steps whose numbers for accepting come from one counter, in every dtype.
+EXPONENTIALS_PER_BLOCK = 4
+
+#: Of the counter's word for the coordinate. The normals of a step's substeps have the step as their
+#: block, and the substep, divided by `steps_per_block`, in the bits above these.
+COORDINATE_BITS = 24
 
 _DRAWN_IN = {"float16": FLOAT32, "bfloat16": FLOAT32, "float32": FLOAT32, "float64": FLOAT64}
 
@@ -318,7 +326,15 @@ def _pieces(n_chains: int, n_coordinates: int, size: int) -> Iterator[tuple[slic
             )
 
 
-def fill_normals(out: Any, *, seed: int, stream: int, block: int, chain_offset: int = 0) -> None:
+def fill_normals(
+    out: Any,
+    *,
+    seed: int,
+    stream: int,
+    block: int,
+    chain_offset: int = 0,
+    coordinate_offset: int = 0,
+) -> None:
     """Write the standard normals of a block's consecutive steps into ``out``.
 
     Parameters
@@ -334,6 +350,8 @@ def fill_normals(out: Any, *, seed: int, stream: int, block: int, chain_offset: 
         The block's first step, divided by ``steps_per_block(out.dtype)``.
     chain_offset : int
         The stream's number of the first chain; all chains are below 2**56.
+    coordinate_offset : int
+        The stream's number of the first coordinate.
 
     Notes
     -----
@@ -353,9 +371,46 @@ def fill_normals(out: Any, *, seed: int, stream: int, block: int, chain_offset: 
         chain = integers(chain_offset + rows.start, chain_offset + rows.stop)[:, None]
         counter = (
             xp.full((1, 1), block, dtype=xp.int64, device=where),
-            integers(columns.start, columns.stop)[None, :],
+            integers(coordinate_offset + columns.start, coordinate_offset + columns.stop)[None, :],
             chain & MASK,
             chain >> 32 | stream << 24,
         )
         for step, values in enumerate(normals(counter, key, precision)):
             out[step, rows, columns] = xp.astype(values, out.dtype, copy=False)
+
+
+def exponentials(like: Any, *, seed: int, block: int, chain_offset: int = 0) -> list[Any]:
+    """Return -ln u of the accept stream for a block's consecutive steps: standard exponentials.
+
+    u = (w + 1/2) / 2**32 with the word w of the step, at coordinate 0, in every dtype; -ln u is
+    half of `minus_two_log`, the polynomial of the normals.
+
+    Parameters
+    ----------
+    like : array (n_chains, ...)
+        float32 or float64: whose library, dtype and device the numbers have.
+    seed, block, chain_offset : int
+        See `fill_normals`; a block is `EXPONENTIALS_PER_BLOCK` steps.
+
+    Returns
+    -------
+    list of arrays (n_chains,)
+    """
+    xp = array_namespace(like)
+    where = device(like)
+    precision = _precision(like.dtype)
+    n = like.shape[0]
+    chain = xp.arange(chain_offset, chain_offset + n, dtype=xp.int64, device=where)
+    counter = (
+        xp.full((1,), block, dtype=xp.int64, device=where),
+        xp.zeros((1,), dtype=xp.int64, device=where),
+        chain & MASK,
+        chain >> 32 | Stream.ACCEPT << 24,
+    )
+    drawn = []
+    for word in philox4x32(counter, (seed & MASK, seed >> 32)):
+        x = xp.astype(word, like.dtype)
+        x += 0.5
+        x *= 2.0 ** (precision.uniform_bits - 32)
+        drawn.append(0.5 * minus_two_log(x, precision))
+    return drawn

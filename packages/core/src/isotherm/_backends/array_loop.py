@@ -1,111 +1,114 @@
 """The array loop: chains on arrays of any namespace, one step at a time.
 
-This is the readable form of what every kernel does. A backend that does a part better passes that
-part in: a gradient by autograd, noise from a faster source, or the whole move fused.
+It carries a transition's program out, statement by statement. This is the readable form of what
+every kernel does. A backend that does a part better passes that part in: a gradient by autograd,
+noise from a faster source, or segments as one pass over memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import array_api_compat as compat
+import numpy as np
 
 from isotherm._arithmetic import noise
 from isotherm._arithmetic.arrays import Array
-from isotherm._backends.protocol import Outputs
-from isotherm._energies.protocol import chain_energies
+from isotherm._arithmetic.sums import moments, total
+from isotherm._backends.protocol import Outputs, State
+from isotherm._energies.protocol import chain_energies, energy_terms, kind_of
 from isotherm._plans.plan import Plan
+from isotherm._programs.program import OPERATIONS
+from isotherm._transitions.program import Call, Kind, Loop, Segment, Statement, TransitionProgram
+
+#: The values of a step by their numbers: arrays (n_samples, dim) or (n_samples, 1), or floats.
+Values: TypeAlias = dict[int, Any]
 
 
 class FillNormals(Protocol):
-    """Writes a block of the noise stream, as `isotherm._arithmetic.noise.fill_normals` does."""
+    """Writes a block of the noise stream, as `isotherm.backend.noise.fill_normals` does."""
 
     def __call__(
-        self, out: Array, *, seed: int, stream: noise.Stream, block: int, chain_offset: int = 0
+        self,
+        out: Array,
+        *,
+        seed: int,
+        stream: noise.Stream,
+        block: int,
+        chain_offset: int = 0,
+        coordinate_offset: int = 0,
     ) -> None: ...
 
 
-class Transition(Protocol):
-    """One step of a sampler, given the gradient."""
+class RunSegment(Protocol):
+    """Carries a segment out in one pass over memory; the values that it gives, in their order."""
 
-    def start(self, start: int, stop: int) -> None:
-        """Called before the steps start..stop-1 of the plan."""
-
-    def __call__(self, x: Array, gradient: Array, step: int) -> Array:
-        """The state after `step`; may reuse the memory of `x`, never that of `gradient`."""
+    def __call__(self, segment: Segment, values: Values) -> Sequence[Array]: ...
 
 
-class LangevinTransition:
-    """x ← (x - η ∇U(x)) + (noise_scale √(2η)) ξ, then the clamp.
-
-    The Euler-Maruyama step of overdamped Langevin dynamics (Roberts and Tweedie, Bernoulli 2, 1996,
-    equation 2), for the target exp(-U/noise_scale²). The parentheses are the order of evaluation.
+class Segments:
+    """Carries segments out operation by operation, on arrays of any namespace.
 
     Parameters
     ----------
-    plan : Plan
-    fill_normals : FillNormals, optional
-        The source of ξ.
+    program : TransitionProgram
+    dtype : str
+        Of the state.
     """
 
-    def __init__(self, plan: Plan, fill_normals: FillNormals = noise.fill_normals) -> None:
-        self._plan = plan
-        self._fill_normals = fill_normals
-        self._steps_per_block = plan.steps_per_block
-        self._rows: list[Array] = []  # of `_normals`, each of the shape of the state
-        self._normals: Array = None
-        self._block: int | None = None
+    def __init__(self, program: TransitionProgram, dtype: str) -> None:
+        self._program = program
+        self._scalar = np.dtype(dtype).type
+        self._last: dict[Segment, dict[int, tuple[int, ...]]] = {}
 
-    def start(self, start: int, stop: int) -> None:
-        step_size, noise_scale = self._plan.coefficients(start, stop)
-        self._start = start
-        self._coefficients = list(zip(step_size.tolist(), noise_scale.tolist(), strict=True))
+    def __call__(self, segment: Segment, values: Values) -> Sequence[Array]:
+        held = {index: values[index] for index in segment.inputs}
+        spent = self._spent(segment)
+        like = next(v for v in held.values() if not isinstance(v, float))
+        xp = compat.array_namespace(like)
+        for index in segment.body:
+            one = self._program.values[index]
+            args = [self._argument(arg, held) for arg in one.args]
+            held[index] = self._apply(one.op, args, xp, like)
+            for arg in spent[index]:
+                del held[arg]
+        return [held[index] for index in segment.outputs]
 
-    def __call__(self, x: Array, gradient: Array, step: int) -> Array:
-        step_size, noise_scale = self._coefficients[step - self._start]
-        x -= step_size * gradient
-        if noise_scale:
-            x += noise_scale * self._normals_of(x, step)
-        return x if self._plan.clamp is None else clamp(x, self._plan.clamp)
+    def _spent(self, segment: Segment) -> dict[int, tuple[int, ...]]:
+        """The values that nothing needs after each of the body's."""
+        if segment not in self._last:
+            last: dict[int, int] = {}
+            for index in segment.body:
+                last |= dict.fromkeys(self._program.values[index].args, index)
+            ending: dict[int, list[int]] = {index: [] for index in segment.body}
+            for arg, index in last.items():
+                if arg not in segment.outputs and self._program.values[arg].op != "const":
+                    ending[index].append(arg)
+            self._last[segment] = {index: tuple(args) for index, args in ending.items()}
+        return self._last[segment]
 
-    def _normals_of(self, x: Array, step: int) -> Array:
-        """ξ of one step: blocks serve several steps, so one is made and used up."""
-        plan = self._plan
-        block, position = divmod(plan.step_offset + step, self._steps_per_block)
-        if self._normals is None:
-            xp = compat.array_namespace(x)
-            shape = (self._steps_per_block, plan.n_samples, plan.n_coordinates)
-            self._normals = xp.empty(shape, dtype=x.dtype, device=compat.device(x))
-        if block != self._block:
-            self._fill_normals(
-                self._normals,
-                seed=plan.seed,
-                stream=noise.Stream.LANGEVIN,
-                block=block,
-                chain_offset=plan.chain_offset,
-            )
-            self._block = block
-            xp = compat.array_namespace(x)
-            self._rows = [
-                xp.reshape(self._normals[i, ...], x.shape) for i in range(self._steps_per_block)
-            ]
-        return self._rows[position]
+    def _argument(self, index: int, held: Values) -> Any:
+        one = self._program.values[index]
+        return float(one.value) if one.op == "const" else held[index]
 
-
-def clamp(x: Array, bounds: tuple[float | None, float | None] | None) -> Array:
-    """`x` with every coordinate put into the bounds; NaN stays NaN."""
-    low, high = bounds or (None, None)
-    xp = compat.array_namespace(x)
-    if low is not None:
-        x = xp.where(x < low, xp.full_like(x, low), x)
-    if high is not None:
-        x = xp.where(x > high, xp.full_like(x, high), x)
-    return x
+    def _apply(self, op: str, args: list[Any], xp: Any, like: Array) -> Any:
+        if all(isinstance(arg, (float, bool)) for arg in args):
+            with np.errstate(all="ignore"):
+                value = OPERATIONS[op](np, *map(self._scalar, args))
+            return bool(value) if value.dtype == np.bool_ else float(value)
+        if op == "perturb":
+            value, scale, z = args
+            return value if scale == 0.0 else value + scale * z
+        if op in ("where", "div", "min", "max"):
+            # Some libraries take no number here, or divide by one through its reciprocal.
+            place = {"dtype": like.dtype, "device": compat.device(like)}
+            args = [xp.asarray(a, **place) if isinstance(a, float) else a for a in args]
+        return OPERATIONS[op](xp, *args)
 
 
 class ArrayLoop:
-    """A runner that steps arrays of any namespace through a transition.
+    """A runner that steps arrays of any namespace.
 
     Parameters
     ----------
@@ -114,8 +117,12 @@ class ArrayLoop:
         x → U, shape (n_samples,) or terms to be summed.
     gradient : callable
         x → ∇U, of the shape of x.
-    transition : Transition, optional
-        `LangevinTransition` by default.
+    fill_normals : FillNormals, optional
+        The source of noise.
+    run_segment : RunSegment, optional
+        `Segments` by default.
+    value_and_gradient : callable, optional
+        x → (U, ∇U), where both are had at once for less.
     path : str
         What the result's info calls this way of running.
     """
@@ -125,35 +132,208 @@ class ArrayLoop:
         plan: Plan,
         energy: Callable[[Array], Array],
         gradient: Callable[[Array], Array],
-        transition: Transition | None = None,
+        fill_normals: FillNormals = noise.fill_normals,
+        run_segment: RunSegment | None = None,
+        value_and_gradient: Callable[[Array], tuple[Array, Array]] | None = None,
         path: str = "array loop",
     ) -> None:
         self.path = path
         self._plan = plan
         self._energy = energy
         self._gradient = gradient
-        self._transition = transition or LangevinTransition(plan)
+        self._value_and_gradient = value_and_gradient
+        self._kind = kind_of(energy)
+        self.program = plan.transition(self._kind)
+        self._run_segment = run_segment or Segments(self.program, plan.state_dtype)
+        self._noise = _Noise(plan, fill_normals)
+        self._constants: Values = {}
 
-    def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
-        plan = self._plan
+    def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
+        plan, program = self._plan, self.program
+        rows = (plan.n_samples, plan.n_coordinates)
+        x = state["x"]
         xp = compat.array_namespace(x)
-        x = xp.asarray(x, copy=True)
+        given = plan.coefficients(start, stop)
+        coefficients = [
+            (index, given[program.coefficients[int(one.value)]].tolist())
+            for index, one in enumerate(program.values)
+            if one.op == "coefficient"
+        ]
+        values: Values = dict(self._vectors(x))
+        for name in program.carried:
+            values[program.start[name]] = xp.reshape(state[name], rows)
+        self._carry_out(program.prologue, values, start)
+        for name, index in program.cached_at_start.items():
+            values[program.start[name]] = values[index]
         first = plan.kept_before(start)
-        self._transition.start(start, stop)
         for step in range(start, stop):
-            x = self._transition(x, self._gradient(x), step)
+            values |= {index: numbers[step - start] for index, numbers in coefficients}
+            self._carry_out(program.statements, values, step)
+            ends = {name: values[index] for name, index in program.end.items()}
+            reports = {name: values[index] for name, index in program.reports.items()}
+            values = dict(self._constants)
+            values |= {program.start[name]: value for name, value in ends.items()}
+            self._count(reports, step, outputs)
             if plan.is_kept(step):
-                self._record(x, plan.kept_before(step) - first, outputs)
+                x = xp.reshape(ends["x"], plan.shape)
+                self._record(x, reports, plan.kept_before(step) - first, outputs)
+        at_end = {name: values[program.start[name]] for name in program.carried}
+        if stop == start:
+            at_end = {name: xp.asarray(value, copy=True) for name, value in at_end.items()}
+        return {name: xp.reshape(value, plan.shape) for name, value in at_end.items()}
+
+    def _vectors(self, x: Array) -> Values:
+        """What is the same for all chains and steps, on the state's device."""
+        if not self._constants and self.program.vectors:
+            xp = compat.array_namespace(x)
+            given = self._plan.vectors()
+            for index, one in enumerate(self.program.values):
+                if one.op == "vector":
+                    row = given[self.program.vectors[int(one.value)]][None, :]
+                    self._constants[index] = xp.asarray(row, dtype=x.dtype, device=compat.device(x))
+        return self._constants
+
+    def _carry_out(self, statements: Sequence[Statement], values: Values, step: int) -> None:
+        for one in statements:
+            match one:
+                case Segment():
+                    results: Sequence[Array] = self._run_segment(one, values)
+                    values.update(zip(one.outputs, results, strict=True))
+                case Call():
+                    if one.guard is None or values[one.guard] != 0.0:
+                        args = [values[arg] for arg in one.args]
+                        values.update(
+                            zip(one.results, self._call(one, args, values, step), strict=True)
+                        )
+                    else:
+                        values[one.results[0]] = 0.0
+                case Loop():
+                    variables = [values[index] for index in one.before]
+                    for number in range(int(values[one.count])):
+                        values[one.index] = number
+                        values.update(zip(one.inside, variables, strict=True))
+                        self._carry_out(one.body, values, step)
+                        variables = [values[index] for index in one.after]
+                    values.update(zip(one.results, variables, strict=True))
+
+    def _call(self, call: Call, args: list[Any], values: Values, step: int) -> list[Array]:
+        plan = self._plan
+        match call.op:
+            case "gradient":
+                return [self._in_rows(self._gradient(self._seen(args[0])), args[0])]
+            case "value_and_gradient":
+                x = self._seen(args[0])
+                if self._value_and_gradient is None:
+                    energy, gradient = self._energy_of(x), self._gradient(x)
+                else:
+                    energy, gradient = self._value_and_gradient(x)
+                return [self._in_rows(energy, args[0]), self._in_rows(gradient, args[0])]
+            case "total":
+                return [total(args[0], axis=1)[:, None]]
+            case "matvec":
+                return [matvec(plan.vectors()[call.detail], args[0])]
+            case "exponential":
+                return [self._noise.exponential(self._like(values), step)]
+            case "normal":
+                return [self._noise.normal(self._like(values), noise.Stream[call.detail], step)]
+        return [self._noise.substep_normal(self._like(values), step, args[0])]
+
+    def _like(self, values: Values) -> Array:
+        return values[self.program.start["x"]]
+
+    def _seen(self, x: Array) -> Array:
+        """The state as the energy sees it: in its shape, and in half precision where it is."""
+        xp = compat.array_namespace(x)
+        x = xp.reshape(x, self._plan.shape)
+        if self._plan.dtype != self._plan.state_dtype:
+            x = xp.astype(x, getattr(xp, self._plan.dtype))
         return x
 
-    def _record(self, x: Array, k: int, outputs: Outputs) -> None:
+    def _energy_of(self, x: Array) -> Array:
+        if self._kind == Kind.TERMS:
+            return energy_terms(self._energy, x)
+        return chain_energies(self._energy(x))
+
+    def _in_rows(self, values: Array, like: Array) -> Array:
+        xp = compat.array_namespace(like)
+        rows = xp.reshape(values, (like.shape[0], -1))
+        return rows if rows.dtype == like.dtype else xp.astype(rows, like.dtype)
+
+    def _count(self, reports: dict[str, Any], step: int, outputs: Outputs) -> None:
+        is_wanted = self._plan.is_adjusted and step >= self._plan.burn_in
+        if outputs.accepted is None or outputs.diverging is None or not is_wanted:
+            return
+        xp = compat.array_namespace(outputs.accepted)
+        outputs.accepted += xp.astype(reports["accepted"][:, 0], xp.int64)
+        outputs.diverging += xp.astype(reports["diverging"][:, 0], xp.int64)
+
+    def _record(self, x: Array, reports: dict[str, Any], k: int, outputs: Outputs) -> None:
         if outputs.trajectory is not None:
             outputs.trajectory[:, k, ...] = x
+        if outputs.energy_error is not None:
+            outputs.energy_error[k, ...] = reports["energy_error"][:, 0]
         if outputs.mean is None or outputs.variance is None or outputs.energy is None:
             return
         xp = compat.array_namespace(x)
-        # float64 accumulation: a float32 sum over many chains would lose digits.
-        wide = xp.astype(x, xp.float64)
-        outputs.mean[k, ...] = xp.astype(xp.mean(wide, axis=0), x.dtype)
-        outputs.variance[k, ...] = xp.astype(xp.var(wide, axis=0), x.dtype)
-        outputs.energy[k, ...] = chain_energies(self._energy(x), x.shape[0])
+        found = moments(x, self._plan.chain_offset)
+        outputs.mean[k, ...] = xp.astype(found.mean, outputs.mean.dtype)
+        outputs.variance[k, ...] = xp.astype(found.variance, outputs.variance.dtype)
+        outputs.energy[k, ...] = chain_energies(self._energy(self._seen(x)))
+
+
+class _Noise:
+    """The noise of a plan's steps; blocks serve several of them, so one is made and used up."""
+
+    def __init__(self, plan: Plan, fill_normals: FillNormals) -> None:
+        self._plan = plan
+        self._fill_normals = fill_normals
+        self._per_block = plan.steps_per_block
+        self._held: dict[str, tuple[tuple[int, ...], list[Array]]] = {}
+
+    def normal(self, like: Array, stream: noise.Stream, step: int) -> Array:
+        block, position = divmod(self._plan.step_offset + step, self._per_block)
+        return self._block(like, stream, (block, 0))[position]
+
+    def substep_normal(self, like: Array, step: int, number: int) -> Array:
+        group, position = divmod(number, self._per_block)
+        place = (self._plan.step_offset + step, group << noise.COORDINATE_BITS)
+        return self._block(like, noise.Stream.SUBSTEP, place)[position]
+
+    def exponential(self, like: Array, step: int) -> Array:
+        block, position = divmod(self._plan.step_offset + step, noise.EXPONENTIALS_PER_BLOCK)
+        if self._held.get("exponential", ((), []))[0] != (block,):
+            drawn = noise.exponentials(
+                like, seed=self._plan.seed, block=block, chain_offset=self._plan.chain_offset
+            )
+            self._held["exponential"] = (block,), [row[:, None] for row in drawn]
+        return self._held["exponential"][1][position]
+
+    def _block(self, like: Array, stream: noise.Stream, place: tuple[int, int]) -> list[Array]:
+        held, rows = self._held.get(stream.name, ((), []))
+        if held != place:
+            xp = compat.array_namespace(like)
+            shape = (self._per_block, *like.shape)
+            # New memory: rows of the block before may still be in use.
+            out = xp.empty(shape, dtype=like.dtype, device=compat.device(like))
+            block, coordinate_offset = place
+            self._fill_normals(
+                out,
+                seed=self._plan.seed,
+                stream=stream,
+                block=block,
+                chain_offset=self._plan.chain_offset,
+                coordinate_offset=coordinate_offset,
+            )
+            rows = [out[i, ...] for i in range(self._per_block)]
+            self._held[stream.name] = place, rows
+        return rows
+
+
+def matvec(matrix: np.ndarray[Any, np.dtype[np.float64]], x: Array) -> Array:
+    """The matrix times each row, its own rows in order: product, then sum."""
+    xp = compat.array_namespace(x)
+    columns = xp.asarray(np.ascontiguousarray(matrix.T), dtype=x.dtype, device=compat.device(x))
+    result = x[:, 0:1] * columns[0:1, :]
+    for k in range(1, x.shape[1]):
+        result = result + x[:, k : k + 1] * columns[k : k + 1, :]
+    return result

@@ -1,4 +1,4 @@
-"""The fastest source of the portable normals, and step made of them, for arrays in host memory."""
+"""The fastest source of the portable normals, and of segments, for arrays in host memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any, cast
 
 from isotherm._arithmetic import noise
-from isotherm._backends.array_loop import FillNormals, Transition
+from isotherm._backends.array_loop import FillNormals, RunSegment, Segments
 from isotherm._backends.installed import offered
-from isotherm._plans.plan import Plan
+from isotherm._transitions.program import TransitionProgram
 
 GROUP = "isotherm.noise"
 
@@ -17,19 +17,25 @@ def fill_normals() -> FillNormals:
     """What fills NumPy arrays with normals of the stream: always the same bits.
 
     The one that an installed package offers through the entry-point group ``isotherm.noise``, under
-    the name ``numpy``; else `isotherm._arithmetic.noise.fill_normals`.
+    the name ``numpy``; else `isotherm.backend.noise.fill_normals`.
     """
     return cast(FillNormals, _offered("numpy") or noise.fill_normals)
 
 
-def fused_transition(plan: Plan) -> Transition | None:
-    """The Langevin step on NumPy arrays as one pass over memory, where a package offers it.
+def run_segment(program: TransitionProgram, dtype: str) -> RunSegment:
+    """What carries a transition's segments out on NumPy arrays: always the same bits.
 
-    That of the entry point ``transition`` of the group ``isotherm.noise``: plan → transition, with
-    the bits of `LangevinTransition`. None without one, or in half precision.
+    That of the entry point ``segments`` of the group ``isotherm.noise``, (program, dtype) →
+    `RunSegment` in one pass over memory; else operation by operation.
+
+    Parameters
+    ----------
+    program : TransitionProgram
+    dtype : str
+        Of the state: ``"float32"`` or ``"float64"``.
     """
-    make = _offered("transition") if plan.dtype in ("float32", "float64") else None
-    return None if make is None else cast(Transition, make(plan))
+    make = _offered("segments") or Segments
+    return cast(RunSegment, make(program, dtype))
 
 
 @cache

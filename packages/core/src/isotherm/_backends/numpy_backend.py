@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm._backends.array_loop import ArrayLoop, LangevinTransition
+from isotherm._backends.array_loop import ArrayLoop
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.memory import host_memory
 from isotherm._backends.protocol import Status
@@ -44,7 +44,7 @@ class NumpyBackend:
         return False
 
     def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
-        return ArrayLoop(plan, energy, energy.gradient, LangevinTransition(plan, fill_normals()))
+        return ArrayLoop(plan, energy, energy.gradient, fill_normals())
 
 
 def array_loop_reason(plan: Plan, energy: Any) -> str | None:

@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._plans.plan import Plan
+
+#: What a transition carries from step to step, by its names.
+State: TypeAlias = Mapping[str, Array]
 
 
 @dataclass
 class Outputs:
     """Where a runner writes the kept states of the steps that it is given.
 
-    Arrays of the backend's library, dtype and device, or None where they are not wanted. ``k`` is
-    the number of states kept in those steps.
+    Arrays of the backend's library and device, in the plan's dtype, or None where they are not
+    wanted. ``k`` is the number of states kept in those steps.
 
     Attributes
     ----------
     trajectory : array, shape (n_samples, k, *event_shape)
     mean, variance : array, shape (k, *event_shape)
-        Over the chains; the variance divided by n_samples.
-    energy : array, shape (k, n_samples)
+        Over the chains, the variance divided by n_samples: `isotherm.backend.moments`, rounded once
+        to these arrays' dtype, which is float64 where the chains are a part of others.
+    energy, energy_error : array, shape (k, n_samples)
+        U, and of adjusted samplers what ΔH/noise_scale² of the trajectory was.
+    accepted, diverging : int64 array, shape (n_samples,)
+        To which the runner adds, of adjusted samplers, how many steps after the burn-in each chain
+        accepted, and how many diverged.
     """
 
     trajectory: Array | None = None
     mean: Array | None = None
     variance: Array | None = None
     energy: Array | None = None
+    energy_error: Array | None = None
+    accepted: Array | None = None
+    diverging: Array | None = None
 
     def between(self, first: int, last: int) -> Outputs:
         """Views of the kept states first..last-1."""
-        return Outputs(
-            None if self.trajectory is None else self.trajectory[:, first:last, ...],
-            *(
-                None if rows is None else rows[first:last, ...]
-                for rows in (self.mean, self.variance, self.energy)
-            ),
+
+        def rows(of: Array | None) -> Array | None:
+            return None if of is None else of[first:last, ...]
+
+        return replace(
+            self,
+            trajectory=None if self.trajectory is None else self.trajectory[:, first:last, ...],
+            mean=rows(self.mean),
+            variance=rows(self.variance),
+            energy=rows(self.energy),
+            energy_error=rows(self.energy_error),
         )
 
 
@@ -48,24 +64,25 @@ class Runner(Protocol):
     path: str
     """Which way the chains run, for people: ``"fused program"``, ``"array loop"``."""
 
-    def advance(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
+    def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         """Take the steps start..stop-1 of the plan (counted from 0, burn-in included).
 
         A pure function: the same arguments give the same bits, however a run is cut into calls.
 
         Parameters
         ----------
-        x : array, shape (n_samples, *event_shape)
-            The state before step `start`, in the backend's library, the plan's dtype and device.
-            It is not written to.
+        state : mapping of str to array, each of shape (n_samples, *event_shape)
+            What the transition carries before step `start` (``"x"``, and ``"momentum"`` where there
+            is one), in the backend's library, the plan's ``state_dtype`` and device. It is not
+            written to.
         start, stop : int
         outputs : Outputs
             Receives the states that the plan keeps of these steps.
 
         Returns
         -------
-        array, shape (n_samples, *event_shape)
-            The state after step ``stop - 1``.
+        mapping of str to array
+            The same after step ``stop - 1``.
         """
 
 
@@ -158,8 +175,29 @@ class HasCurrentDevice(Protocol):
         """
 
 
-def on_device(backend: Backend, device: str) -> AbstractContextManager[Any]:
-    """The context of a backend in which a run on a device takes place."""
+class HasCurrentStream(Protocol):
+    """What a backend has besides if its work is queued, where other libraries queue theirs too."""
+
+    def on_stream_of(self, library: str) -> AbstractContextManager[Any]:
+        """A context in which work is queued where another library queues its own.
+
+        Entered within `HasCurrentDevice.on_device`. Arrays that pass between the two are then
+        neither read before they are written nor, once given back, written while they are read.
+
+        Parameters
+        ----------
+        library : str
+            From which arrays come and to which results go.
+        """
+
+
+@contextmanager
+def on_device(backend: Backend, plan: Plan) -> Iterator[None]:
+    """The context of a backend in which a run takes place: its device, and its queue there."""
     # Not by isinstance, which takes as long for a protocol as the small run's planning.
     enter: Callable[[str], AbstractContextManager[Any]] = getattr(backend, "on_device", nullcontext)
-    return enter(device)
+    follow: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    if plan.library != backend.library:
+        follow = getattr(backend, "on_stream_of", nullcontext)
+    with enter(plan.device), follow(plan.library):
+        yield

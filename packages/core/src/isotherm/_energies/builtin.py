@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 import isotherm.math as im
+from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import array_origin
 from isotherm._energies.formulas import FormulaEnergy, formula
 from isotherm._energies.parameters import finite_numbers
@@ -103,7 +104,7 @@ class GaussianMixtureEnergy(FormulaEnergy):
             parameters = {
                 "means": mu,
                 "precisions": 1.0 / sigma**2,
-                "log_weights": np.log(w / w.sum()) - mu.shape[1] * np.log(sigma),
+                "log_weights": functions.log(w / w.sum()) - mu.shape[1] * functions.log(sigma),
             }
         super().__init__(_gaussian_mixture, parameters, dim=mu.shape[1])
         self.name = "GaussianMixtureEnergy"

@@ -96,7 +96,7 @@ def check_gradient(energy: Any, x: Array) -> GradientReport:
 
     def energies(points: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
         value = energy(move(points, *place))
-        return to_numpy(chain_energies(value, n_samples)).astype(np.float64)
+        return to_numpy(chain_energies(value)).astype(np.float64)
 
     slopes = np.empty_like(host).reshape(n_samples, -1)
     scale = np.abs(energies(host)).max()

@@ -14,10 +14,12 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
+from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import finite_numbers, place_of
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
 from isotherm._programs.program import Evaluator
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
+from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, short_repr
 
 
@@ -94,10 +96,11 @@ class FormulaEnergy:
         self.name = formula.__name__
         self.dim = formula.dim if dim is None else dim
         self.is_elementwise = formula.is_elementwise
+        self.kind = Kind.TERMS if self.is_elementwise else Kind.VALUE
         self.library, self.dtype, self.device = array_origin(parameters.values(), device)
         self.parameters = {key: finite_numbers(self.name, key, v) for key, v in parameters.items()}
         self.static = dict(static or {})
-        self._terms: tuple[_Term, ...] = (
+        self._parts: tuple[_Term, ...] = (
             _Term(formula, self.parameters, self.static, formula.is_elementwise),
         )
         self._fixed: AnyProgram | None = None
@@ -130,7 +133,7 @@ class FormulaEnergy:
             if given is not None and own not in (None, given):
                 raise InputError(f"{self.name} has dimension {self.dim}, not {dim}")
             shape = given or own
-        return trace(Request(self.name, shape, tuple(term.to_trace() for term in self._terms)))
+        return trace(Request(self.name, shape, tuple(term.to_trace() for term in self._parts)))
 
     def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
         """The energy as it is now, for a run: later changes of what it reads are not seen.
@@ -143,15 +146,17 @@ class FormulaEnergy:
 
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
-        return np.concatenate([np.empty(0), *(v for term in self._terms for v in term.values())])
+        return np.concatenate([np.empty(0), *(v for term in self._parts for v in term.values())])
 
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
         (energy,) = self._evaluate(x, wants_gradient=False)
-        xp = compat.array_namespace(x)
-        if self.is_elementwise:
-            return xp.sum(xp.reshape(energy, (x.shape[0], -1)), axis=1)
-        return energy
+        return total_of_terms(energy) if self.is_elementwise else energy
+
+    def terms(self, x: Array) -> Array:
+        """The energy of each coordinate, of the shape of `x`; of a formula of one coordinate."""
+        (terms,) = self._evaluate(x, wants_gradient=False)
+        return terms
 
     def gradient(self, x: Array) -> Array:
         """The gradient of the energy at each chain's state, of the shape of `x`."""
@@ -203,7 +208,8 @@ class FormulaEnergy:
         total.name = f"{self.name} + {other.name}"
         total.dim = other.dim if self.dim is None else self.dim
         total.is_elementwise = self.is_elementwise and other.is_elementwise
-        total._terms = (*self._terms, *other._terms)
+        total.kind = Kind.TERMS if total.is_elementwise else Kind.VALUE
+        total._parts = (*self._parts, *other._parts)
         for name in ("library", "dtype", "device"):
             own = getattr(self, name)
             setattr(total, name, getattr(other, name) if own is None else own)
@@ -215,9 +221,9 @@ class FormulaEnergy:
         scale = float(finite_numbers(self.name, "a factor", factor))
         scaled = copy.copy(self)
         scaled.name = (
-            f"{scale:g} * {self.name}" if len(self._terms) == 1 else f"{scale:g} * ({self.name})"
+            f"{scale:g} * {self.name}" if len(self._parts) == 1 else f"{scale:g} * ({self.name})"
         )
-        scaled._terms = tuple(replace(term, scale=term.scale * scale) for term in self._terms)
+        scaled._parts = tuple(replace(term, scale=term.scale * scale) for term in self._parts)
         return scaled._renewed()
 
     __rmul__ = __mul__
@@ -232,24 +238,24 @@ class FormulaEnergy:
         return self * (1.0 / float(finite_numbers(self.name, "a divisor", divisor)))
 
     def _renewed(self) -> FormulaEnergy:
-        """After a change of the terms."""
-        keys = [(i, key) for i, term in enumerate(self._terms) for key in term.parameters]
+        """After a change of the parts."""
+        keys = [(i, key) for i, term in enumerate(self._parts) for key in term.parameters]
         names = [key for _, key in keys]
         self.parameters = {
-            key if names.count(key) == 1 else f"{key}.{i}": self._terms[i].parameters[key]
+            key if names.count(key) == 1 else f"{key}.{i}": self._parts[i].parameters[key]
             for i, key in keys
         }
-        self.static = {key: value for term in self._terms for key, value in term.static.items()}
+        self.static = {key: value for term in self._parts for key, value in term.static.items()}
         self._fixed, self._evaluators = None, {}
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         # Evaluators are bound to a device: they are made again where they are needed. A program
         # stands for the functions, which another process may not find.
-        terms = self._terms
+        parts = self._parts
         if self._fixed is not None:
-            terms = tuple(replace(term, formula=None) for term in terms)
-        return self.__dict__ | {"_evaluators": {}, "_terms": terms}
+            parts = tuple(replace(part, formula=None) for part in parts)
+        return self.__dict__ | {"_evaluators": {}, "_parts": parts}
 
     def __repr__(self) -> str:
         values = {name: value.tolist() for name, value in self.parameters.items()} | self.static

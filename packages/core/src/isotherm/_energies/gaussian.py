@@ -8,14 +8,18 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
+from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import FormulaEnergy, formula
 from isotherm._energies.parameters import finite_numbers, place_of
-from isotherm._programs.symbols import Symbols
+from isotherm._transitions.program import Kind
 from isotherm.errors import InputError
+
+#: Coordinates up to which the order of the sums in the quadratic form is written.
+WRITTEN_ORDER = 64
 
 
 @formula(dim=None)
-def _quadratic(x: Symbols, *, mean: Symbols, precision: Symbols) -> Any:
+def _quadratic(x: Any, *, mean: Any, precision: Any) -> Any:
     d = x - mean
     return 0.5 * np.sum(d * (precision @ d))
 
@@ -47,6 +51,7 @@ class GaussianEnergy:
 
     def __init__(self, mean: Any, cov: Any, device: object = None) -> None:
         self.name = "GaussianEnergy"
+        self.kind = Kind.QUADRATIC
         self.library, self.dtype, self.device = array_origin((mean, cov), device)
         self.mean = finite_numbers(self.name, "mean", mean)
         self.cov = finite_numbers(self.name, "cov", cov)
@@ -62,16 +67,18 @@ class GaussianEnergy:
         self._moved: dict[tuple[str, str, str], tuple[Array, Array]] = {}
 
     def __call__(self, x: Array) -> Array:
-        """The energy of each chain: x has shape (n_samples, dim), the result (n_samples,)."""
-        xp = compat.array_namespace(x)
+        """The energy of each chain: x has shape (n_samples, dim), the result (n_samples,).
+
+        The total of one term a coordinate, ½ (x - mean)_j (Σ⁻¹ (x - mean))_j.
+        """
         mean, precision = self._parameters(x)
         centred = x - mean
-        return 0.5 * xp.sum(centred * (centred @ precision), axis=1)
+        return total_of_terms(0.5 * (centred * _product(precision, centred)))
 
     def gradient(self, x: Array) -> Array:
         """Σ⁻¹ (x - mean) for each chain, of the shape of `x`."""
         mean, precision = self._parameters(x)
-        return (x - mean) @ precision
+        return _product(precision, x - mean)
 
     def as_formula(self) -> FormulaEnergy:
         """The same energy as a formula, which adds to others."""
@@ -82,12 +89,12 @@ class GaussianEnergy:
         return energy
 
     def __add__(self, other: Any) -> FormulaEnergy:
-        return self.as_formula() + other
+        return self.as_formula().__add__(other)
 
     __radd__ = __add__
 
     def __mul__(self, factor: Any) -> FormulaEnergy:
-        return self.as_formula() * factor
+        return self.as_formula().__mul__(factor)
 
     __rmul__ = __mul__
 
@@ -106,6 +113,24 @@ class GaussianEnergy:
 
     def __repr__(self) -> str:
         return f"GaussianEnergy(mean={self.mean.tolist()}, cov={self.cov.tolist()})"
+
+
+def _product(precision: Array, centred: Array) -> Array:
+    """The precision times each chain's distance from the mean.
+
+    Each row's products are added in the order of the columns, so that all backends have the same
+    bits; beyond `WRITTEN_ORDER` coordinates the order is that of the library's matrix product.
+    """
+    dim = centred.shape[1]
+    if dim > WRITTEN_ORDER:
+        return centred @ precision
+    xp = compat.array_namespace(centred)
+    # Coordinate by coordinate, so that operations run along the chains.
+    rows = xp.stack([centred[:, k] for k in range(dim)])
+    sums = precision[:, :1] * rows[0, ...]
+    for k in range(1, dim):
+        sums += precision[:, k : k + 1] * rows[k, ...]
+    return xp.stack([sums[j, ...] for j in range(dim)], axis=1)
 
 
 def _inverse_of_covariance(

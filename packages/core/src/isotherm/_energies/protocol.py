@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import array_api_compat as compat
+import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin
+from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import Formula, FormulaEnergy
+from isotherm._transitions.program import Kind
 from isotherm.errors import InputError
 
 
@@ -37,9 +40,37 @@ def origin(energy: Any) -> tuple[str | None, str | None, str | None]:
     return tuple(getattr(energy, name, None) for name in ("library", "dtype", "device"))  # type: ignore[return-value]
 
 
-def chain_energies(energy: Array, n_samples: int) -> Array:
-    """U of each chain, shape (n_samples,), of what an energy returned: terms are summed."""
-    xp = compat.array_namespace(energy)
-    if energy.ndim == 1:
-        return energy
-    return xp.sum(xp.reshape(energy, (n_samples, -1)), axis=1)
+def kind_of(energy: Any) -> Kind:
+    """What can be had of an energy to make differences of U from."""
+    kind = getattr(energy, "kind", None)
+    return kind if isinstance(kind, Kind) else Kind.VALUE
+
+
+def energy_terms(energy: Any, x: Array) -> Array:
+    """The terms of U of a separable energy, of the shape of `x`."""
+    terms: Array = energy.terms(x)
+    return terms
+
+
+def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
+    """What of an energy decides by which kernel, and on how much memory, its chains run; in words.
+
+    Values of parameters are not in it: one plan serves them all.
+    """
+    parts = [type(energy).__qualname__]
+    if isinstance(energy, FormulaEnergy):
+        program = energy.program(event_shape)
+        parts.append(f"{program.name} (program {program.digest[:12]})")
+    own = getattr(energy, "dim", None)
+    if isinstance(own, int):
+        parts.append(f"of dimension {own}")
+    parameters = getattr(energy, "parameters", None)
+    if isinstance(parameters, Mapping):
+        shapes = (f"{name} {np.shape(value)}" for name, value in parameters.items())
+        parts.append(f"with parameters {', '.join(shapes) or 'none'}")
+    return " ".join([*parts, f"on states of shape {event_shape}"])
+
+
+def chain_energies(energy: Array) -> Array:
+    """U of each chain, shape (n_samples,), of what an energy returned: terms are added up."""
+    return energy if energy.ndim == 1 else total_of_terms(energy)

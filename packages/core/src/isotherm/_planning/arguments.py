@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, is_array, real_numbers
@@ -66,6 +67,20 @@ def check_stream(
     ):
         if count > limit:
             raise InputError(f"{what}: {count} is more than the noise stream can number, {limit}")
+
+
+def check_start(x: Array, dtype: str, name: str = "x") -> None:
+    """Refuse states that are not finite in the dtype of the chains."""
+    xp = compat.array_namespace(x)
+    # NumPy has no bfloat16, whose range is that of float32.
+    wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
+    with np.errstate(over="ignore"):
+        state = xp.astype(x, wanted, copy=False)
+    if not bool(xp.all(xp.isfinite(state))):
+        raise InputError(
+            f"{name} holds NaN, infinity or what {dtype} cannot hold; chains must start from "
+            "finite states"
+        )
 
 
 def as_schedule(

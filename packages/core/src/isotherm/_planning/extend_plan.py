@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import FLOATING
 from isotherm._backends import registry
+from isotherm._energies.protocol import signature
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
@@ -22,7 +24,15 @@ from isotherm._planning.arguments import (
     check_stream,
     decayed,
 )
+from isotherm._planning.sampler_arguments import (
+    as_friction,
+    as_inverse_mass,
+    as_jitter,
+    as_substeps,
+    as_threshold,
+)
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
+from isotherm._transitions.catalogue import find
 from isotherm.errors import BackendError, InputError, short_repr
 
 
@@ -73,9 +83,12 @@ def extend_plan(
         noise_scale=_extend_schedule(
             "noise_scale", plan.noise_scale, plan.n_total, beyond, noise_scale
         ),
+        friction=_longer("friction", plan.friction, plan.n_total, beyond),
+        n_leapfrog=_longer("n_leapfrog", plan.n_leapfrog, plan.n_total, beyond),
         backend=chosen.name,
         device=chosen.resolve_device(where),
         library=chosen.library,
+        energy_signature=signature(energy, plan.event_shape),
     )
     reason = chosen.supports(plan, energy)
     if reason is not None:
@@ -119,6 +132,18 @@ def validate_plan(plan: Plan) -> Plan:
         noise_scale=Schedule(as_schedule("noise_scale", plan.noise_scale.values, steps)),
         seed=as_seed(plan.seed),
         clamp=as_bounds(plan.clamp),
+        sampler=find(plan.sampler).name,
+        friction=None if plan.friction is None else as_friction(plan.friction.values, steps),
+        n_leapfrog=None
+        if plan.n_leapfrog is None
+        else as_substeps(
+            plan.n_leapfrog.values, steps, plan.dtype, has_friction=plan.friction is not None
+        ),
+        jitter=as_jitter(plan.jitter),
+        inverse_mass=None
+        if plan.inverse_mass is None
+        else as_inverse_mass(plan.inverse_mass.values, (math.prod(event_shape),)),
+        divergence_threshold=as_threshold(plan.divergence_threshold),
         return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
         on_divergence=as_on_divergence(plan.on_divergence),
     )
@@ -146,3 +171,7 @@ def _extend_schedule(
         for part, count in zip((schedule, new), counts, strict=True)
     )
     return Schedule(np.concatenate([*parts]))
+
+
+def _longer(name: str, schedule: Schedule | None, planned: int, beyond: range) -> Schedule | None:
+    return None if schedule is None else _extend_schedule(name, schedule, planned, beyond, None)

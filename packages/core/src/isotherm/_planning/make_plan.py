@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +15,11 @@ from isotherm._arithmetic.arrays import (
     device_name,
     dtype_name,
     library_of,
+    on_own_device,
 )
 from isotherm._backends import registry
-from isotherm._backends.protocol import Backend, on_device
-from isotherm._energies.protocol import as_energy, fixed, origin
+from isotherm._backends.protocol import Backend
+from isotherm._energies.protocol import as_energy, fixed, origin, signature
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
@@ -28,12 +28,24 @@ from isotherm._planning.arguments import (
     as_flag,
     as_on_divergence,
     as_schedule,
-    as_seed,
     as_shape,
+    check_start,
     check_stream,
     decayed,
 )
-from isotherm._plans.plan import Plan, Schedule
+from isotherm._planning.sampler_arguments import (
+    as_friction,
+    as_inverse_mass,
+    as_jitter,
+    as_substeps,
+    as_threshold,
+    check_noise_scale,
+    check_substeps,
+    with_defaults,
+)
+from isotherm._planning.seeds import seed_of
+from isotherm._plans.plan import DIVERGENCE_THRESHOLD, Plan, Schedule
+from isotherm._transitions.catalogue import find
 from isotherm.errors import BackendError, InputError, short_repr
 
 
@@ -49,11 +61,17 @@ def make_plan(
     return_diagnostics: bool = False,
     seed: Any = None,
     *,
-    step_size: ScheduleLike = 1e-3,
+    sampler: str = "langevin",
+    step_size: ScheduleLike | None = None,
     noise_scale: ScheduleLike | None = None,
     temperature: ScheduleLike | None = None,
     decay: float = 0.0,
     clamp: tuple[float | None, float | None] | None = None,
+    friction: ScheduleLike | None = None,
+    n_leapfrog: ScheduleLike | None = None,
+    jitter: float | None = None,
+    inverse_mass: Any = None,
+    divergence_threshold: float | None = None,
     dtype: Any = None,
     device: Any = None,
     backend: str | None = None,
@@ -85,20 +103,43 @@ def make_plan(
         Every how many steps a state is kept.
     return_trajectory, return_diagnostics : bool
         Keep the states; keep mean, variance and energies at each kept step.
-    seed : int, optional
-        Key of the noise, 0 ≤ seed < 2⁶⁴; or a generator of the array library (``torch.Generator``,
-        ``numpy.random.Generator``) from which one is drawn. A fresh one by default.
-    step_size : float, array or callable
-        η > 0: a number, one number for each of the burn_in + n_steps steps, or a function of the
-        step's number (which begins at `step_offset`).
+    seed : int, generator or key, optional
+        Key of the noise, 0 ≤ seed < 2⁶⁴; or a generator from which one is drawn
+        (``torch.Generator``, ``numpy.random.Generator`` or ``RandomState``), a
+        ``numpy.random.SeedSequence``, or a key of JAX, whose two words are the seed. A fresh one by
+        default, never the same in two processes: for torch drawn from its global generator, so that
+        ``torch.manual_seed`` governs; NumPy's global seed has no say.
+    sampler : {"langevin", "underdamped", "mala", "hmc"}
+        How a step is made; see `isotherm.LangevinDynamics`, `isotherm.UnderdampedLangevin`,
+        `isotherm.MALA` and `isotherm.HamiltonianMonteCarlo`.
+    step_size : float, array or callable, optional
+        η or h > 0: a number, one number for each of the burn_in + n_steps steps, or a function of
+        the step's number (which begins at `step_offset`). 1e-3 by default for ``"langevin"``,
+        needed for the others. For a step size a coordinate give `inverse_mass`.
     noise_scale : float, array or callable, optional
-        ≥ 0, likewise; 1 by default. 0 is gradient descent.
+        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
     temperature : float, array or callable, optional
         noise_scale², instead of `noise_scale`.
     decay : float
         In [0, 1): step t uses step_size·(1 - decay)^t.
     clamp : (float or None, float or None), optional
-        Bounds into which every coordinate is put after each step.
+        Bounds into which every coordinate is put after each step of ``"langevin"``. What would
+        leave them then sits on them: the law has mass there.
+    friction : float, array or callable, optional
+        γ ≥ 0 a unit of time, of ``"underdamped"`` (1 by default) and ``"hmc"`` (0: a fresh momentum
+        for each trajectory and none between).
+    n_leapfrog : int, array or callable, optional
+        Substeps of a trajectory of ``"hmc"``, before jitter; 10 by default.
+    jitter : float, optional
+        In [0, 1], of ``"hmc"``: trajectories have max(1, ⌈n_leapfrog·(1 - jitter·(1 - h(t)))⌉)
+        substeps, the same for all chains, with h(t) in (0, 1) the base-2 radical inverse of t + 1;
+        1 by default.
+    inverse_mass : float, array or matrix, optional
+        M⁻¹: a number, one a coordinate (*event_shape), or a symmetric positive definite matrix
+        (dim, dim) for up to 64 coordinates; 1 by default.
+    divergence_threshold : float, optional
+        Of the adjusted samplers: a step whose |ΔH|/noise_scale² is larger counts as diverging;
+        1000 by default.
     dtype : dtype or str, optional
         That of `x`, else of the energy's parameters, else float32.
     device : str or device, optional
@@ -139,14 +180,32 @@ def make_plan(
     check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
     on_divergence = as_on_divergence(on_divergence)
     steps = range(step_offset, step_offset + burn_in + n_steps)
-    step_sizes = decayed(as_schedule("step_size", step_size, steps, positive=True), decay, steps)
+    transition = find(sampler)
+    own = with_defaults(
+        sampler,
+        {
+            "step_size": step_size,
+            "clamp": clamp,
+            "friction": friction,
+            "n_leapfrog": n_leapfrog,
+            "jitter": jitter,
+            "inverse_mass": inverse_mass,
+            "divergence_threshold": divergence_threshold,
+        },
+    )
+    given = as_schedule("step_size", own["step_size"], steps, positive=True)
+    step_sizes = decayed(given, decay, steps)
     if temperature is not None and noise_scale is not None:
         raise InputError("give noise_scale or temperature (its square), not both")
     if temperature is not None:
         noise_scales = Schedule(np.sqrt(as_schedule("temperature", temperature, steps)))
     else:
-        given = 1.0 if noise_scale is None else noise_scale
-        noise_scales = Schedule(as_schedule("noise_scale", given, steps))
+        scale = 1.0 if noise_scale is None else noise_scale
+        noise_scales = Schedule(as_schedule("noise_scale", scale, steps))
+    check_noise_scale(transition, noise_scales)
+    frictions = as_friction(own["friction"], steps)
+    if frictions is not None and own["n_leapfrog"] is not None:
+        check_substeps(event_shape, steps)
 
     own_library, own_dtype, own_device = origin(energy)
     library = own_library or "numpy" if x is None else library_of(x)
@@ -155,6 +214,7 @@ def make_plan(
         where = own_device if x is None else device_name(x)
     named = None if backend is None else registry.usable(as_backend_name(backend))
     asked = named or registry.first_for(library, on_host=where is None or where.startswith("cpu"))
+    as_dtype = _dtype(dtype, x, own_dtype)
     plan = Plan(
         energy=getattr(energy, "name", type(energy).__name__),
         n_samples=n_samples,
@@ -162,27 +222,42 @@ def make_plan(
         n_steps=n_steps,
         step_size=step_sizes,
         noise_scale=noise_scales,
-        seed=_seed(seed, asked),
+        seed=seed_of(seed, asked),
         backend=asked.name,
         device=_device(asked, where, is_wanted=device is not None),
         library=asked.library if x is None else library,
         burn_in=burn_in,
         thinning=thinning,
-        clamp=as_bounds(clamp),
+        clamp=as_bounds(own["clamp"]),
         chain_offset=chain_offset,
         step_offset=step_offset,
-        dtype=_dtype(dtype, x, own_dtype),
+        dtype=as_dtype,
         return_trajectory=as_flag("return_trajectory", return_trajectory),
         return_diagnostics=as_flag("return_diagnostics", return_diagnostics),
         on_divergence=on_divergence,
+        sampler=transition.name,
+        friction=frictions,
+        n_leapfrog=as_substeps(
+            own["n_leapfrog"], steps, as_dtype, has_friction=frictions is not None
+        ),
+        jitter=0.0 if own["jitter"] is None else as_jitter(own["jitter"]),
+        inverse_mass=as_inverse_mass(own["inverse_mass"], event_shape),
+        divergence_threshold=as_threshold(
+            DIVERGENCE_THRESHOLD
+            if own["divergence_threshold"] is None
+            else own["divergence_threshold"]
+        ),
+        has_start=x is not None,
+        energy_signature=signature(energy, event_shape),
     )
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)
     if reason is not None:
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
-    with on_device(chosen, plan.device):
-        _check_start(x, plan.dtype)
+    if x is not None:
+        with on_own_device(x):
+            check_start(x, plan.dtype)
     return plan
 
 
@@ -258,31 +333,3 @@ def _dtype(dtype: Any, x: Array | None, own: str | None) -> str:
     if compat.array_namespace(x).isdtype(x.dtype, "integral"):
         return name
     raise InputError(f"x has dtype {x.dtype}; it must be real: one of {', '.join(FLOATING)}")
-
-
-def _seed(seed: Any, backend: Backend) -> int:
-    if isinstance(seed, np.random.Generator):
-        return int(seed.integers(2**64, dtype=np.uint64))
-    if seed is None or not hasattr(seed, "__index__"):
-        drawn = backend.fresh_seed(seed)
-        if drawn is not None:
-            return drawn
-        if seed is None:
-            return secrets.randbits(64)
-        raise InputError(f"seed must be an integer in [0, 2**64), not {short_repr(seed)}")
-    return as_seed(seed)
-
-
-def _check_start(x: Array | None, dtype: str) -> None:
-    if x is None:
-        return
-    xp = compat.array_namespace(x)
-    # NumPy has no bfloat16, whose range is that of float32.
-    wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
-    with np.errstate(over="ignore"):
-        state = xp.astype(x, wanted, copy=False)
-    if not bool(xp.all(xp.isfinite(state))):
-        raise InputError(
-            f"x holds NaN, infinity or what {dtype} cannot hold; chains must start from finite "
-            "states"
-        )

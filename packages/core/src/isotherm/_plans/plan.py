@@ -10,9 +10,17 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import round_to
 from isotherm._arithmetic.noise import steps_per_block
+from isotherm._plans.masses import InverseMass
+from isotherm._transitions.catalogue import find
+from isotherm._transitions.program import Kind, Mass, TransitionProgram, Variant
+from isotherm._transitions.trace import Schedules
+from isotherm.errors import InputError
 
 #: What the fields of a plan mean; a backend refuses a version that it does not know.
-PLAN_VERSION = 1
+PLAN_VERSION = 2
+
+#: |ΔH|/noise_scale² above which a step of an adjusted sampler counts as diverging.
+DIVERGENCE_THRESHOLD = 1000.0
 
 ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
@@ -35,6 +43,8 @@ class Schedule:
         """The numbers of the steps start..stop-1; shape (stop - start,)."""
         if self.values.ndim == 0:
             return np.broadcast_to(self.values, (stop - start,))
+        if not 0 <= start <= stop <= self.values.size:  # a kernel would read beyond the end
+            raise InputError(f"the schedule has {self.values.size} steps, and {stop} were asked")
         return self.values[start:stop]
 
     def __eq__(self, other: object) -> bool:
@@ -86,6 +96,20 @@ class Plan:
     return_trajectory, return_diagnostics : bool
     on_divergence : str
         ``"raise"``, ``"warn"`` or ``"ignore"``.
+    sampler : str
+        The transition's name: ``"langevin"``, ``"underdamped"``, ``"mala"``, ``"hmc"``.
+    friction, n_leapfrog : Schedule or None
+        γ, and the substeps of a trajectory before jitter, of each of the n_total steps.
+    jitter : float
+        By how much trajectories may be shorter than `n_leapfrog`, in [0, 1].
+    inverse_mass : InverseMass or None
+        M⁻¹; None for 1.
+    divergence_threshold : float
+        A trajectory of an adjusted sampler whose energy error is larger counts as diverging.
+    has_start : bool
+        Whether the chains start where the caller says, rather than from N(0, I).
+    energy_signature : str
+        What an energy must be for this plan; see `isotherm._energies.protocol.signature`.
     version : int
     """
 
@@ -108,6 +132,14 @@ class Plan:
     return_trajectory: bool = False
     return_diagnostics: bool = False
     on_divergence: str = "warn"
+    sampler: str = "langevin"
+    friction: Schedule | None = None
+    n_leapfrog: Schedule | None = None
+    jitter: float = 0.0
+    inverse_mass: InverseMass | None = None
+    divergence_threshold: float = DIVERGENCE_THRESHOLD
+    has_start: bool = False
+    energy_signature: str = ""
     version: int = PLAN_VERSION
 
     @property
@@ -147,17 +179,64 @@ class Plan:
         """How many steps of the run the kept states first..last-1 have behind them."""
         return self.burn_in + self.thinning * np.arange(first + 1, last + 1)
 
+    @property
+    def state_dtype(self) -> str:
+        """The dtype of the state between steps: half precision is what the energy sees."""
+        return "float32" if self.dtype in ("float16", "bfloat16") else self.dtype
+
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether steps end in a Metropolis decision."""
+        return find(self.sampler).is_adjusted
+
+    def transition(self, kind: Kind) -> TransitionProgram:
+        """The program of a step, for an energy of this kind."""
+        variant = Variant(
+            kind=kind,
+            mass=Mass.UNIT if self.inverse_mass is None else self.inverse_mass.kind,
+            clamps=self.clamp is not None,
+            has_friction=self.friction is not None,
+        )
+        return find(self.sampler).program(variant)
+
     def coefficients(
         self, start: int, stop: int
-    ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
-        """η and noise_scale·√(2η) for the steps start..stop-1.
+    ) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        """The transition's coefficients for the steps start..stop-1, by their names.
 
-        Calculated in float64, rounded once to the plan's dtype, and held in float64; shape
+        Calculated in float64, rounded once to the dtype of the state, and held in float64; shape
         (stop - start,) each.
         """
-        step_size = self.step_size.between(start, stop)
-        noise = self.noise_scale.between(start, stop) * np.sqrt(2.0 * step_size)
-        return round_to(step_size, self.dtype), round_to(noise, self.dtype)
+        low, high = self.clamp or (None, None)
+        given: dict[str, Any] = {
+            "step_size": self.step_size.between(start, stop),
+            "noise_scale": self.noise_scale.between(start, stop),
+            "low": np.float64(-np.inf if low is None else low),
+            "high": np.float64(np.inf if high is None else high),
+            "lowest": np.float64(np.finfo(self.state_dtype).min),
+            "divergence_threshold": np.float64(self.divergence_threshold),
+            "jitter": np.float64(self.jitter),
+            "friction": np.float64(0.0),
+        }
+        for name, schedule in (("friction", self.friction), ("n_leapfrog", self.n_leapfrog)):
+            if schedule is not None:
+                given[name] = schedule.between(start, stop)
+        steps = np.arange(self.step_offset + start, self.step_offset + stop, dtype=np.int64)
+        made = find(self.sampler).coefficients(Schedules(steps, given))
+        return {
+            name: round_to(np.broadcast_to(values, steps.shape), self.state_dtype)
+            for name, values in made.items()
+        }
+
+    def vectors(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        """What the transition takes of the inverse mass: shape (dim,) each, or (dim, dim).
+
+        Rounded once to the dtype of the state, and held in float64.
+        """
+        if self.inverse_mass is None:
+            return {}
+        factors = self.inverse_mass.factors()
+        return {name: round_to(values, self.state_dtype) for name, values in factors.items()}
 
     @property
     def state_bytes(self) -> int:
@@ -178,6 +257,17 @@ class Plan:
         """Memory that the result needs: final state, trajectory and diagnostics."""
         return self.state_bytes + self.kept_bytes(self.n_kept)
 
+    def _of_sampler(self) -> dict[str, str]:
+        """What only some samplers have, for people."""
+        rows = {}
+        if self.friction is not None:
+            rows["friction"] = str(self.friction)
+        if self.n_leapfrog is not None:
+            rows["substeps"] = f"{self.n_leapfrog}, jitter {self.jitter:g}"
+        if self.inverse_mass is not None:
+            rows["inverse mass"] = str(self.inverse_mass)
+        return rows
+
     def __str__(self) -> str:
         every = f", every {self.thinning}th" if self.thinning > 1 else ""
         results = [f"final state {self.shape}"]
@@ -186,11 +276,14 @@ class Plan:
         if self.return_diagnostics:
             results.append(f"diagnostics {(self.n_kept, 3, *self.shape)}")
         rows = {
+            "sampler": self.sampler,
             "energy": self.energy,
             "chains": f"{self.n_samples} of shape {self.event_shape}, {self.dtype}",
+            "start": "x, as given" if self.has_start else "N(0, I)",
             "steps": f"{self.burn_in} burn-in + {self.n_steps} ({self.n_kept} kept{every})",
             "step size": str(self.step_size),
             "noise scale": str(self.noise_scale),
+            **self._of_sampler(),
             "clamp": "none" if self.clamp is None else str(self.clamp),
             "seed": f"{self.seed} (first chain {self.chain_offset}, first step {self.step_offset})",
             "result": " and ".join(results),

@@ -26,6 +26,8 @@ class Diagnostics:
         U(x) of each chain's kept state.
     steps : int array, shape (n_kept,)
         How many steps of the run, burn-in included, each kept state has behind it.
+    energy_error : array, shape (n_kept, n_samples), or None
+        Of adjusted samplers: ΔH/noise_scale² of the proposal of that step.
     """
 
     def __init__(
@@ -34,11 +36,42 @@ class Diagnostics:
         variance: Array,
         energy: Array,
         steps: np.ndarray[Any, np.dtype[np.int64]],
+        *,
+        energy_error: Array | None = None,
+        divergence_threshold: float = np.inf,
     ) -> None:
         self.mean = mean
         self.variance = variance
         self.energy = energy
         self.steps = steps
+        self.energy_error = energy_error
+        self._threshold = divergence_threshold
+
+    @property
+    def acceptance_rate(self) -> Array | None:
+        """The probability with which each proposal was accepted, min(1, exp(-energy_error)).
+
+        Of the shape of `energy_error`, 0 where that is NaN; None for unadjusted samplers.
+        """
+        if self.energy_error is None:
+            return None
+        error = _values(self.energy_error)
+        xp = compat.array_namespace(error)
+        zero, far = xp.zeros_like(error), xp.full_like(error, np.inf)
+        known = xp.where(xp.isnan(error), far, error)
+        return xp.exp(-xp.where(known > zero, known, zero))
+
+    @property
+    def diverging(self) -> Array | None:
+        """Whether each step's |energy_error| was beyond the threshold, or no number.
+
+        Boolean, of the shape of `energy_error`; None for unadjusted samplers.
+        """
+        if self.energy_error is None:
+            return None
+        error = _values(self.energy_error)
+        xp = compat.array_namespace(error)
+        return xp.logical_not(xp.abs(error) <= self._threshold)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from isotherm._arithmetic.arrays import Array, empty, move
-from isotherm._backends.protocol import Backend, Outputs
+from isotherm._backends.protocol import Backend, Outputs, State
 from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Divergence
@@ -21,11 +21,11 @@ class Recorder(Protocol):
     def full_at(self) -> int:
         """The step beyond which there is no room before `advanced` is told of it."""
 
-    def advanced(self, x: Array, n_steps: int, divergence: Divergence | None) -> None:
-        """The chains have done `n_steps` and are at `x`; all outputs up to there are written."""
+    def advanced(self, state: State, n_steps: int, divergence: Divergence | None) -> None:
+        """The chains have done `n_steps` and are at `state`; all outputs up to there are there."""
 
     def close(
-        self, x: Array, n_steps: int, divergence: Divergence | None
+        self, state: State, n_steps: int, divergence: Divergence | None
     ) -> tuple[Any, Diagnostics | None]:
         """The run has ended: trajectory, if wanted, and diagnostics of what it has kept."""
 
@@ -38,10 +38,15 @@ class InMemory:
     plan : Plan
     allocate : callable
         Number of kept states → `Outputs` for so many.
+    moments_dtype : str, optional
+        Of mean and variance; the plan's by default.
     """
 
-    def __init__(self, plan: Plan, allocate: Callable[[int], Outputs]) -> None:
+    def __init__(
+        self, plan: Plan, allocate: Callable[[int], Outputs], moments_dtype: str | None = None
+    ) -> None:
         self._plan = plan
+        self._moments_dtype = moments_dtype
         self._outputs = allocate(plan.n_kept)
 
     def outputs(self, start: int, stop: int) -> Outputs:
@@ -50,47 +55,58 @@ class InMemory:
     def full_at(self) -> int:
         return self._plan.n_total
 
-    def advanced(self, x: Array, n_steps: int, divergence: Divergence | None) -> None:
+    def advanced(self, state: State, n_steps: int, divergence: Divergence | None) -> None:
         pass
 
     def close(
-        self, x: Array, n_steps: int, divergence: Divergence | None
+        self, state: State, n_steps: int, divergence: Divergence | None
     ) -> tuple[Any, Diagnostics | None]:
         plan, back = self._plan, mover(self._plan)
         n_kept = plan.kept_before(n_steps)
         outputs = self._outputs.between(0, n_kept)
         if outputs.mean is None:
             return back(outputs.trajectory), None
-        mean, variance, energy = map(back, (outputs.mean, outputs.variance, outputs.energy))
-        steps = plan.kept_steps(0, n_kept)
-        return back(outputs.trajectory), Diagnostics(mean, variance, energy, steps)
+        held = mover(plan, self._moments_dtype)
+        diagnostics = Diagnostics(
+            held(outputs.mean),
+            held(outputs.variance),
+            back(outputs.energy),
+            plan.kept_steps(0, n_kept),
+            energy_error=back(outputs.energy_error),
+            divergence_threshold=plan.divergence_threshold,
+        )
+        return back(outputs.trajectory), diagnostics
 
 
-def allocator(plan: Plan, backend: Backend) -> Callable[[int], Outputs]:
+def allocator(
+    plan: Plan, backend: Backend, moments_dtype: str | None = None
+) -> Callable[[int], Outputs]:
     """A function: number of kept states → arrays for what the plan keeps of so many."""
 
-    def array(*shape: int) -> Array:
-        return empty(backend.library, shape, plan.dtype, plan.device)
+    def array(*shape: int, dtype: str | None = None) -> Array:
+        return empty(backend.library, shape, dtype or plan.dtype, plan.device)
 
     def allocate(n_kept: int) -> Outputs:
         outputs = Outputs()
         if plan.return_trajectory:
             outputs.trajectory = array(plan.n_samples, n_kept, *plan.event_shape)
         if plan.return_diagnostics:
-            outputs.mean = array(n_kept, *plan.event_shape)
-            outputs.variance = array(n_kept, *plan.event_shape)
+            outputs.mean = array(n_kept, *plan.event_shape, dtype=moments_dtype)
+            outputs.variance = array(n_kept, *plan.event_shape, dtype=moments_dtype)
             outputs.energy = array(n_kept, plan.n_samples)
+            if plan.is_adjusted:
+                outputs.energy_error = array(n_kept, plan.n_samples)
         return outputs
 
     return allocate
 
 
-def mover(plan: Plan) -> Callable[[Array | None], Any]:
+def mover(plan: Plan, dtype: str | None = None) -> Callable[[Array | None], Any]:
     """A function: an array of the backend → the same in the library in which results come back."""
     device = "cpu" if plan.library == "numpy" else plan.device
-    dtype = plan.dtype
+    wanted = dtype or plan.dtype
 
     def back(x: Array | None) -> Array | None:
-        return None if x is None else move(x, plan.library, dtype, device)
+        return None if x is None else move(x, plan.library, wanted, device)
 
     return back

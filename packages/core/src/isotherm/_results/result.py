@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isotherm._arithmetic.arrays import Array
@@ -80,6 +81,13 @@ class Info:
     seconds : float
         Wall-clock time, without planning; with compiling, where a kernel was compiled.
     divergence : Divergence or None
+    acceptance_rate : float or None
+        Of an adjusted sampler: which part of the steps after the burn-in was accepted, of those
+        that this call took; None where there was none.
+    n_divergences : int or None
+        Of an adjusted sampler: steps of chains, likewise, whose energy error was beyond the
+        threshold. They are rejected.
+    sampler : str
     """
 
     seed: int
@@ -89,6 +97,9 @@ class Info:
     n_steps: int
     seconds: float
     divergence: Divergence | None
+    acceptance_rate: float | None = None
+    n_divergences: int | None = None
+    sampler: str = "langevin"
 
 
 @dataclass(frozen=True)
@@ -103,12 +114,16 @@ class Result:
         An ``xarray.DataArray`` where it is in a store, from which indexing reads a part.
     diagnostics : Diagnostics or None
     info : Info
+    state : mapping of str to array, each of shape (n_samples, *event_shape)
+        All that going on needs: ``"x"``, and ``"momentum"`` where the sampler has one, in the dtype
+        of the state between steps (float32 for half precision).
     """
 
     samples: Array
     trajectory: Array | None
     diagnostics: Diagnostics | None
     info: Info
+    state: Mapping[str, Array]
 
 
 class RunInterrupted(KeyboardInterrupt):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array
-from isotherm._backends.protocol import Outputs, Runner
+from isotherm._backends.protocol import Outputs, Runner, State
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import Recorder
 from isotherm._results.result import Divergence
@@ -34,7 +34,8 @@ class Snapshot:
 
     Attributes
     ----------
-    x : array, shape (n_samples, *event_shape)
+    state : mapping of str to array, each of shape (n_samples, *event_shape)
+        What the transition carries.
     n_steps : int
         Steps that they have behind them.
     first_bad : int or None
@@ -43,7 +44,7 @@ class Snapshot:
         Of what was kept in this snapshot.
     """
 
-    x: Array
+    state: State
     n_steps: int = 0
     first_bad: int | None = None
     outputs: Outputs = field(default_factory=Outputs)
@@ -52,7 +53,7 @@ class Snapshot:
     def divergence(self) -> Divergence | None:
         if self.first_bad is None:
             return None
-        return Divergence(self.first_bad, count_diverged(self.x))
+        return Divergence(self.first_bad, count_diverged(self.state["x"]))
 
 
 def advance(
@@ -63,6 +64,7 @@ def advance(
     recorder: Recorder,
     *,
     has_callbacks: bool,
+    counts: Outputs | None = None,
 ) -> Iterator[Snapshot]:
     """The pieces from the end of `snapshot` to the step `last`.
 
@@ -73,9 +75,11 @@ def advance(
     snapshot : Snapshot
     last : int
     recorder : Recorder
-        Gives the room for what is recorder.
+        Gives the room for what is kept.
     has_callbacks : bool
         Whether something is to be done between pieces even where the plan does not ask for it.
+    counts : Outputs, optional
+        Whose ``accepted`` and ``diverging`` the steps are added to.
 
     Raises
     ------
@@ -87,20 +91,22 @@ def advance(
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
     length = last if is_asynchronous else _first_length(plan)
     while snapshot.n_steps < last:
-        start, before, first_bad = snapshot.n_steps, snapshot.x, snapshot.first_bad
+        start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
         outputs = recorder.outputs(start, stop)
+        if counts is not None:
+            outputs = replace(outputs, accepted=counts.accepted, diverging=counts.diverging)
         began = time.perf_counter()
         with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
-            x = runner.advance(before, start, stop, outputs)
-            if checks_divergence and first_bad is None and not _is_finite(x):
+            state = runner.advance(before, start, stop, outputs)
+            if checks_divergence and first_bad is None and not _is_finite(state["x"]):
                 first_bad = _first_bad_step(runner, before, start, stop)
                 if plan.on_divergence == "raise":
-                    found = Divergence(first_bad, count_diverged(x))
+                    found = Divergence(first_bad, count_diverged(state["x"]))
                     raise DivergenceError(describe(plan, found))
         if stop < last and not is_asynchronous:
             length = _next_length(plan, length, time.perf_counter() - began)
-        snapshot = Snapshot(x, stop, first_bad, outputs)
+        snapshot = Snapshot(state, stop, first_bad, outputs)
         yield snapshot
 
 
@@ -143,7 +149,7 @@ def _is_finite(x: Array) -> bool:
     return bool(xp.all(xp.isfinite(x)))
 
 
-def _first_bad_step(runner: Runner, x: Array, start: int, stop: int) -> int:
+def _first_bad_step(runner: Runner, before: State, start: int, stop: int) -> int:
     """The step, counted from 1, after which the state is first not finite.
 
     Chains are pure functions, so the piece is run again, in halves: that costs as much as the piece
@@ -151,9 +157,9 @@ def _first_bad_step(runner: Runner, x: Array, start: int, stop: int) -> int:
     """
     while stop - start > 1:
         middle = (start + stop) // 2
-        state = runner.advance(x, start, middle, Outputs())
-        if _is_finite(state):
-            x, start = state, middle
+        state = runner.advance(before, start, middle, Outputs())
+        if _is_finite(state["x"]):
+            before, start = state, middle
         else:
             stop = middle
     return stop

@@ -13,13 +13,17 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array, empty, is_array, move
+from isotherm._arithmetic.arrays import Array, as_state, empty, is_array, move, round_to
+from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
-from isotherm._backends.protocol import Backend, Outputs
+from isotherm._backends.protocol import Backend, Outputs, State
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.protocol import signature
+from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
+from isotherm._transitions.catalogue import find
 from isotherm.errors import InputError
 
 # A run that needs no more than Python itself is begun without asking how much there is.
@@ -65,28 +69,69 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     return functools.partial(energy, **keywords)
 
 
-def initial_state(plan: Plan, backend: Backend, x: Array | None) -> Array:
-    """The state before the first step: `x` moved to the backend, or drawn from N(0, I)."""
-    if x is None:
-        shape = (plan.steps_per_block, plan.n_samples, plan.n_coordinates)
-        normals = empty(backend.library, shape, plan.dtype, plan.device)
-        fill = fill_normals() if backend.library == "numpy" else noise.fill_normals
-        fill(
-            normals,
-            seed=plan.seed,
-            stream=noise.Stream.INITIAL,
-            block=0,
-            chain_offset=plan.chain_offset,
-        )
-        return compat.array_namespace(normals).reshape(normals[0, ...], plan.shape)
-    rows = x if x.ndim > 1 else x[None, ...]
+def initial_state(plan: Plan, backend: Backend, x: Array | None, momentum: Any = None) -> State:
+    """The state before the first step: as given, or drawn from the noise stream.
+
+    Without `x` chains start from N(0, I), and without `momentum`, where the sampler has one, from
+    N(0, noise_scale² M).
+    """
+    state = {"x": _start(plan, backend, x)}
+    carried = find(plan.sampler).carried
+    if momentum is not None and "momentum" not in carried:
+        raise InputError(f"sampler {plan.sampler!r} has no momentum; leave out momentum=")
+    if "momentum" in carried:
+        given = None if momentum is None else as_state(momentum)
+        if given is None:
+            state["momentum"] = _fresh_momentum(plan, backend)
+        else:
+            state["momentum"] = _moved(plan, backend, given, "momentum")
+    return state
+
+
+def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
+    if x is not None:
+        return _moved(plan, backend, x, "x")
+    normals = _normals(plan, backend, noise.Stream.INITIAL)
+    return compat.array_namespace(normals).reshape(normals, plan.shape)
+
+
+def _fresh_momentum(plan: Plan, backend: Backend) -> Array:
+    """noise_scale M½ ξ, by the operations of a transition."""
+    normals = _normals(plan, backend, noise.Stream.MOMENTUM)
+    xp = compat.array_namespace(normals)
+    if plan.inverse_mass is not None:
+        root = plan.vectors()["mass_root"]
+        if root.ndim == 2:
+            normals = matvec(root, normals)
+        else:
+            row = xp.asarray(root[None, :], dtype=normals.dtype, device=compat.device(normals))
+            normals = row * normals
+    scale = float(round_to(plan.noise_scale.between(0, 1), plan.state_dtype)[0])
+    return xp.reshape(scale * normals, plan.shape)
+
+
+def _normals(plan: Plan, backend: Backend, stream: noise.Stream) -> Array:
+    shape = (plan.steps_per_block, plan.n_samples, plan.n_coordinates)
+    normals = empty(backend.library, shape, plan.state_dtype, plan.device)
+    fill = fill_normals() if backend.library == "numpy" else noise.fill_normals
+    fill(normals, seed=plan.seed, stream=stream, block=0, chain_offset=plan.chain_offset)
+    return normals[0, ...]
+
+
+def _moved(plan: Plan, backend: Backend, given: Array, name: str) -> Array:
+    rows = given if given.ndim > 1 else given[None, ...]
     if tuple(rows.shape) not in (plan.shape, (1, *plan.event_shape)):
-        raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
-    state = move(rows, backend.library, plan.dtype, plan.device)
+        raise InputError(
+            f"{name} has shape {tuple(given.shape)} but the plan was made for {plan.shape}"
+        )
+    check_start(rows, plan.dtype, name)
+    state = move(rows, backend.library, plan.state_dtype, plan.device)
     return compat.array_namespace(state).broadcast_to(state, plan.shape)
 
 
-def checked_allocator(plan: Plan, backend: Backend, *, is_stored: bool) -> Callable[[int], Outputs]:
+def checked_allocator(
+    plan: Plan, backend: Backend, *, is_stored: bool, moments_dtype: str | None = None
+) -> Callable[[int], Outputs]:
     """What makes room for kept states; refuses a run that does not fit into memory."""
     needed = store_module().buffer_bytes(plan) if is_stored else plan.result_bytes
     # The first states are drawn with their whole block of the noise stream.
@@ -104,7 +149,7 @@ def checked_allocator(plan: Plan, backend: Backend, *, is_stored: bool) -> Calla
                 f"the run needs {format_bytes(needed)} and {plan.device} has "
                 f"{format_bytes(available)} available; {remedy}"
             )
-    return allocator(plan, backend)
+    return allocator(plan, backend, moments_dtype)
 
 
 def probe_energy(plan: Plan, energy: Any) -> float | None:
@@ -125,6 +170,29 @@ def check_same_energy(probe: float | None, held: float | None, path: os.PathLike
         raise InputError(
             f"the energy is not that of {path}: at one state it is {probe:g}, and it was {held:g} "
             "there; pass the energy that the run had"
+        )
+
+
+def check_belongs(plan: Plan, energy: Any, x: Array | None) -> None:
+    """Refuse an energy, or a start, that is not what the plan was made for.
+
+    A kernel trusts the plan: the dimension of another energy would lead it out of its arrays.
+    """
+    given = signature(energy, plan.event_shape)
+    if given != plan.energy_signature:
+        raise InputError(
+            f"the plan was made for {plan.energy_signature}, not for {given}; make a plan for this "
+            "energy"
+        )
+    if plan.has_start and x is None:
+        raise InputError(
+            "the plan was made for chains that start at a given x; pass it to run as well: "
+            "run(plan, energy, x)"
+        )
+    if x is not None and not plan.has_start:
+        raise InputError(
+            "the plan was made without x, for chains that start from N(0, I); leave out x, or make "
+            "the plan with it: make_plan(energy, x)"
         )
 
 

@@ -11,22 +11,25 @@ import pickle
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, cast
 
 import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, is_array, to_numpy
+from isotherm._arithmetic.sums import JoinedNodes, Moments, nodes
 from isotherm._backends.memory import host_memory
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.recorder import mover
 from isotherm._results.result import Divergence, Info, Progress, Result
 from isotherm._runs.advance import count_diverged
+from isotherm._transitions.catalogue import find
 from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr
 
 #: An executor of the kind of `concurrent.futures`, or a function that makes one.
@@ -37,7 +40,7 @@ _BREAKDOWNS = 3  # of executors, one after another, in which no shard was finish
 _NOT_SENT = (pickle.PicklingError, AttributeError, TypeError)  # what pickle raises
 
 Task = tuple[Any, ...]
-Done = Generator[tuple[int, Result], None, BrokenExecutor | None]
+Done = Generator[tuple[int, list[Result]], None, BrokenExecutor | None]
 Numbers = np.ndarray[Any, Any]
 
 
@@ -48,6 +51,7 @@ def run_on_executor(
     x: Array | None,
     executor: ExecutorLike,
     *,
+    momentum: Array | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     n_shares: int | None = None,
     callbacks: Collection[Callable[[Progress], object]] = (),
@@ -57,8 +61,8 @@ def run_on_executor(
     Parameters
     ----------
     run : callable
-        ``run(plan, energy, x, model_kwargs)`` → `Result` of one shard: a function at the top level
-        of a module, by whose name workers find it.
+        ``run(plan, energy, x, model_kwargs, momentum)`` → `Result` of one node, with mean and
+        variance in float64: a function at the top level of a module, by whose name workers find it.
     plan, energy, x, model_kwargs, executor, n_shares
         See `isotherm.run`.
     callbacks : collection of callable
@@ -67,8 +71,8 @@ def run_on_executor(
     Returns
     -------
     Result
-        States and energies are those of the shards. Mean and variance are put together from theirs,
-        in the order of the chains and in float64.
+        To the bit that of a run without executor. A shard is run node by node of the tree that mean
+        and variance are put together by, so that theirs are those of its nodes.
 
     Raises
     ------
@@ -92,22 +96,17 @@ def run_on_executor(
             f"the result needs {format_bytes(plan.result_bytes)} and this process can have "
             f"{format_bytes(available)}; keep fewer states (a larger thinning) or run fewer chains"
         )
-    shards = _shards(plan.n_samples, n_shares)
+    shards = _shards(plan, n_shares)
     rows = None if x is None else _rows(plan, x)
+    kicks = None if momentum is None else _rows(plan, momentum)
     tasks = {
-        i: (
-            run,
-            replace(plan, n_samples=len(shard), chain_offset=plan.chain_offset + shard.start),
-            energy,
-            None if rows is None else _cut(rows, shard),
-            None if model_kwargs is None else _keywords(plan, model_kwargs, shard),
-        )
+        i: (run, energy, [_part(plan, rows, model_kwargs, kicks, chains) for chains in shard])
         for i, shard in enumerate(shards)
     }
     whole = _Whole(plan, shards)
     with closing(_results(tasks, executor)) as results:
-        for i, result in results:
-            whole.put(i, result)
+        for i, found in results:
+            whole.put(i, found)
             if callbacks:
                 status = whole.progress(time.perf_counter() - started)
                 for report in callbacks:
@@ -115,15 +114,37 @@ def run_on_executor(
     return whole.result(time.perf_counter() - started)
 
 
-def _shards(n_samples: int, n_shares: int | None) -> list[range]:
-    """The chains of each shard: their numbers differ by one at most."""
+def _shards(plan: Plan, n_shares: int | None) -> list[list[range]]:
+    """The chains of each shard, about as many in each, as nodes of the tree of the moments."""
     if n_shares is not None and (
         isinstance(n_shares, bool) or not isinstance(n_shares, (int, np.integer)) or n_shares < 1
     ):
         raise InputError(f"n_shares must be an integer of at least 1, not {short_repr(n_shares)}")
-    count = min(n_samples, n_shares or _SHARDS)
-    bounds = [i * n_samples // count for i in range(count + 1)]
-    return [range(*bounds[i : i + 2]) for i in range(count)]
+    n = plan.n_samples
+    count = min(n, n_shares or _SHARDS)
+    run = range(plan.chain_offset, plan.chain_offset + n)
+    # Cut at multiples of a power of two, a shard has a few large nodes, not many small ones.
+    step = 1 << max(0, (n // count // 8).bit_length() - 1)
+    cuts = [(run.start + i * n // count) // step * step for i in range(1, count)]
+    shards = [range(*bounds) for bounds in pairwise([run.start, *cuts, run.stop])]
+    return [nodes(shard, run) if plan.return_diagnostics else [shard] for shard in shards]
+
+
+def _part(
+    plan: Plan,
+    rows: Numbers | None,
+    model_kwargs: Mapping[str, Any] | None,
+    kicks: Numbers | None,
+    chains: range,
+) -> tuple[Any, ...]:
+    """What some of the chains are run with: plan, start, keywords and momenta of their own."""
+    own = range(chains.start - plan.chain_offset, chains.stop - plan.chain_offset)
+    return (
+        replace(plan, n_samples=len(chains), chain_offset=chains.start),
+        None if rows is None else _cut(rows, own),
+        None if model_kwargs is None else _keywords(plan, model_kwargs, own),
+        None if kicks is None else _cut(kicks, own),
+    )
 
 
 def _rows(plan: Plan, x: Array) -> Numbers:
@@ -155,32 +176,34 @@ def _keywords(plan: Plan, keywords: Mapping[str, Any], shard: range) -> dict[str
 
 
 def _run_shard(
-    run: Callable[..., Result],
-    plan: Plan,
-    energy: Any,
-    x: Numbers | None,
-    model_kwargs: Mapping[str, Any] | None,
-) -> Result | Exception:
-    """A shard's result in NumPy arrays, or the error that it raised.
+    run: Callable[..., Result], energy: Any, parts: Iterable[tuple[Any, ...]]
+) -> list[Result] | Exception:
+    """The results of a shard's parts in NumPy arrays, or the error that one raised.
 
     The error is returned, so that what a future raises is the executor's own trouble.
     """
     try:
-        result = run(plan, energy, x, model_kwargs)
+        return [_on_host(run(plan, energy, *given)) for plan, *given in parts]
     except Exception as error:
         return _sendable(error)
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None  # without the result of a shard, which is of no use
+
+
+def _on_host(result: Result) -> Result:
+    """A result with its arrays as NumPy's."""
     diagnostics = None
     if result.diagnostics is not None:
         found = result.diagnostics
         mean, variance, energies = map(to_numpy, (found.mean, found.variance, found.energy))
-        diagnostics = Diagnostics(mean, variance, energies, found.steps)
+        errors = None if found.energy_error is None else to_numpy(found.energy_error)
+        diagnostics = Diagnostics(mean, variance, energies, found.steps, energy_error=errors)
     return Result(
         samples=to_numpy(result.samples),
         trajectory=None if result.trajectory is None else to_numpy(result.trajectory),
         diagnostics=diagnostics,
         info=result.info,
+        state={name: to_numpy(part) for name, part in result.state.items()},
     )
 
 
@@ -239,7 +262,7 @@ def _results(tasks: dict[int, Task], executor: ExecutorLike) -> Done:
 def _work(executor: Executor, left: dict[int, Task]) -> Done:
     """The results that one executor comes to, which are then no longer left; how it broke."""
     broken: BrokenExecutor | None = None
-    futures: dict[Future[Result | Exception], int] = {}
+    futures: dict[Future[list[Result] | Exception], int] = {}
     try:
         try:
             with _sending():
@@ -274,7 +297,7 @@ def _sending() -> Iterator[None]:
         ) from error
 
 
-def _checked(outcome: Result | Exception) -> Result:
+def _checked(outcome: list[Result] | Exception) -> list[Result]:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
@@ -292,38 +315,62 @@ class _Whole:
     Parameters
     ----------
     plan : Plan
-    shards : list of range
-        The chains of each.
+    shards : list of list of range
+        The chains of each one's parts, by their numbers.
     """
 
-    def __init__(self, plan: Plan, shards: list[range]) -> None:
+    def __init__(self, plan: Plan, shards: list[list[range]]) -> None:
         self._plan = plan
         self._shards = shards
         dtype = "float32" if plan.dtype == "bfloat16" else plan.dtype  # as NumPy holds it
         self._samples = np.empty(plan.shape, dtype)
-        self._trajectory = self._energy = None
+        self._state = {
+            name: np.empty(plan.shape, plan.state_dtype) for name in find(plan.sampler).carried
+        }
+        self._trajectory = self._energy = self._energy_error = None
         if plan.return_trajectory:
             self._trajectory = np.empty((plan.n_samples, plan.n_kept, *plan.event_shape), dtype)
         if plan.return_diagnostics:
             self._energy = np.empty((plan.n_kept, plan.n_samples), dtype)
-            self._moments = _Moments((plan.n_kept, *plan.event_shape))
-        self._infos: dict[int, Info] = {}
+            if plan.is_adjusted:
+                self._energy_error = np.empty_like(self._energy)
+        # Joined by the shards' numbers, so that the order in which they are done does not show.
+        self._moments = JoinedNodes()
+        self._early: dict[int, list[tuple[int, Moments]]] = {}
+        self._next = 0
+        self._infos: list[tuple[int, Info]] = []  # with the number of chains
         self._n_done = self._n_diverged = 0
         self._last_energies = 0.0
 
-    def put(self, i: int, result: Result) -> None:
-        shard, found = self._shards[i], result.diagnostics
-        chains = slice(shard.start, shard.stop)
-        self._samples[chains] = result.samples
+    def put(self, i: int, results: list[Result]) -> None:
+        self._early[i] = []
+        with np.errstate(all="ignore"):  # of chains that diverged
+            for chains, result in zip(self._shards[i], results, strict=True):
+                self._put_part(chains, result)
+                if result.diagnostics is not None:
+                    mean, variance = result.diagnostics.mean, result.diagnostics.variance
+                    node = Moments(float(len(chains)), mean, variance)
+                    self._early[i].append((chains.start, node))
+            while self._next in self._early:
+                for first, node in self._early.pop(self._next):
+                    self._moments.add(first, node)
+                self._next += 1
+
+    def _put_part(self, chains: range, result: Result) -> None:
+        offset, found = self._plan.chain_offset, result.diagnostics
+        rows = slice(chains.start - offset, chains.stop - offset)
+        self._samples[rows] = result.samples
+        for name, part in self._state.items():
+            part[rows] = result.state[name]
         if self._trajectory is not None:
-            self._trajectory[chains] = result.trajectory
+            self._trajectory[rows] = result.trajectory
         if self._energy is not None and found is not None:
-            self._energy[:, chains] = found.energy
-            self._moments.put(i, len(shard), found.mean, found.variance)
-            with np.errstate(all="ignore"):  # of chains that diverged
-                self._last_energies += float(found.energy[-1].sum(dtype=np.float64))
-        self._infos[i] = result.info
-        self._n_done += len(shard)
+            self._energy[:, rows] = found.energy
+            if self._energy_error is not None:
+                self._energy_error[:, rows] = found.energy_error
+            self._last_energies += float(found.energy[-1].sum(dtype=np.float64))
+        self._infos.append((len(chains), result.info))
+        self._n_done += len(chains)
         self._n_diverged += count_diverged(result.samples)
 
     def progress(self, seconds: float) -> Progress:
@@ -343,10 +390,18 @@ class _Whole:
         diagnostics = None
         if self._energy is not None:
             with np.errstate(all="ignore"):
-                mean, variance = map(back, self._moments.total())
+                total = self._moments.moments()
+            mean, variance = back(total.mean), back(total.variance)
             steps = plan.kept_steps(0, plan.n_kept)
-            diagnostics = Diagnostics(mean, variance, back(self._energy), steps)
-        found = [info.divergence for info in self._infos.values() if info.divergence is not None]
+            diagnostics = Diagnostics(
+                mean,
+                variance,
+                back(self._energy),
+                steps,
+                energy_error=back(self._energy_error),
+                divergence_threshold=plan.divergence_threshold,
+            )
+        found = [info.divergence for _, info in self._infos if info.divergence is not None]
         divergence = None
         if found:
             first_step = min(one.first_step for one in found)
@@ -356,42 +411,21 @@ class _Whole:
             trajectory=back(self._trajectory),
             diagnostics=diagnostics,
             info=replace(
-                self._infos[0], n_steps=plan.n_total, seconds=seconds, divergence=divergence
+                self._infos[0][1],
+                n_steps=plan.n_total,
+                seconds=seconds,
+                divergence=divergence,
+                **self._rates(),
             ),
+            state={name: mover(plan, plan.state_dtype)(x) for name, x in self._state.items()},
         )
 
-
-class _Moments:
-    """Mean and variance over all chains, of those over the chains of each shard.
-
-    Shares are taken in by their numbers, so that the order in which they are done does not show
-    (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
-    variances", 1979, equation 2.1).
-
-    Parameters
-    ----------
-    shape : tuple of int
-    """
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._n = 0
-        self._next = 0
-        self._mean = np.zeros(shape)
-        self._square = np.zeros(shape)  # the sum of squared deviations from the mean
-        self._early: dict[int, tuple[int, Numbers, Numbers]] = {}
-
-    def put(self, i: int, n: int, mean: Numbers, variance: Numbers) -> None:
-        self._early[i] = (n, mean, variance)
-        while self._next in self._early:
-            self._add(*self._early.pop(self._next))
-            self._next += 1
-
-    def _add(self, n: int, mean: Numbers, variance: Numbers) -> None:
-        before, self._n = self._n, self._n + n
-        with np.errstate(all="ignore"):  # of chains that diverged
-            shift = mean.astype(np.float64) - self._mean
-            self._mean += shift * (n / self._n)
-            self._square += n * variance.astype(np.float64) + shift * shift * (before * n / self._n)
-
-    def total(self) -> tuple[Numbers, Numbers]:
-        return self._mean, self._square / self._n
+    def _rates(self) -> dict[str, Any]:
+        """Acceptance and divergences of all chains, of an adjusted sampler."""
+        if not self._plan.is_adjusted:
+            return {}
+        accepted = math.fsum(n * (info.acceptance_rate or 0.0) for n, info in self._infos)
+        return {
+            "acceptance_rate": accepted / self._plan.n_samples,
+            "n_divergences": sum(info.n_divergences or 0 for _, info in self._infos),
+        }

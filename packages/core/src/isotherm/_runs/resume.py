@@ -124,9 +124,9 @@ def resume(
         check_same_energy(probe_energy(plan, energy), header.probe, folder.path)
         energy = with_keywords(energy, model_kwargs)
         runs_on = registry.usable(plan.backend)
-        stack.enter_context(on_device(runs_on, plan.device))
+        stack.enter_context(on_device(runs_on, plan))
         allocate = checked_allocator(plan, runs_on, is_stored=True)
-        x = move(folder.state(header), runs_on.library, plan.dtype, plan.device)
+        x = move(folder.state(header), runs_on.library, plan.state_dtype, plan.device)
         check_energy(plan, energy, x)
         runner = runs_on.prepare(plan, energy)
         callbacks = collect_callbacks(progress, callback, stack)
@@ -134,6 +134,12 @@ def resume(
         recorder = disk.Writer(folder, header, allocate)
         first_bad = None if header.divergence is None else header.divergence.first_step
         result = advance_to(
-            plan, runner, Snapshot(x, header.n_steps, first_bad), last, recorder, callbacks, started
+            plan,
+            runner,
+            Snapshot({"x": x}, header.n_steps, first_bad),
+            last,
+            recorder,
+            callbacks,
+            started,
         )
     return warn_of_divergence(plan, result)

@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, as_state
+from isotherm._arithmetic.arrays import Array, as_state, to_numpy
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.protocol import as_energy, fixed
@@ -24,6 +25,7 @@ from isotherm._results.result import Info, Progress, Result, RunInterrupted
 from isotherm._runs.advance import Snapshot, advance, count_diverged, describe
 from isotherm._runs.callbacks import Callback, collect_callbacks
 from isotherm._runs.checks import (
+    check_belongs,
     check_energy,
     checked_allocator,
     initial_state,
@@ -40,6 +42,7 @@ def run(
     energy: Any,
     x: Array | None = None,
     *,
+    momentum: Array | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
@@ -60,6 +63,9 @@ def run(
         The energy for which it was made.
     x : array, optional
         Where the chains start, as given to `make_plan`.
+    momentum : array, optional
+        With which they start, of the shape of `x`, where the sampler carries one; by default drawn
+        from N(0, noise_scale² M), from the noise stream.
     model_kwargs : mapping of str to anything, optional
         Keywords that the energy receives at every call, as they are: a network's conditioning, with
         one row per chain. For energies without a ``gradient``.
@@ -76,11 +82,10 @@ def run(
         on. Needs ``isotherm[store]``.
     executor : concurrent.futures.Executor, or callable that makes one, optional
         Whose workers the chains are shared out among: ``ProcessPoolExecutor``, Dask's
-        ``client.get_executor()``, ``MPIPoolExecutor``. Chains and their energies do not depend on
-        the workers: they are to the bit those of a run without, of energies whose value for a chain
-        does not depend on how many there are (where a library multiplies matrices, to rounding).
-        Mean and variance are those of a run without to rounding, and do not depend on the number of
-        workers either. A share whose worker dies is run again: by a new executor, where this is a
+        ``client.get_executor()``, ``MPIPoolExecutor``. The result does not depend on the workers:
+        it is to the bit that of a run without, diagnostics included, of energies whose value for a
+        chain does not depend on how many there are (where a library multiplies matrices, to
+        rounding). A share whose worker dies is run again: by a new executor, where this is a
         function that makes them; by Dask itself; else in this process. `progress` is told whenever
         a share is done. Arrays in `model_kwargs` with a row a chain are shared out likewise. Ctrl-C
         raises `KeyboardInterrupt` and nothing is kept; shares that have begun go on to their end.
@@ -109,12 +114,12 @@ def run(
     """
     if executor is not None:
         result = _run_on_executor(
-            plan, energy, x, executor, n_shares, model_kwargs, progress, callback, store
+            plan, energy, x, momentum, executor, n_shares, model_kwargs, progress, callback, store
         )
     elif n_shares is not None:
         raise InputError("n_shares shares out chains among the workers of an executor; give both")
     else:
-        result = _run(plan, energy, x, model_kwargs, progress, callback, store)
+        result = _run(plan, energy, x, model_kwargs, momentum, progress, callback, store)
     return warn_of_divergence(plan, result)
 
 
@@ -123,38 +128,47 @@ def _run(
     energy: Any,
     x: Array | None,
     model_kwargs: Mapping[str, Any] | None,
+    momentum: Array | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callback | None = None,
     store: str | os.PathLike[str] | None = None,
+    moments_dtype: str | None = None,
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
-    energy = with_keywords(fixed(as_energy(energy), plan.event_shape), model_kwargs)
+    energy = fixed(as_energy(energy), plan.event_shape)
+    check_belongs(plan, energy, x)
+    energy = with_keywords(energy, model_kwargs)
     backend = registry.usable(plan.backend)
     if store is not None:
         plan = replace(plan, return_trajectory=True)
     with ExitStack() as stack:
-        stack.enter_context(on_device(backend, plan.device))
-        allocate = checked_allocator(plan, backend, is_stored=store is not None)
-        x = initial_state(plan, backend, as_state(x))
-        check_energy(plan, energy, x)
+        stack.enter_context(on_device(backend, plan))
+        allocate = checked_allocator(
+            plan, backend, is_stored=store is not None, moments_dtype=moments_dtype
+        )
+        state = initial_state(plan, backend, as_state(x), momentum)
+        check_energy(plan, energy, state["x"])
         runner = backend.prepare(plan, energy)
         callbacks = collect_callbacks(progress, callback, stack)
         recorder: Recorder
         if store is None:
-            recorder = InMemory(plan, allocate)
+            recorder = InMemory(plan, allocate, moments_dtype)
         else:
             disk = store_module()
-            folder, header = disk.create(store, plan, probe_energy(plan, energy), runner.path, x)
+            folder, header = disk.create(
+                store, plan, probe_energy(plan, energy), runner.path, state
+            )
             stack.enter_context(folder.locked())
             recorder = disk.Writer(folder, header, allocate)
-        return advance_to(plan, runner, Snapshot(x), plan.n_total, recorder, callbacks, started)
+        return advance_to(plan, runner, Snapshot(state), plan.n_total, recorder, callbacks, started)
 
 
 def _run_on_executor(
     plan: Plan,
     energy: Any,
     x: Array | None,
+    momentum: Array | None,
     executor: ExecutorLike,
     n_shares: int | None,
     model_kwargs: Mapping[str, Any] | None,
@@ -170,11 +184,13 @@ def _run_on_executor(
                 f"in step; leave out {name} or executor"
             )
     energy = fixed(as_energy(energy), plan.event_shape)
+    check_belongs(plan, energy, x)
     with_keywords(energy, model_kwargs)
     with ExitStack() as stack:
         callbacks = collect_callbacks(progress, None, stack)
         return run_on_executor(
-            _run, plan, energy, as_state(x), executor,
+            partial(_run, moments_dtype="float64"), plan, energy, as_state(x), executor,
+            momentum=as_state(momentum),
             model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks,
         )  # fmt: skip
 
@@ -199,10 +215,13 @@ def advance_to(
     """Let the chains advance from the end of a piece to the step `last`; what comes out."""
     n_before, interrupted = snapshot.n_steps, False
     n_kept, mean_energy = plan.kept_before(n_before), None
-    snapshots = advance(plan, runner, snapshot, last, recorder, has_callbacks=bool(callbacks))
+    counts = _counts(plan, snapshot.state["x"])
+    snapshots = advance(
+        plan, runner, snapshot, last, recorder, has_callbacks=bool(callbacks), counts=counts
+    )
     try:
         for snapshot in snapshots:
-            recorder.advanced(snapshot.x, snapshot.n_steps, snapshot.divergence)
+            recorder.advanced(snapshot.state, snapshot.n_steps, snapshot.divergence)
             if callbacks:
                 if plan.kept_before(snapshot.n_steps) > n_kept:
                     n_kept = plan.kept_before(snapshot.n_steps)
@@ -213,7 +232,7 @@ def advance_to(
                     n_kept=n_kept,
                     seconds=time.perf_counter() - started,
                     energy=mean_energy,
-                    n_diverged=count_diverged(snapshot.x),
+                    n_diverged=count_diverged(snapshot.state["x"]),
                     n_before=n_before,
                 )
                 answers = [report(status) for report in callbacks]  # all are callbacks
@@ -223,11 +242,11 @@ def advance_to(
         interrupted = True
     except BaseException:
         with contextlib.suppress(OSError):  # the error that came first is raised
-            recorder.close(snapshot.x, snapshot.n_steps, snapshot.divergence)
+            recorder.close(snapshot.state, snapshot.n_steps, snapshot.divergence)
         raise
-    trajectory, diagnostics = recorder.close(snapshot.x, snapshot.n_steps, snapshot.divergence)
+    trajectory, diagnostics = recorder.close(snapshot.state, snapshot.n_steps, snapshot.divergence)
     result = Result(
-        samples=mover(plan)(snapshot.x),
+        samples=mover(plan)(snapshot.state["x"]),
         trajectory=trajectory,
         diagnostics=diagnostics,
         info=Info(
@@ -238,7 +257,10 @@ def advance_to(
             n_steps=snapshot.n_steps,
             seconds=time.perf_counter() - started,
             divergence=snapshot.divergence,
+            sampler=plan.sampler,
+            **_rates(plan, counts, n_before, snapshot.n_steps),
         ),
+        state={name: mover(plan, plan.state_dtype)(x) for name, x in snapshot.state.items()},
     )
     if interrupted:
         raise RunInterrupted(
@@ -246,6 +268,29 @@ def advance_to(
             result,
         )
     return result
+
+
+def _counts(plan: Plan, x: Array) -> Outputs | None:
+    """Where the steps that were accepted, and that diverged, are counted, for each chain."""
+    if not plan.is_adjusted:
+        return None
+    xp = compat.array_namespace(x)
+    place = {"dtype": xp.int64, "device": compat.device(x)}
+    return Outputs(
+        accepted=xp.zeros(plan.n_samples, **place), diverging=xp.zeros(plan.n_samples, **place)
+    )
+
+
+def _rates(plan: Plan, counts: Outputs | None, first: int, last: int) -> dict[str, Any]:
+    """What the info says of the steps first..last-1 of an adjusted sampler."""
+    n_steps = last - max(first, plan.burn_in)
+    if counts is None or n_steps <= 0:
+        return {}
+    accepted, diverging = (int(to_numpy(c).sum()) for c in (counts.accepted, counts.diverging))
+    return {
+        "acceptance_rate": accepted / (n_steps * plan.n_samples),
+        "n_divergences": diverging,
+    }
 
 
 def _mean_energy(outputs: Outputs) -> float | None:

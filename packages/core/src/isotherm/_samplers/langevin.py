@@ -1,42 +1,49 @@
-"""The user's face: `LangevinDynamics` and `sample_chain`."""
+"""Samplers without a Metropolis decision."""
 
 from __future__ import annotations
 
-import inspect
-import os
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
-from isotherm._arithmetic.arrays import Array
-from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import ScheduleLike
-from isotherm._planning.make_plan import make_plan
-from isotherm._plans.plan import Plan
-from isotherm._results.result import Progress, Result
-from isotherm._runs.executors import ExecutorLike
-from isotherm._runs.run import run
+from isotherm._samplers.base import Sampler
 
 
-class LangevinDynamics:
-    """Overdamped Langevin sampling of exp(-U/noise_scale²).
+class LangevinDynamics(Sampler):
+    """Overdamped Langevin sampling of exp(-U/noise_scale²), unadjusted.
 
-    Each step is x ← (x - η ∇U(x)) + noise_scale √(2η) ξ with η the step size and ξ standard normal
-    (Roberts and Tweedie, Bernoulli 2, 1996, equation 2).
+    Each step is x ← (x - η M⁻¹∇U(x)) + noise_scale √(2η) M⁻½ ξ with ξ standard normal (Roberts and
+    Tweedie, Bernoulli 2, 1996, equation 2). Its law is biased by the step size; `MALA` is the same
+    step with a decision that makes it exact.
 
     Parameters
     ----------
     energy_function : callable
-        U; see `isotherm.make_plan` for this and all others.
+        U: x of shape (n_samples, *event_shape) → shape (n_samples,), or terms of the shape of x
+        which are summed; with a method ``gradient`` unless the backend differentiates by itself.
     step_size : float, array or callable
+        η > 0: a number, one for each step, or a function of the step's number.
     noise_scale : float, array or callable, optional
-        1 by default.
+        ≥ 0, likewise; 1 by default. 0 is gradient descent.
     decay : float
+        In [0, 1): step t uses step_size·(1 - decay)^t.
     clamp : (float or None, float or None), optional
+        Bounds into which every coordinate is put after each step.
     dtype : dtype or str, optional
+        Of the samples: that of the start, else of the energy's parameters, else float32.
     device : str or device, optional
+        Where to run.
     backend : str, optional
+        ``"numpy"``, ``"numba"``, ``"torch"``, ``"cupy"``; by default that of the arrays.
     temperature : float, array or callable, optional
         noise_scale², instead of `noise_scale`.
+    inverse_mass : float, array or matrix, optional
+        M⁻¹, a preconditioner: a number, one a coordinate (*event_shape), or a symmetric positive
+        definite matrix (dim, dim) for up to 64 coordinates; 1 by default.
+
+    Raises
+    ------
+    InputError
+        An argument is not usable.
 
     Examples
     --------
@@ -46,6 +53,8 @@ class LangevinDynamics:
     >>> sampler.sample_chain(dim=2, n_samples=1000, n_steps=200, seed=0).shape
     (1000, 2)
     """
+
+    name = "langevin"
 
     def __init__(
         self,
@@ -59,167 +68,84 @@ class LangevinDynamics:
         backend: str | None = None,
         *,
         temperature: ScheduleLike | None = None,
+        inverse_mass: Any = None,
     ) -> None:
-        self.energy_function = as_energy(energy_function)
-        self.step_size = step_size
-        self.noise_scale = noise_scale
+        super().__init__(
+            energy_function,
+            step_size=step_size,
+            noise_scale=noise_scale,
+            temperature=temperature,
+            dtype=dtype,
+            device=device,
+            backend=backend,
+            decay=decay,
+            clamp=clamp,
+            inverse_mass=inverse_mass,
+        )
         self.decay = decay
         self.clamp = clamp
-        self.dtype = dtype
-        self.device = device
-        self.backend = backend
-        self.temperature = temperature
-
-    def to(self, device: Any) -> Self:
-        """Sample on this device from now on; returns the sampler."""
-        self.device = device
-        return self
-
-    def sample_chain(
-        self,
-        x: Array | None = None,
-        dim: int | tuple[int, ...] | None = None,
-        n_steps: int = 100,
-        n_samples: int | None = None,
-        burn_in: int = 0,
-        thinning: int = 1,
-        return_trajectory: bool = False,
-        return_diagnostics: bool = False,
-        seed: Any = None,
-        *,
-        chain_offset: int = 0,
-        step_offset: int = 0,
-        on_divergence: str = "warn",
-        model_kwargs: Mapping[str, Any] | None = None,
-        progress: bool | Callable[[int, int], object] = False,
-        callback: Callable[[Progress], object] | None = None,
-        store: str | os.PathLike[str] | None = None,
-        executor: ExecutorLike | None = None,
-    ) -> Any:
-        """Run the chains.
-
-        See `isotherm.make_plan` for the parameters and what is raised, and `isotherm.run` for
-        `model_kwargs`, `progress`, `callback`, `store` and `executor`.
-
-        Returns
-        -------
-        samples : array, shape (n_samples, *event_shape)
-            The final states; or with `return_trajectory` the kept states, shape
-            (n_samples, n_steps // thinning, *event_shape); with a store an ``xarray.DataArray``.
-        diagnostics : Diagnostics
-            Only with `return_diagnostics`, as the second of a pair.
-        """
-        plan = make_plan(
-            self.energy_function,
-            x,
-            dim=dim,
-            n_steps=n_steps,
-            n_samples=n_samples,
-            burn_in=burn_in,
-            thinning=thinning,
-            return_trajectory=return_trajectory,
-            return_diagnostics=return_diagnostics,
-            seed=seed,
-            step_size=self.step_size,
-            noise_scale=self.noise_scale,
-            temperature=self.temperature,
-            decay=self.decay,
-            clamp=self.clamp,
-            dtype=self.dtype,
-            device=self.device,
-            backend=self.backend,
-            chain_offset=chain_offset,
-            step_offset=step_offset,
-            on_divergence=on_divergence,
-        )
-        result = run(
-            plan,
-            self.energy_function,
-            x,
-            model_kwargs=model_kwargs,
-            progress=progress,
-            callback=callback,
-            store=store,
-            executor=executor,
-        )
-        return _short(plan, result)
+        self.inverse_mass = inverse_mass
 
 
-def sample_chain(
-    energy: Any,
-    x: Array | None = None,
-    *,
-    model_kwargs: Mapping[str, Any] | None = None,
-    progress: bool | Callable[[int, int], object] = False,
-    callback: Callable[[Progress], object] | None = None,
-    store: str | os.PathLike[str] | None = None,
-    executor: ExecutorLike | None = None,
-    **options: Any,
-) -> Any:
-    """Sample exp(-U/noise_scale²) with many Langevin chains, in one call.
+class UnderdampedLangevin(Sampler):
+    """Underdamped Langevin sampling of exp(-U/noise_scale²) by BAOAB, unadjusted.
+
+    The state is (x, p); each step is half a kick, half a drift, the exact Ornstein-Uhlenbeck step
+    of the momentum, half a drift, half a kick (Leimkuhler and Matthews, Applied Mathematics
+    Research eXpress, 2013). Its configurations are biased by order h², for a harmonic energy not
+    at all.
 
     Parameters
     ----------
-    energy : callable
-        U; see `isotherm.make_plan` for this and all options.
-    x : array, optional
-        Where the chains start.
-    model_kwargs : mapping of str to anything, optional
-        Keywords that the energy receives at every call; see `isotherm.run`.
-    progress : bool or callable
-        True shows a bar; see `isotherm.run`.
-    callback : callable, optional
-        Is told how far the run is, and may end it; see `isotherm.run`.
-    store : path, optional
-        A folder in which all kept states, and the diagnostics asked for, are kept while the chains
-        run; see `isotherm.run`.
-    executor : concurrent.futures.Executor, or callable that makes one, optional
-        Whose workers the chains are shared out among; see `isotherm.run`.
-    **options
-        Those of `isotherm.make_plan`.
+    energy_function : callable
+        U; see `LangevinDynamics`.
+    step_size : float, array or callable, optional
+        h > 0, a time: a number, one for each step, or a function of the step's number; needed to
+        sample.
+    friction : float, array or callable
+        γ ≥ 0, of a unit of time; 0 is Hamiltonian dynamics.
+    noise_scale, temperature, dtype, device, backend, inverse_mass
+        See `LangevinDynamics`; momenta have the law N(0, noise_scale² M).
 
-    Returns
-    -------
-    samples : array, shape (n_samples, *event_shape)
-        The final states; or with ``return_trajectory=True`` the kept states, shape
-        (n_samples, n_steps // thinning, *event_shape); with a store an ``xarray.DataArray``.
-    diagnostics : Diagnostics
-        Only with ``return_diagnostics=True``, as the second of a pair.
+    Raises
+    ------
+    InputError
+        An argument is not usable.
 
     Examples
     --------
     >>> import isotherm
-    >>> energy = isotherm.DoubleWellEnergy(barrier_height=2.0)
-    >>> isotherm.sample_chain(energy, dim=10, n_samples=1000, step_size=5e-3, seed=0).shape
-    (1000, 10)
+    >>> well = isotherm.DoubleWellEnergy(barrier_height=2.0)
+    >>> sampler = isotherm.UnderdampedLangevin(well, step_size=0.1, friction=0.5)
+    >>> sampler.sample_chain(dim=3, n_samples=100, n_steps=200, seed=0).shape
+    (100, 3)
     """
-    plan = make_plan(energy, x, **options)
-    result = run(
-        plan,
-        energy,
-        x,
-        model_kwargs=model_kwargs,
-        progress=progress,
-        callback=callback,
-        store=store,
-        executor=executor,
-    )
-    return _short(plan, result)
 
+    name = "underdamped"
 
-_planning = inspect.signature(make_plan)
-sample_chain.__signature__ = _planning.replace(  # type: ignore[attr-defined]
-    parameters=[
-        *_planning.parameters.values(),
-        *(
-            inspect.signature(sample_chain).parameters[name]
-            for name in ("model_kwargs", "progress", "callback", "store", "executor")
-        ),
-    ],
-    return_annotation=Any,
-)
-
-
-def _short(plan: Plan, result: Result) -> Any:
-    samples = result.trajectory if plan.return_trajectory else result.samples
-    return samples if result.diagnostics is None else (samples, result.diagnostics)
+    def __init__(
+        self,
+        energy_function: Any,
+        step_size: ScheduleLike | None = None,
+        friction: ScheduleLike = 1.0,
+        noise_scale: ScheduleLike | None = None,
+        dtype: Any = None,
+        device: Any = None,
+        backend: str | None = None,
+        *,
+        temperature: ScheduleLike | None = None,
+        inverse_mass: Any = None,
+    ) -> None:
+        super().__init__(
+            energy_function,
+            step_size=step_size,
+            noise_scale=noise_scale,
+            temperature=temperature,
+            dtype=dtype,
+            device=device,
+            backend=backend,
+            friction=friction,
+            inverse_mass=inverse_mass,
+        )
+        self.friction = friction
+        self.inverse_mass = inverse_mass

@@ -21,7 +21,8 @@ import xarray
 import zarr
 from zarr.storage import LocalStore
 
-from isotherm._arithmetic.arrays import Array, move
+from isotherm._arithmetic.arrays import move
+from isotherm._backends.protocol import State
 from isotherm._planning.extend_plan import validate_plan
 from isotherm._plans.plan import Plan, Schedule
 from isotherm._results.diagnostics import Diagnostics
@@ -194,6 +195,7 @@ class Store:
         trajectory, diagnostics = self.lazily(header)
         return Result(
             samples=self.state(header),
+            state={"x": self.state(header)},
             trajectory=trajectory,
             diagnostics=diagnostics,
             info=Info(
@@ -246,7 +248,7 @@ class Store:
 
 
 def create(
-    store: str | os.PathLike[str], plan: Plan, probe: float | None, path: str, x: Array
+    store: str | os.PathLike[str], plan: Plan, probe: float | None, path: str, state: State
 ) -> tuple[Store, Header]:
     """Make a new store, with nothing kept yet: all of it appears at once.
 
@@ -277,9 +279,9 @@ def create(
             (made / name).mkdir(parents=True, exist_ok=True)
         (made / LOCK).touch()
         new = Store(made)
-        state = move(x, "numpy", stored_dtype(plan), "cpu")
+        x = move(state["x"], "numpy", stored_dtype(plan), "cpu")
         for name in ("checkpoint/state_0", "checkpoint/state_1"):
-            new.write(header, name, 0, state)
+            new.write(header, name, 0, x)
         new.write(header, "chain", 0, plan.chain_offset + np.arange(plan.n_samples))
         new.write_schedules(header)
         new.commit(header)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import xarray
 
-from isotherm._arithmetic.arrays import Array, move
-from isotherm._backends.protocol import Outputs
+from isotherm._arithmetic.arrays import move
+from isotherm._backends.protocol import Outputs, State
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Divergence
 from isotherm._store.folder import Store
@@ -58,24 +58,24 @@ class Writer:
         last = (self._header.n_kept // chunk + 1) * chunk
         return min(plan.burn_in + plan.thinning * last, plan.n_total)
 
-    def advanced(self, x: Array, n_steps: int, divergence: Divergence | None) -> None:
+    def advanced(self, state: State, n_steps: int, divergence: Divergence | None) -> None:
         """Told after every piece."""
         if n_steps == self.full_at() or time.perf_counter() - self._committed > _COMMIT_SECONDS:
-            self._write(x, n_steps, divergence)
+            self._write(state, n_steps, divergence)
 
     def close(
-        self, x: Array, n_steps: int, divergence: Divergence | None
+        self, state: State, n_steps: int, divergence: Divergence | None
     ) -> tuple[xarray.DataArray, Diagnostics | None]:
         """Write what is left."""
         try:
             if n_steps > self._header.n_steps:
-                self._write(x, n_steps, divergence)
+                self._write(state, n_steps, divergence)
             self._wait()
         finally:
             self._pool.shutdown()
         return self._store.lazily(self._header)
 
-    def _write(self, x: Array, n_steps: int, divergence: Divergence | None) -> None:
+    def _write(self, state: State, n_steps: int, divergence: Divergence | None) -> None:
         self._wait()
         plan, before = self._header.plan, self._header
         now = time.perf_counter()
@@ -99,8 +99,8 @@ class Writer:
         }
         draws = np.arange(before.n_kept, header.n_kept)
         rows |= {"draw": draws, "step": plan.kept_steps(before.n_kept, header.n_kept)}
-        state = move(x, "numpy", stored_dtype(plan), "cpu")
-        self._writing = self._pool.submit(self._commit, rows, state, header, before)
+        at = move(state["x"], "numpy", stored_dtype(plan), "cpu")
+        self._writing = self._pool.submit(self._commit, rows, at, header, before)
         self._header, self._committed = header, now
         self._buffer = next(self._buffers)
 

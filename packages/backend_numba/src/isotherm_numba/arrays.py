@@ -1,0 +1,157 @@
+"""What array loops on host memory are given: the stream's normals, and segments in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba import types
+
+from isotherm.backend import Segment, Space, TransitionProgram, noise, walk
+from isotherm_numba import codegen_cache, threads
+from isotherm_numba.kernel_calls import array_type, number_type
+from isotherm_numba.printer import print_module, print_segment
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+_PART = 2**15  # elements of a piece of work: long beside the call of a kernel, few beside an array
+
+_FILL = """\
+from isotherm_numba import arrays, lanes
+from isotherm_numba.noise import box_muller{bits} as box_muller
+
+
+@njit(arrays.fill_signature("{dtype}"), cache=True, **options)
+def fill(out, dim, coordinate_offset, stream, block, k0, k1, chain_offset, first, last):
+    lanes.fill(
+        box_muller, out, dim, coordinate_offset, stream, block, k0, k1, chain_offset, first, last
+    )
+"""
+
+
+def fill(
+    out: Array,
+    *,
+    seed: int,
+    stream: int,
+    block: int,
+    chain_offset: int = 0,
+    coordinate_offset: int = 0,
+) -> None:
+    """See `isotherm.backend.noise.fill_normals`."""
+    dtype = "float64" if out.dtype == np.float64 else "float32"
+    # Half precision is drawn in float32 and rounded once.
+    whole = out if out.dtype == dtype and out.flags.c_contiguous else np.empty(out.shape, dtype)
+    rows = whole.reshape(out.shape[0], -1)
+    where = out.shape[2], coordinate_offset, int(stream), block, seed & noise.MASK, seed >> 32
+    compiled = _fill_of(dtype)
+
+    def take(part: int) -> None:
+        first = part * _PART
+        last = min(first + _PART, rows.shape[1])
+        compiled(rows, *where, chain_offset, first, last)
+
+    threads.run_all(take, _parts(rows.shape[1]))
+    if whole is not out:
+        out[...] = whole
+
+
+@cache
+def _fill_of(dtype: str) -> Any:
+    source = _FILL.format(dtype=dtype, bits=8 * np.dtype(dtype).itemsize)
+    return codegen_cache.load(f"normals_{dtype}", print_module("normals", dtype, source)).fill
+
+
+def fill_signature(dtype: str) -> Any:
+    """The types of the arguments of ``fill``."""
+    out = array_type(number_type(dtype), 2)
+    return types.void(out, *[types.uint64] * 7, types.int64, types.int64)
+
+
+class Segments:
+    """A transition's segments in one pass over memory each; see `isotherm.backend.RunSegment`."""
+
+    def __init__(self, program: TransitionProgram, dtype: str) -> None:
+        self._dtype = np.dtype(dtype)
+        segments = dict.fromkeys(
+            one for one in walk(program.statements) if isinstance(one, Segment)
+        )
+        printed = [_Printed(program, one, f"segment{k}") for k, one in enumerate(segments)]
+        source = print_module(
+            program.name,
+            dtype,
+            "from isotherm_numba import arrays",
+            *(one.source(dtype) for one in printed),
+        )
+        module = codegen_cache.load(f"{program.name}_segments_{dtype}", source)
+        self._run = {one.segment: (one, getattr(module, one.name)) for one in printed}
+
+    def __call__(self, segment: Segment, values: Mapping[int, Any]) -> Sequence[Array]:
+        printed, function = self._run[segment]
+        given = [values[index] for index in printed.inputs]
+        shape = np.broadcast_shapes(*(one.shape for one in given if isinstance(one, np.ndarray)))
+        # Noise that is not used is no array; another one stands in its place, and is not read.
+        other = next(one for one in given if np.shape(one) == shape)
+        arrays = [
+            np.ascontiguousarray(one if isinstance(one, np.ndarray) else other, self._dtype)
+            for one in given
+        ]
+        arrays += [np.empty(shape, self._dtype) for _ in segment.outputs]
+        numbers = [float(values[index]) for index in printed.numbers]
+        n_chains, dim = shape
+        height = max(1, _PART // dim)
+
+        def take(part: int) -> None:
+            first, last = part * height, min((part + 1) * height, n_chains)
+            n = last - first
+            pieces = (one if len(one) < n_chains else one[first:last] for one in arrays)
+            lanes = (1, 0, n * dim) if printed.is_one_row else (n, dim, dim)
+            function(*(piece.reshape(-1) for piece in pieces), *numbers, *lanes)
+
+        threads.run_all(take, -(-n_chains // height))
+        return arrays[len(given) :]
+
+
+class _Printed:
+    """A segment as a function of arrays whose rows are chains.
+
+    Attributes
+    ----------
+    inputs, numbers : list of int
+        Values that are arrays, and those that are numbers of the step.
+    is_one_row : bool
+        Whether all arrays have the same shape, so that all their lanes are one row.
+    """
+
+    def __init__(self, program: TransitionProgram, segment: Segment, name: str) -> None:
+        spaces = program.spaces
+        self.segment, self.name = segment, name
+        self.inputs = [index for index in segment.inputs if spaces[index] != Space.STEP]
+        self.numbers = [index for index in segment.inputs if spaces[index] == Space.STEP]
+        self.is_one_row = all(spaces[index] == segment.space for index in self.inputs)
+        lanes = {Space.STATE: "lane", Space.CHAIN: "u64(row)", Space.COORDINATE: "u64(i)"}
+        places = {index: f"a{index}" for index in (*self.inputs, *segment.outputs)}
+        self._function = print_segment(
+            name, program, segment, places, {segment.space: "lane"} if self.is_one_row else lanes
+        )
+
+    def source(self, dtype: str) -> str:
+        """The function with its decorator."""
+        counts = len(self.inputs), len(self.segment.outputs), len(self.numbers)
+        signature = f'arrays.signature("{dtype}", *{counts})'
+        return f"@njit({signature}, cache=True, **options)\n{self._function}"
+
+
+def signature(dtype: str, n_inputs: int, n_outputs: int, n_numbers: int) -> Any:
+    """The types of the arguments of a segment's function."""
+    number = number_type(dtype)
+    inputs, outputs = array_type(number, 1, readonly=True), array_type(number, 1)
+    return types.void(
+        *[inputs] * n_inputs, *[outputs] * n_outputs, *[number] * n_numbers, *[types.int64] * 3
+    )
+
+
+def _parts(elements: int) -> int:
+    return -(-elements // _PART)

@@ -1,0 +1,397 @@
+"""A transition printed as the loop that steps tiles of chains: Python for Numba.
+
+One module for a program and a dtype. Its function ``advance`` takes the steps, tile by tile, and
+calls a function for each segment, `isotherm_numba.tiles` for what is no segment, and the energy by
+address. The names of its arguments stand once, in `arguments`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from numba import types
+
+from isotherm.backend import Call, Loop, Segment, Space, Statement, TransitionProgram, noise, walk
+from isotherm_numba.kernel_calls import array_type, number_type
+from isotherm_numba.printer import print_module, print_segment, segment_arguments
+from isotherm_numba.storage import Copy, Storage
+
+# Values of a space lie in a tile's rows at these places; a chain's as in the row of a coordinate.
+_LANES = {Space.STATE: "lane", Space.COORDINATE: "lane", Space.CHAIN: "u64(i)"}
+
+_ADVANCE = """\
+@njit(driver.signature("{dtype}", {carried!r}), cache=True, **options)
+def advance({arguments}):
+    dim, n_steps = x_before.shape[1], kept.size
+    rows = dim if by_coordinate else 1
+    stride = tiles.padded(chains if by_coordinate else chains * dim)
+    size = rows * stride
+    # Chain i's coordinate j lies at i * across + j * along.
+    across, along = (1, stride) if by_coordinate else (dim, 1)
+    {rows_of_values}
+    scratch, of_terms = np.zeros(size, number), np.zeros(size, number)
+    words = np.empty((4, noise.LANES), np.uint32)
+    counters = np.empty(({n_counters}, size), np.uint32)
+    {memory}
+    # Of each kept state the nodes of the chains' tree that wait to be joined, and where they start.
+    depth, nodes, nodes_before = sums.stack_depth(last - first), 0, 0
+    means = np.empty((mean.shape[0], depth, dim), np.float64)
+    variances = np.empty((mean.shape[0], depth, dim), np.float64)
+    starts, starts_before = np.empty(depth, np.uint64), np.empty(depth, np.uint64)
+    wide = np.empty(chains * dim, np.float64)
+    for start in range(first, last, chains):
+        m = min(chains, last - start)
+        n = tiles.padded(m) if by_coordinate else m * dim
+        # Rows that are full are one long row to what is done to every lane.
+        runs, width = (1, size) if n == stride else (rows, n)
+        calls, lanes = (runs, width) if is_elementwise else (1, n)
+        tiles.number_lanes(counters, {streams}, chain_offset, start, m, dim, across, along)
+        {before_steps}
+        for s in range(n_steps):
+            t = first_step + s
+            {step}
+            k = kept[s]
+            if k < 0:
+                continue
+            if trajectory.size:
+                tiles.store({x}, trajectory[:, k], start, m, across, along)
+            {keep}
+            if energy.size:
+                tiles.evaluate(
+                    terms, {x}, of_terms, scratch, parameters, dim, calls, stride, lanes
+                )
+                sums.totals(
+                    of_terms, wide, energy[k, start : start + m], dim if has_terms else 1, m,
+                    across, along,
+                )
+            if means.size:
+                nodes = sums.add_chains(
+                    means[k], variances[k], starts, starts_before, nodes_before, {x}, m,
+                    chain_offset + u64(start), across, along,
+                )
+        {after_steps}
+        starts, starts_before, nodes_before = starts_before, starts, nodes
+    for k in range(mean.shape[0]):
+        sums.join_all(
+            means[k], variances[k], starts, starts_before, nodes, chain_offset + u64(last),
+            mean[k], variance[k],
+        )
+"""
+
+
+def arguments(dtype: str, carried: Sequence[str]) -> dict[str, Any]:
+    """The arguments of ``advance``, with their types.
+
+    ``gradient``, ``terms``
+        Addresses of the energy's functions; see `isotherm_numba.tiles`.
+    ``is_elementwise``, ``has_terms``
+        Whether they take any lanes; whether ``terms`` gives one term a coordinate.
+    ``by_coordinate``, ``chains``
+        The layout of a tile, and how many chains it has.
+    ``parameters``, ``coefficients``, ``vectors``
+        The energy's; a row of numbers for each coefficient, one a step; the transition's vectors
+        and matrices, one after another.
+    ``x_before``, ``x_after``, ...
+        What is carried, shape (n_samples, dim) each.
+    ``kept``
+        Which kept state each step gives, or -1.
+    ``trajectory``, ``energy``, ``energy_error``, ``mean``, ``variance``, ``accepted``,
+    ``diverging``
+        As in `isotherm.backend.Outputs`, or empty; the moments over these chains alone.
+    ``k0``, ``k1``, ``chain_offset``, ``first_step``
+        Where in the noise stream.
+    ``first_counted``
+        The first step that counts for ``accepted`` and ``diverging``.
+    ``first``, ``last``
+        The chains first..last-1 are stepped.
+    """
+    number = number_type(dtype)
+    row, states = array_type(number, 1, readonly=True), array_type(number, 2, readonly=True)
+    return {
+        "gradient": types.uint64,
+        "terms": types.uint64,
+        "is_elementwise": types.boolean,
+        "has_terms": types.boolean,
+        "by_coordinate": types.boolean,
+        "chains": types.int64,
+        "parameters": row,
+        "coefficients": states,
+        "vectors": row,
+        **{f"{name}_before": states for name in carried},
+        **{f"{name}_after": array_type(number, 2) for name in carried},
+        "kept": array_type(types.int64, 1),
+        "trajectory": array_type(number, 3, "A"),
+        "energy": array_type(number, 2, "A"),
+        "energy_error": array_type(number, 2, "A"),
+        "mean": array_type(types.float64, 2),
+        "variance": array_type(types.float64, 2),
+        "accepted": array_type(types.int64, 1, "A"),
+        "diverging": array_type(types.int64, 1, "A"),
+        "k0": types.uint64,
+        "k1": types.uint64,
+        "chain_offset": types.uint64,
+        "first_step": types.int64,
+        "first_counted": types.int64,
+        "first": types.int64,
+        "last": types.int64,
+    }
+
+
+def signature(dtype: str, carried: Sequence[str]) -> Any:
+    """The types of the arguments of ``advance``."""
+    return types.void(*arguments(dtype, carried).values())
+
+
+def vectors_of(program: TransitionProgram) -> tuple[str, ...]:
+    """The names of a transition's vectors, and then of its matrices, as ``advance`` takes them."""
+    calls = (one for one in walk(program.statements) if isinstance(one, Call))
+    matrices = sorted({one.detail for one in calls if one.op == "matvec"})
+    return (*program.vectors, *matrices)
+
+
+def print_driver(program: TransitionProgram, dtype: str) -> str:
+    """The module of a transition."""
+    return _Driver(program, dtype).text()
+
+
+class _Driver:
+    """What is found out about a program while its module is printed."""
+
+    def __init__(self, program: TransitionProgram, dtype: str) -> None:
+        self._program = program
+        self._dtype = dtype
+        self._storage = Storage(program)
+        self._per_block = noise.steps_per_block(dtype)
+        self._functions: list[str] = []
+        self._memory: list[str] = []
+        calls = [one for one in walk(program.statements) if isinstance(one, Call)]
+        self._normals = [one for one in calls if one.op == "normal"]
+        ops = {one.op for one in calls}
+        of_ops = {"exponential": noise.Stream.ACCEPT, "substep_normal": noise.Stream.SUBSTEP}
+        names = [*program.streams(), *(stream.name for op, stream in of_ops.items() if op in ops)]
+        # The rows of counters: coordinates, low words of chains, high words for each stream.
+        self._counters = {name: f"counters[{2 + k}]" for k, name in enumerate(names)}
+        self._n_counters = 2 + len(names)
+        if noise.Stream.SUBSTEP.name in names:
+            self._shifted = f"counters[{self._n_counters}]"
+            self._n_counters += 1
+
+    def text(self) -> str:
+        program, storage = self._program, self._storage
+        before_steps = [
+            f"tiles.load({name}_before, start, m, {storage.homes[name]}, across, along)"
+            for name in program.carried
+        ]
+        before_steps += self._lines(program.prologue)
+        step = [
+            f"v{index} = coefficients[{int(one.value)}, s]"
+            for index, one in enumerate(program.values)
+            if one.op == "coefficient"
+        ]
+        step += self._block_of_normals()
+        step += self._lines(program.statements)
+        step += self._copied(storage.at_end)
+        streams = tuple(int(noise.Stream[name]) for name in self._counters)
+        advance = _filled(
+            _ADVANCE,
+            dtype=self._dtype,
+            carried=program.carried,
+            arguments=", ".join(arguments(self._dtype, program.carried)),
+            rows_of_values=self._rows(),
+            n_counters=self._n_counters,
+            streams=streams,
+            before_steps=before_steps,
+            step=step + self._counted(),
+            keep=self._kept(),
+            after_steps=[
+                f"tiles.store({storage.homes[name]}, {name}_after, start, m, across, along)"
+                for name in program.carried
+            ],
+            x=storage.homes["x"],
+            memory=self._vectors() + self._memory,
+        )
+        head = [
+            "from isotherm_numba import driver, noise",
+            f'draw_normals, draw_exponentials = noise.draws("{self._dtype}")',
+        ]
+        return print_module(program.name, self._dtype, "\n".join(head), *self._functions, advance)
+
+    def _rows(self) -> list[str]:
+        """The memory for values."""
+        lines = []
+        for letter, count, length in (
+            ("s", self._storage.n_rows, "size"),
+            ("c", self._storage.n_chain_rows, "stride"),
+        ):
+            lines += [f"{letter}{k} = np.zeros({length}, number)" for k in range(count)]
+        return lines
+
+    def _vectors(self) -> list[str]:
+        """Vectors as rows, the same for all tiles; matrices as they are."""
+        lines, begin = [], "0"
+        for k, name in enumerate(vectors_of(self._program)):
+            is_vector = name in self._program.vectors
+            end = f"{begin} + dim" if is_vector else f"{begin} + dim * dim"
+            if is_vector:
+                lines.append(f"vector{k} = np.zeros(size, number)")
+                row = f"vectors[{begin} : {end}]"
+                lines.append(f"tiles.spread({row}, chains, vector{k}, across, along)")
+            else:
+                lines.append(f"{name} = vectors[{begin} : {end}]")
+            begin = end
+        return lines
+
+    def _block_of_normals(self) -> list[str]:
+        """Normals of the steps to come, at the first step of a block."""
+        if not self._normals:
+            return []
+        lines = []
+        for stream in self._program.streams():
+            self._memory.append(f"normals_{stream} = np.empty(({self._per_block}, size), number)")
+            draw = self._draw(f"normals_{stream}", "t // " + str(self._per_block), stream)
+            guards = {one.guard for one in self._normals if one.detail == stream}
+            if None not in guards:
+                rows = [int(self._program.values[g].value) for g in guards if g is not None]
+                used = " or ".join(f"tiles.is_used(coefficients[{k}, s:ahead])" for k in rows)
+                draw = [f"if {used}:", *_indented(draw)]
+            lines += draw
+        return [
+            f"position = t % {self._per_block}",
+            "if s == 0 or position == 0:",
+            f"    ahead = min(s + {self._per_block} - position, n_steps)",
+            *_indented(lines),
+        ]
+
+    def _draw(
+        self, out: str, block: str, stream: str, coordinate: str = "counters[0]"
+    ) -> list[str]:
+        return [
+            f"draw_normals(words, {out}, {block}, {coordinate}, counters[1], "
+            f"{self._counters[stream]}, k0, k1, runs, stride, width)"
+        ]
+
+    def _lines(self, statements: Sequence[Statement]) -> list[str]:
+        lines: list[str] = []
+        for one in statements:
+            match one:
+                case Segment():
+                    lines.append(self._segment(one))
+                case Call():
+                    lines += self._call(one)
+                case Loop():
+                    lines += self._loop(one)
+        return lines
+
+    def _segment(self, segment: Segment) -> str:
+        program, places = self._program, self._storage.places
+        name = f"segment{len(self._functions)}"
+        function = print_segment(name, program, segment, places, _LANES)
+        self._functions.append("@njit(**options)\n" + function)
+        if segment.space == Space.CHAIN:
+            lanes = "1, stride, n"
+        elif any(program.spaces[index] == Space.CHAIN for index in segment.inputs):
+            lanes = "dim, stride, n"
+        else:
+            lanes = "runs, stride, width"
+        return f"{name}({', '.join(segment_arguments(segment, places))}, {lanes})"
+
+    def _call(self, call: Call) -> list[str]:
+        places = self._storage.places
+        args = [places.get(index, "") for index in call.args]
+        results = [places[index] for index in call.results]
+        match call.op:
+            case "gradient":
+                return [self._evaluated("gradient", args[0], results[0])]
+            case "value_and_gradient":
+                names = zip(("terms", "gradient"), results, strict=True)
+                return [self._evaluated(name, args[0], result) for name, result in names]
+            case "total":
+                return [f"tiles.total({args[0]}, scratch, {results[0]}, dim, stride, n)"]
+            case "matvec":
+                return [f"tiles.matvec({call.detail}, {args[0]}, {results[0]}, dim, stride, n)"]
+            case "normal":
+                return [f"{results[0]} = normals_{call.detail}[position]"]
+            case "exponential":
+                return self._exponential(results[0])
+        return self._substep_normal(f"pass{call.args[0]}", results[0])
+
+    def _evaluated(self, function: str, x: str, out: str) -> str:
+        return (
+            f"tiles.evaluate({function}, {x}, {out}, scratch, parameters, dim, calls, stride, "
+            "lanes)"
+        )
+
+    def _exponential(self, result: str) -> list[str]:
+        per_block = noise.EXPONENTIALS_PER_BLOCK
+        self._memory.append(f"{result}s = np.empty(({per_block}, stride), number)")
+        high = self._counters[noise.Stream.ACCEPT.name]
+        return [
+            f"if s == 0 or t % {per_block} == 0:",
+            f"    draw_exponentials(words, {result}s, t // {per_block}, counters[0], "
+            f"counters[1], {high}, k0, k1, 1, stride, n)",
+            f"{result} = {result}s[t % {per_block}]",
+        ]
+
+    def _substep_normal(self, number: str, result: str) -> list[str]:
+        self._memory.append(f"{result}s = np.empty(({self._per_block}, size), number)")
+        stream = noise.Stream.SUBSTEP.name
+        return [
+            f"if {number} % {self._per_block} == 0:",
+            f"    tiles.shift_coordinates(counters[0], {number} // {self._per_block}, "
+            f"{self._shifted})",
+            *_indented(self._draw(f"{result}s", "t", stream, self._shifted)),
+            f"{result} = {result}s[{number} % {self._per_block}]",
+        ]
+
+    def _loop(self, loop: Loop) -> list[str]:
+        storage = self._storage
+        return [
+            *self._copied(storage.entering[loop.index]),
+            f"for pass{loop.index} in range(int(v{loop.count})):",
+            f"    v{loop.index} = number(pass{loop.index})",
+            *_indented(self._lines(loop.body)),
+            *_indented([*self._copied(storage.leaving[loop.index])]),
+        ]
+
+    def _copied(self, copies: Sequence[Copy]) -> Iterator[str]:
+        for target, source in copies:
+            lanes = "1, stride, n" if target.startswith("c") else "runs, stride, width"
+            yield f"tiles.copy({target}, {source}, {lanes})"
+
+    def _counted(self) -> list[str]:
+        told = self._told(("accepted", "diverging"))
+        lines = [f"tiles.count({row}, {name}[start : start + m])" for name, row in told.items()]
+        return ["if s >= first_counted:", *_indented(lines)] if lines else []
+
+    def _kept(self) -> list[str]:
+        return [
+            line
+            for name, row in self._told(("energy_error",)).items()
+            for line in (
+                f"if {name}.size:",
+                f"    tiles.copy({name}[k, start : start + m], {row}, 1, 0, m)",
+            )
+        ]
+
+    def _told(self, names: Sequence[str]) -> Mapping[str, str]:
+        """The rows of those reports that a program gives."""
+        reports = self._program.reports
+        return {name: self._storage.places[reports[name]] for name in names if name in reports}
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return ["    " + line for line in lines]
+
+
+def _filled(template: str, **values: Any) -> str:
+    """The template, where a line that is a name in braces becomes the lines of that name."""
+    lines = []
+    for line in template.splitlines():
+        text = line.strip()
+        value = values.get(text[1:-1]) if text[:1] == "{" and text[-1:] == "}" else None
+        if value is None:
+            lines.append(line.format(**values))
+        else:
+            lines += [line[: -len(text)] + one for one in value]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,222 @@
+"""The arguments that only some samplers take: checked, as what a plan holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from isotherm._arithmetic import noise
+from isotherm._arithmetic.arrays import is_array, real_numbers
+from isotherm._planning.arguments import (
+    ScheduleLike,
+    as_bounds,
+    as_number,
+    as_schedule,
+    decayed,
+)
+from isotherm._plans.masses import InverseMass, cholesky
+from isotherm._plans.plan import DIVERGENCE_THRESHOLD, Schedule
+from isotherm._transitions.catalogue import find
+from isotherm._transitions.trace import Transition
+from isotherm.errors import InputError, short_repr
+
+LARGEST_DENSE_MASS = 64  # coordinates: beyond, a step would be all matrix
+
+# What each sampler takes besides step_size, decay, noise_scale and inverse_mass, with defaults.
+_OWN: Mapping[str, Mapping[str, Any]] = {
+    "langevin": {"step_size": 1e-3, "clamp": None},
+    "underdamped": {"friction": 1.0},
+    "mala": {"divergence_threshold": DIVERGENCE_THRESHOLD},
+    "hmc": {
+        "n_leapfrog": 10,
+        "jitter": 1.0,
+        "friction": 0.0,
+        "divergence_threshold": DIVERGENCE_THRESHOLD,
+    },
+}
+
+
+def with_defaults(sampler: object, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a sampler takes, with its defaults for those that are None.
+
+    Raises
+    ------
+    InputError
+        There is no such sampler, or it does not take what was given.
+    """
+    name = find(sampler).name
+    own = _OWN.get(name, dict.fromkeys(given))  # a user's own may take anything
+    made = {}
+    for argument, value in given.items():
+        if value is None:
+            made[argument] = own.get(argument)
+        elif argument in own or argument in ("step_size", "inverse_mass"):
+            made[argument] = value
+        else:
+            takers = [repr(other) for other, theirs in _OWN.items() if argument in theirs]
+            raise InputError(
+                f"sampler {name!r} takes no {argument}; leave it out, or choose sampler="
+                f"{' or '.join(takers)}"
+            )
+    if made["step_size"] is None:
+        raise InputError(f"sampler {name!r} needs a step_size; pass one, for example step_size=0.1")
+    return made
+
+
+def check_arguments(sampler: str, **given: Any) -> None:
+    """Refuse arguments of a sampler that no plan could use; of functions nothing is known yet.
+
+    Raises
+    ------
+    InputError
+        An argument is not usable.
+    """
+    if given.get("noise_scale") is not None and given.get("temperature") is not None:
+        raise InputError("give noise_scale or temperature (its square), not both")
+    for name in ("step_size", "noise_scale", "temperature", "friction", "n_leapfrog"):
+        value = given.get(name)
+        if value is None or (callable(value) and not is_array(value)):
+            continue
+        numbers = real_numbers(value)
+        steps = range(0 if numbers is None or numbers.ndim != 1 else numbers.size)
+        made = Schedule(
+            as_schedule(name, value, steps, positive=name in ("step_size", "n_leapfrog"))
+        )
+        if name == "noise_scale":
+            check_noise_scale(find(sampler), made)
+    substeps = real_numbers(given.get("n_leapfrog"))
+    if substeps is not None:
+        as_substeps(substeps, range(substeps.size), "float32", has_friction=False)
+    if given.get("decay") is not None:
+        decayed(np.ones(1), given["decay"], range(1))
+    for name, check in (("jitter", as_jitter), ("divergence_threshold", as_threshold)):
+        if given.get(name) is not None:
+            check(given[name])
+    if given.get("clamp") is not None:
+        as_bounds(given["clamp"])
+    mass = given.get("inverse_mass")
+    values = real_numbers(mass)
+    if mass is not None:
+        shape: tuple[int, ...] = (1,) if values is None or values.ndim == 0 else values.shape
+        is_matrix = len(shape) == 2 and shape[0] == shape[1]
+        as_inverse_mass(mass, shape[:1] if is_matrix else shape)
+
+
+def check_noise_scale(transition: Transition, noise_scale: Schedule) -> None:
+    """Refuse a noise scale of 0 where steps end in a Metropolis decision."""
+    if transition.is_adjusted and (noise_scale.values == 0.0).any():
+        raise InputError(
+            f"noise_scale must be positive at every step for sampler {transition.name!r}, which "
+            "accepts with probability exp(-ΔH/noise_scale²); for gradient descent take 'langevin'"
+        )
+
+
+def as_friction(given: ScheduleLike | None, steps: range) -> Schedule | None:
+    """γ of each step; None where there is none."""
+    if given is None:
+        return None
+    schedule = Schedule(as_schedule("friction", given, steps))
+    return schedule if (schedule.values > 0.0).any() else None
+
+
+def as_substeps(given: Any, steps: range, dtype: str, *, has_friction: bool) -> Schedule | None:
+    """The substeps of each trajectory before jitter."""
+    if given is None:
+        return None
+    values = as_schedule("n_leapfrog", given, steps, positive=True)
+    if (values % 1.0 != 0.0).any():
+        wrong = float(values[values % 1.0 != 0.0][0] if values.ndim else values)
+        raise InputError(f"n_leapfrog must be a positive integer at every step, not {wrong!r}")
+    # The noise of substeps is numbered by what is left of the counter's word.
+    most = noise.steps_per_block(dtype) << (32 - noise.COORDINATE_BITS)
+    if has_friction and values.max() > most:
+        raise InputError(
+            f"n_leapfrog must be at most {most} with friction, as the noise stream numbers no more "
+            f"substeps; got {float(values.max()):g}"
+        )
+    return Schedule(values)
+
+
+def check_substeps(event_shape: tuple[int, ...], steps: range) -> None:
+    """Refuse what the noise of substeps cannot number: coordinates and steps."""
+    dim = math.prod(event_shape)
+    if dim > 1 << noise.COORDINATE_BITS or steps.stop > 1 << 32:
+        raise InputError(
+            f"with friction a trajectory may have {1 << noise.COORDINATE_BITS} coordinates and a "
+            f"run {1 << 32} steps; got {dim} and {steps.stop}"
+        )
+
+
+def as_jitter(given: Any) -> float:
+    """By how much trajectories may be shorter, in [0, 1]."""
+    number = _finite("jitter", given)
+    if not 0.0 <= number <= 1.0:
+        raise InputError(f"jitter must be in [0, 1], not {short_repr(given)}")
+    return number
+
+
+def as_threshold(given: Any) -> float:
+    """The energy error above which a step counts as diverging."""
+    number = _finite("divergence_threshold", given)
+    if not number > 0.0:
+        raise InputError(f"divergence_threshold must be positive, not {short_repr(given)}")
+    return number
+
+
+def as_inverse_mass(given: Any, event_shape: tuple[int, ...]) -> InverseMass | None:
+    """M⁻¹: None for 1."""
+    if given is None:
+        return None
+    dim = math.prod(event_shape)
+    values = real_numbers(given)
+    if values is None:
+        raise InputError(
+            f"inverse_mass must be a number, an array or a matrix, not {short_repr(given)}"
+        )
+    if values.ndim == 0:
+        values = np.full(dim, float(values))
+    elif values.shape == event_shape:
+        values = values.reshape(-1)
+    elif values.shape != (dim, dim):
+        raise InputError(
+            f"inverse_mass has shape {values.shape}; it must be a number, have the shape of a "
+            f"chain's state, {event_shape}, or be a matrix {(dim, dim)}"
+        )
+    if not np.isfinite(values).all():
+        raise InputError("inverse_mass must be finite")
+    if values.ndim == 1:
+        if not (values > 0.0).all():
+            raise InputError(f"inverse_mass must be positive, not {float(values.min()):g}")
+        return None if (values == 1.0).all() else InverseMass(values)
+    return InverseMass(_positive_definite(values))
+
+
+def _positive_definite(
+    matrix: np.ndarray[Any, np.dtype[np.float64]],
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if len(matrix) > LARGEST_DENSE_MASS:
+        raise InputError(
+            f"inverse_mass may be a matrix for up to {LARGEST_DENSE_MASS} coordinates, not "
+            f"{len(matrix)}; give one number a coordinate"
+        )
+    if np.abs(matrix - matrix.T).max() > np.finfo(np.float32).eps * np.abs(matrix).max():
+        raise InputError("inverse_mass must be symmetric; pass (m + m.T) / 2 if you mean that")
+    symmetric: np.ndarray[Any, np.dtype[np.float64]] = matrix / 2 + matrix.T / 2
+    try:
+        cholesky(symmetric)
+    except ValueError:
+        raise InputError("inverse_mass must be positive definite, which this is not") from None
+    return symmetric
+
+
+def _finite(name: str, given: Any) -> float:
+    try:
+        number = as_number(given)
+    except TypeError:
+        raise InputError(f"{name} must be a number, not {short_repr(given)}") from None
+    if not math.isfinite(number):
+        raise InputError(f"{name} must be finite, not {short_repr(given)}")
+    return number

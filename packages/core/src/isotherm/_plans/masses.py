@@ -1,0 +1,102 @@
+"""The inverse mass: what a plan holds of it, and its roots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isotherm._transitions.program import Mass
+
+
+class InverseMass:
+    """M⁻¹: one number a coordinate, or a symmetric positive definite matrix.
+
+    Parameters
+    ----------
+    values : array, shape (dim,) or (dim, dim)
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Any) -> None:
+        self.values = np.array(values, dtype=np.float64)
+        self.values.flags.writeable = False
+
+    @property
+    def kind(self) -> Mass:
+        return Mass.VECTOR if self.values.ndim == 1 else Mass.MATRIX
+
+    def factors(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        """M⁻¹, a root R of M (R Rᵀ = M), and a root of M⁻¹, by the names that transitions use.
+
+        For a matrix M⁻¹ = L Lᵀ (Cholesky), so that L is a root of M⁻¹ and its transposed inverse
+        one of M. Both are made in a written order, in float64: a library's differ in the last bits
+        from machine to machine.
+        """
+        if self.values.ndim == 1:
+            root = np.sqrt(self.values)
+            return {
+                "inverse_mass": self.values,
+                "mass_root": 1.0 / root,
+                "inverse_mass_root": root,
+            }
+        lower = cholesky(self.values)
+        return {
+            "inverse_mass": self.values,
+            "mass_root": np.ascontiguousarray(_inverse_of_lower(lower).T),
+            "inverse_mass_root": lower,
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InverseMass) and np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.values.tobytes())
+
+    def __repr__(self) -> str:
+        return f"InverseMass({self})"
+
+    def __str__(self) -> str:
+        shape = " x ".join(map(str, self.values.shape))
+        diagonal = self.values if self.values.ndim == 1 else np.diagonal(self.values)
+        return f"{shape} numbers, {diagonal.min():.3g} to {diagonal.max():.3g} on the diagonal"
+
+
+def cholesky(
+    matrix: np.ndarray[Any, np.dtype[np.float64]],
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """L with L Lᵀ = matrix, row by row (Golub and Van Loan, "Matrix Computations", section 4.2.5).
+
+    Raises
+    ------
+    ValueError
+        The matrix is not positive definite.
+    """
+    n = len(matrix)
+    lower = np.zeros((n, n))
+    for j in range(n):
+        for i in range(j, n):
+            rest = matrix[i, j]
+            for k in range(j):
+                rest = rest - lower[i, k] * lower[j, k]
+            if i == j and not rest > 0.0:
+                raise ValueError("the matrix is not positive definite")
+            lower[i, j] = np.sqrt(rest) if i == j else rest / lower[j, j]
+    return lower
+
+
+def _inverse_of_lower(
+    lower: np.ndarray[Any, np.dtype[np.float64]],
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The inverse of a lower triangular matrix, column by column, by forward substitution."""
+    n = len(lower)
+    inverse = np.zeros((n, n))
+    for j in range(n):
+        inverse[j, j] = 1.0 / lower[j, j]
+        for i in range(j + 1, n):
+            rest = 0.0
+            for k in range(j, i):
+                rest = rest - lower[i, k] * inverse[k, j]
+            inverse[i, j] = rest / lower[i, i]
+    return inverse

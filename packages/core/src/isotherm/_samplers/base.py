@@ -1,0 +1,269 @@
+"""What all samplers share: an energy, where to run, and `sample_chain`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Self, Unpack, overload
+
+import numpy as np
+
+from isotherm._arithmetic.arrays import Array
+from isotherm._energies.protocol import as_energy
+from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.make_plan import make_plan
+from isotherm._planning.sampler_arguments import check_arguments
+from isotherm._plans.plan import Plan
+from isotherm._results.diagnostics import Diagnostics
+from isotherm._results.result import Info, Progress
+from isotherm._runs.executors import ExecutorLike
+from isotherm._runs.run import run
+from isotherm._samplers.options import OnDivergence, RunOptions, shortened
+from isotherm.errors import short_repr
+
+
+class Sampler:
+    """A sampler of exp(-U/noise_scale²): what a step is made of, and how chains run.
+
+    Parameters
+    ----------
+    energy_function : callable
+        U; see `isotherm.make_plan`.
+    **arguments
+        Of the sampler; see `isotherm.make_plan`.
+    """
+
+    name: ClassVar[str]
+    """The word for it: ``sample_chain(..., sampler=name)``."""
+
+    def __init__(
+        self,
+        energy_function: Any,
+        *,
+        step_size: ScheduleLike | None,
+        noise_scale: ScheduleLike | None,
+        temperature: ScheduleLike | None,
+        dtype: Any,
+        device: Any,
+        backend: str | None,
+        **own: Any,
+    ) -> None:
+        self.energy_function = as_energy(energy_function)
+        self.step_size = step_size
+        self.temperature = temperature
+        self.dtype = dtype
+        self.device = device
+        self.backend = backend
+        self._noise_scale = noise_scale
+        self._own = own
+        check_arguments(
+            self.name,
+            step_size=step_size,
+            noise_scale=noise_scale,
+            temperature=temperature,
+            **own,
+        )
+
+    @property
+    def noise_scale(self) -> ScheduleLike:
+        """The noise scale, also where a temperature was given: its root."""
+        if self.temperature is None:
+            return 1.0 if self._noise_scale is None else self._noise_scale
+        if callable(self.temperature):
+            temperature = self.temperature
+            return lambda step: float(np.sqrt(temperature(step)))
+        root = np.sqrt(np.asarray(self.temperature, dtype=np.float64))
+        return float(root) if root.ndim == 0 else root
+
+    def to(self, device: object) -> Self:
+        """Sample on this device from now on; returns the sampler."""
+        self.device = device
+        return self
+
+    def plan(self, x: Array | None = None, **options: Any) -> Plan:
+        """The plan of a run; `options` are those of `isotherm.make_plan` that are no sampler's."""
+        return make_plan(
+            self.energy_function,
+            x,
+            sampler=self.name,
+            step_size=self.step_size,
+            noise_scale=self._noise_scale,
+            temperature=self.temperature,
+            dtype=self.dtype,
+            device=self.device,
+            backend=self.backend,
+            **self._own,
+            **options,
+        )
+
+    @overload
+    def sample_chain(
+        self,
+        x: Array | None = None,
+        dim: int | tuple[int, ...] | None = None,
+        n_steps: int = 100,
+        n_samples: int | None = None,
+        *,
+        return_diagnostics: Literal[False] = False,
+        return_info: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> Array: ...
+    @overload
+    def sample_chain(
+        self,
+        x: Array | None = None,
+        dim: int | tuple[int, ...] | None = None,
+        n_steps: int = 100,
+        n_samples: int | None = None,
+        *,
+        return_diagnostics: Literal[True],
+        return_info: Literal[False] = False,
+        **options: Unpack[RunOptions],
+    ) -> tuple[Array, Diagnostics]: ...
+    @overload
+    def sample_chain(
+        self,
+        x: Array | None = None,
+        dim: int | tuple[int, ...] | None = None,
+        n_steps: int = 100,
+        n_samples: int | None = None,
+        *,
+        return_diagnostics: Literal[False] = False,
+        return_info: Literal[True],
+        **options: Unpack[RunOptions],
+    ) -> tuple[Array, Info]: ...
+    @overload
+    def sample_chain(
+        self,
+        x: Array | None = None,
+        dim: int | tuple[int, ...] | None = None,
+        n_steps: int = 100,
+        n_samples: int | None = None,
+        *,
+        return_diagnostics: Literal[True],
+        return_info: Literal[True],
+        **options: Unpack[RunOptions],
+    ) -> tuple[Array, Diagnostics, Info]: ...
+    def sample_chain(
+        self,
+        x: Array | None = None,
+        dim: int | tuple[int, ...] | None = None,
+        n_steps: int = 100,
+        n_samples: int | None = None,
+        burn_in: int = 0,
+        thinning: int = 1,
+        return_trajectory: bool = False,
+        return_diagnostics: bool = False,
+        seed: object = None,
+        *,
+        return_info: bool = False,
+        momentum: Array | None = None,
+        chain_offset: int = 0,
+        step_offset: int = 0,
+        on_divergence: OnDivergence = "warn",
+        model_kwargs: Mapping[str, Any] | None = None,
+        progress: bool | Callable[[int, int], object] = False,
+        callback: Callable[[Progress], object] | None = None,
+        store: str | os.PathLike[str] | None = None,
+        executor: ExecutorLike | None = None,
+    ) -> Array | tuple[Array | Diagnostics | Info, ...]:
+        """Run the chains.
+
+        Parameters
+        ----------
+        x : array, optional
+            Where the chains start: shape (n_samples, *event_shape); or (dim,), or one row
+            (1, *event_shape), from which all chains start. Without it they start from N(0, I),
+            drawn from the noise stream. It is never written to.
+        dim : int or tuple of int, optional
+            The shape of one chain's state; needed where neither `x` nor the energy tells it.
+        n_steps : int
+            Steps after the burn-in.
+        n_samples : int, optional
+            Chains; the rows of `x` by default, else 1.
+        burn_in : int
+            Steps taken first, whose states are not kept.
+        thinning : int
+            Every how many steps a state is kept.
+        return_trajectory, return_diagnostics, return_info : bool
+            Keep the states; keep mean, variance and energies at each kept step; say how the run
+            went (seed, backend, path, divergences, acceptance).
+        seed : int, generator or key, optional
+            Key of the noise, 0 ≤ seed < 2⁶⁴; see `isotherm.make_plan`. A fresh one by default.
+        momentum : array, optional
+            With which the chains start, where the sampler carries one; see `isotherm.run`.
+        chain_offset, step_offset : int
+            The noise stream's numbers of the first chain and the first step: rows k.. of a run are
+            the run with ``chain_offset=k``; a run goes on with ``step_offset`` the steps behind it.
+        on_divergence : {"warn", "raise", "ignore"}
+            What to do about chains that leave the finite numbers.
+        model_kwargs : mapping of str to anything, optional
+            Keywords that the energy receives at every call; see `isotherm.run`.
+        progress : bool or callable
+            True shows a bar; see `isotherm.run`.
+        callback : callable, optional
+            Is told how far the run is, and may end it; see `isotherm.run`.
+        store : path, optional
+            A folder in which all kept states, and the diagnostics asked for, are kept while the
+            chains run; see `isotherm.run`.
+        executor : concurrent.futures.Executor, or callable that makes one, optional
+            Whose workers the chains are shared out among; see `isotherm.run`.
+
+        Returns
+        -------
+        samples : array, shape (n_samples, *event_shape)
+            The final states; or with `return_trajectory` the kept states, shape
+            (n_samples, n_steps // thinning, *event_shape); with a store an ``xarray.DataArray``.
+        diagnostics : Diagnostics
+            Only with `return_diagnostics`; what is returned is then a tuple.
+        info : Info
+            Only with `return_info`, likewise.
+
+        Raises
+        ------
+        InputError
+            An argument is not usable.
+        BackendError, BackendNotFoundError
+            The backend cannot run this, or is not installed.
+        DivergenceError
+            Chains left the finite numbers, and ``on_divergence="raise"``.
+        """
+        plan = self.plan(
+            x,
+            dim=dim,
+            n_steps=n_steps,
+            n_samples=n_samples,
+            burn_in=burn_in,
+            thinning=thinning,
+            return_trajectory=return_trajectory,
+            return_diagnostics=return_diagnostics,
+            seed=seed,
+            chain_offset=chain_offset,
+            step_offset=step_offset,
+            on_divergence=on_divergence,
+        )
+        result = run(
+            plan,
+            self.energy_function,
+            x,
+            momentum=momentum,
+            model_kwargs=model_kwargs,
+            progress=progress,
+            callback=callback,
+            store=store,
+            executor=executor,
+        )
+        return shortened(plan, result, with_info=return_info)
+
+    def __repr__(self) -> str:
+        given = {
+            "step_size": self.step_size,
+            "noise_scale": self._noise_scale,
+            "temperature": self.temperature,
+            **self._own,
+            "dtype": self.dtype,
+            "device": self.device,
+            "backend": self.backend,
+        }
+        said = [f"{name}={short_repr(value)}" for name, value in given.items() if value is not None]
+        return f"{type(self).__name__}({', '.join([short_repr(self.energy_function), *said])})"

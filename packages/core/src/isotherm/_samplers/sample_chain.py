@@ -1,0 +1,258 @@
+"""One call: `sample_chain`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Unpack, overload
+
+from isotherm._arithmetic.arrays import Array
+from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.make_plan import make_plan
+from isotherm._results.diagnostics import Diagnostics
+from isotherm._results.result import Info, Progress
+from isotherm._runs.executors import ExecutorLike
+from isotherm._runs.run import run
+from isotherm._samplers.options import OnDivergence, SampleOptions, SamplerName, shortened
+
+
+@overload
+def sample_chain(
+    energy: Any,
+    x: Array | None = None,
+    dim: int | tuple[int, ...] | None = None,
+    n_steps: int = 100,
+    n_samples: int | None = None,
+    *,
+    return_diagnostics: Literal[False] = False,
+    return_info: Literal[False] = False,
+    **options: Unpack[SampleOptions],
+) -> Array: ...
+@overload
+def sample_chain(
+    energy: Any,
+    x: Array | None = None,
+    dim: int | tuple[int, ...] | None = None,
+    n_steps: int = 100,
+    n_samples: int | None = None,
+    *,
+    return_diagnostics: Literal[True],
+    return_info: Literal[False] = False,
+    **options: Unpack[SampleOptions],
+) -> tuple[Array, Diagnostics]: ...
+@overload
+def sample_chain(
+    energy: Any,
+    x: Array | None = None,
+    dim: int | tuple[int, ...] | None = None,
+    n_steps: int = 100,
+    n_samples: int | None = None,
+    *,
+    return_diagnostics: Literal[False] = False,
+    return_info: Literal[True],
+    **options: Unpack[SampleOptions],
+) -> tuple[Array, Info]: ...
+@overload
+def sample_chain(
+    energy: Any,
+    x: Array | None = None,
+    dim: int | tuple[int, ...] | None = None,
+    n_steps: int = 100,
+    n_samples: int | None = None,
+    *,
+    return_diagnostics: Literal[True],
+    return_info: Literal[True],
+    **options: Unpack[SampleOptions],
+) -> tuple[Array, Diagnostics, Info]: ...
+def sample_chain(
+    energy: Any,
+    x: Array | None = None,
+    dim: int | tuple[int, ...] | None = None,
+    n_steps: int = 100,
+    n_samples: int | None = None,
+    burn_in: int = 0,
+    thinning: int = 1,
+    return_trajectory: bool = False,
+    return_diagnostics: bool = False,
+    seed: object = None,
+    *,
+    return_info: bool = False,
+    sampler: SamplerName | str = "langevin",
+    step_size: ScheduleLike | None = None,
+    noise_scale: ScheduleLike | None = None,
+    temperature: ScheduleLike | None = None,
+    decay: float = 0.0,
+    clamp: tuple[float | None, float | None] | None = None,
+    friction: ScheduleLike | None = None,
+    n_leapfrog: ScheduleLike | None = None,
+    jitter: float | None = None,
+    inverse_mass: object = None,
+    divergence_threshold: float | None = None,
+    dtype: object = None,
+    device: object = None,
+    backend: str | None = None,
+    momentum: Array | None = None,
+    chain_offset: int = 0,
+    step_offset: int = 0,
+    on_divergence: OnDivergence = "warn",
+    model_kwargs: Mapping[str, Any] | None = None,
+    progress: bool | Callable[[int, int], object] = False,
+    callback: Callable[[Progress], object] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    executor: ExecutorLike | None = None,
+) -> Array | tuple[Array | Diagnostics | Info, ...]:
+    """Sample exp(-U/noise_scale²) with many chains, in one call.
+
+    Parameters
+    ----------
+    energy : callable
+        U: x of shape (n_samples, *event_shape) → shape (n_samples,), or terms of the shape of x
+        which are summed. With a method ``gradient`` (x → the shape of x) unless the backend
+        differentiates by itself. The target is exp(-U/noise_scale²).
+    x : array, optional
+        Where the chains start: shape (n_samples, *event_shape); or (dim,), or one row
+        (1, *event_shape), from which all chains start. Without it they start from N(0, I), drawn
+        from the noise stream.
+    dim : int or tuple of int, optional
+        The shape of one chain's state; needed where neither `x` nor the energy tells it.
+    n_steps : int
+        Steps after the burn-in.
+    n_samples : int, optional
+        Chains; the rows of `x` by default, else 1.
+    burn_in : int
+        Steps taken first, whose states are not kept.
+    thinning : int
+        Every how many steps a state is kept.
+    return_trajectory, return_diagnostics, return_info : bool
+        Keep the states; keep mean, variance and energies at each kept step; say how the run went
+        (seed, backend, path, divergences, acceptance).
+    seed : int, generator or key, optional
+        Key of the noise, 0 ≤ seed < 2⁶⁴; or a generator from which one is drawn
+        (``torch.Generator``, ``numpy.random.Generator`` or ``RandomState``), a
+        ``numpy.random.SeedSequence``, or a key of JAX, whose two words are the seed. A fresh one by
+        default, never the same in two processes: for torch drawn from its global generator, so that
+        ``torch.manual_seed`` governs; NumPy's global seed has no say.
+    sampler : {"langevin", "underdamped", "mala", "hmc"}
+        How a step is made; see `isotherm.LangevinDynamics`, `isotherm.UnderdampedLangevin`,
+        `isotherm.MALA` and `isotherm.HamiltonianMonteCarlo`.
+    step_size : float, array or callable, optional
+        η or h > 0: a number, one number for each of the burn_in + n_steps steps, or a function of
+        the step's number (which begins at `step_offset`). 1e-3 by default for ``"langevin"``,
+        needed for the others. For a step size a coordinate give `inverse_mass`.
+    noise_scale : float, array or callable, optional
+        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
+    temperature : float, array or callable, optional
+        noise_scale², instead of `noise_scale`.
+    decay : float
+        In [0, 1): step t uses step_size·(1 - decay)^t.
+    clamp : (float or None, float or None), optional
+        Bounds into which every coordinate is put after each step of ``"langevin"``. What would
+        leave them then sits on them: the law has mass there.
+    friction : float, array or callable, optional
+        γ ≥ 0 a unit of time, of ``"underdamped"`` (1 by default) and ``"hmc"`` (0: a fresh momentum
+        for each trajectory and none between).
+    n_leapfrog : int, array or callable, optional
+        Substeps of a trajectory of ``"hmc"``, before jitter; 10 by default.
+    jitter : float, optional
+        In [0, 1], of ``"hmc"``: trajectories have max(1, ⌈n_leapfrog·(1 - jitter·(1 - h(t)))⌉)
+        substeps, the same for all chains, with h(t) in (0, 1) the base-2 radical inverse of t + 1;
+        1 by default.
+    inverse_mass : float, array or matrix, optional
+        M⁻¹: a number, one a coordinate (*event_shape), or a symmetric positive definite matrix
+        (dim, dim) for up to 64 coordinates; 1 by default.
+    divergence_threshold : float, optional
+        Of the adjusted samplers: a step whose |ΔH|/noise_scale² is larger counts as diverging;
+        1000 by default.
+    dtype : dtype or str, optional
+        That of `x`, else of the energy's parameters, else float32.
+    device : str or device, optional
+        That of `x`, else of the energy's parameters, else the backend's first.
+    backend : str, optional
+        ``"numpy"``, ``"numba"``, ``"torch"``, ``"cupy"`` or another that is installed; by default
+        that of the library of `x`, else of the energy's parameters, else the fastest for NumPy.
+    momentum : array, optional
+        With which the chains start, where the sampler carries one; see `isotherm.run`.
+    chain_offset, step_offset : int
+        The noise stream's numbers of the first chain and the first step: rows k.. of a run are the
+        run with ``chain_offset=k``, and a run goes on with ``step_offset`` the steps behind it.
+    on_divergence : {"warn", "raise", "ignore"}
+        What to do about chains that leave the finite numbers.
+    model_kwargs : mapping of str to anything, optional
+        Keywords that the energy receives at every call; see `isotherm.run`.
+    progress : bool or callable
+        True shows a bar; see `isotherm.run`.
+    callback : callable, optional
+        Is told how far the run is, and may end it; see `isotherm.run`.
+    store : path, optional
+        A folder in which all kept states, and the diagnostics asked for, are kept while the
+        chains run; see `isotherm.run`.
+    executor : concurrent.futures.Executor, or callable that makes one, optional
+        Whose workers the chains are shared out among; see `isotherm.run`.
+
+    Returns
+    -------
+    samples : array, shape (n_samples, *event_shape)
+        The final states; or with `return_trajectory` the kept states, shape
+        (n_samples, n_steps // thinning, *event_shape); with a store an ``xarray.DataArray``.
+    diagnostics : Diagnostics
+        Only with `return_diagnostics`; what is returned is then a tuple.
+    info : Info
+        Only with `return_info`, likewise.
+
+    Raises
+    ------
+    InputError
+        An argument is not usable.
+    BackendError, BackendNotFoundError
+        The backend cannot run this, or is not installed.
+    DivergenceError
+        Chains left the finite numbers, and ``on_divergence="raise"``.
+
+    Examples
+    --------
+    >>> import isotherm
+    >>> energy = isotherm.DoubleWellEnergy(barrier_height=2.0)
+    >>> isotherm.sample_chain(energy, dim=10, n_samples=1000, step_size=5e-3, seed=0).shape
+    (1000, 10)
+    """
+    plan = make_plan(
+        energy,
+        x,
+        dim=dim,
+        n_steps=n_steps,
+        n_samples=n_samples,
+        burn_in=burn_in,
+        thinning=thinning,
+        return_trajectory=return_trajectory,
+        return_diagnostics=return_diagnostics,
+        seed=seed,
+        sampler=sampler,
+        step_size=step_size,
+        noise_scale=noise_scale,
+        temperature=temperature,
+        decay=decay,
+        clamp=clamp,
+        friction=friction,
+        n_leapfrog=n_leapfrog,
+        jitter=jitter,
+        inverse_mass=inverse_mass,
+        divergence_threshold=divergence_threshold,
+        dtype=dtype,
+        device=device,
+        backend=backend,
+        chain_offset=chain_offset,
+        step_offset=step_offset,
+        on_divergence=on_divergence,
+    )
+    result = run(
+        plan,
+        energy,
+        x,
+        momentum=momentum,
+        model_kwargs=model_kwargs,
+        progress=progress,
+        callback=callback,
+        store=store,
+        executor=executor,
+    )
+    return shortened(plan, result, with_info=return_info)

@@ -1,0 +1,1 @@
+"""Transitions: how each sampler's state goes from one step to the next, written once."""

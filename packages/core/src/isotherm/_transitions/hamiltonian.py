@@ -1,0 +1,146 @@
+"""Trajectories with a Metropolis decision at their end: MALA, Hamiltonian Monte Carlo, MALT.
+
+A trajectory of L leapfrog substeps of size h from a fresh momentum p ~ N(0, noise_scale² M)
+(Duane, Kennedy, Pendleton and Roweth, Physics Letters B 195, 1987; Neal, "MCMC using Hamiltonian
+dynamics", 2011, section 5.2)::
+
+    p ← p - ½h ∇U(x),   x ← x + h M⁻¹p,   p ← p - ½h ∇U(x)
+
+is accepted where ΔH/noise_scale² ≤ -ln u, with ΔH what H(x, p) = U(x) + ½ pᵀM⁻¹p gained. One
+substep with h = √(2η) is the Metropolis-adjusted Langevin algorithm, whose proposal is
+x - η M⁻¹∇U + noise_scale √(2η) M⁻½ ξ (Roberts and Tweedie, Bernoulli 2, 1996, section 1.4.1).
+
+With friction γ the momentum is refreshed in part between two substeps, p ← e^(-γh) p + noise_scale
+√(1 - e^(-2γh)) M½ ξ, and ΔH is the sum of what the substeps gained: Metropolis-adjusted Langevin
+trajectories (Riou-Durand and Vogrinc, "Metropolis adjusted Langevin trajectories", 2022,
+algorithm 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from isotherm._arithmetic.noise import Stream
+from isotherm._programs.symbols import Symbol
+from isotherm._transitions.trace import (
+    Coefficients,
+    Draw,
+    Numbers,
+    Point,
+    Schedules,
+    State,
+    Transition,
+    energy_error,
+    evaluate,
+    gradient,
+    inverse_mass,
+    mass_root,
+    repeat,
+    where,
+)
+from isotherm._transitions.underdamped import refreshment
+
+
+def _step(
+    state: State, c: Coefficients, draw: Draw
+) -> tuple[Mapping[str, Symbol], Mapping[str, Symbol]]:
+    start = state.point
+    p = c.momentum_scale * mass_root(c, draw.normal(Stream.MOMENTUM))
+    end, kinetic = (_langevin if c.variant.has_friction else _leapfrog)(start, p, c, draw)
+    error = c.inverse_temperature * energy_error(start, end, kinetic)
+    # An energy of minus infinity is no better a state than one of NaN, which no comparison accepts.
+    error = where(error < c.lowest, -error, error)
+    is_accepted = error <= draw.exponential()
+    names = ("x", "gradient", "energy")
+    after = {
+        name: where(is_accepted, new, old)
+        for name, new, old in zip(names, end, start, strict=True)
+        if new is not None
+    }
+    return after, {
+        "energy_error": error,
+        "accepted": where(is_accepted, 1.0, 0.0),
+        "diverging": where(abs(error) <= c.divergence_threshold, 0.0, 1.0),
+    }
+
+
+def _leapfrog(start: Point, p: Symbol, c: Coefficients, draw: Draw) -> tuple[Point, Symbol]:
+    """The end of a trajectory, and what the kinetic energy gained; two half kicks are one."""
+
+    def substep(_: Symbol, x: Symbol, p: Symbol) -> Sequence[Symbol]:
+        x = x + c.step_size * inverse_mass(c, p)
+        return x, p - c.step_size * gradient(x)
+
+    x, q = repeat(c.n_before_last, substep, start.x, p - c.half_step * start.gradient)
+    end = evaluate(x + c.step_size * inverse_mass(c, q))
+    return end, _gained(c, p, q - c.half_step * end.gradient)
+
+
+def _langevin(start: Point, p: Symbol, c: Coefficients, draw: Draw) -> tuple[Point, Symbol]:
+    """The same with a partial refreshment of the momentum between two substeps."""
+
+    def leapfrog(point: Point, p: Symbol, *, is_last: bool) -> tuple[Point, Symbol, Symbol]:
+        q = p - c.half_step * point.gradient
+        end = evaluate(point.x + c.step_size * inverse_mass(c, q), with_energy=is_last)
+        q = q - c.half_step * end.gradient
+        return end, q, _gained(c, p, q)
+
+    def substep(
+        number: Symbol, x: Symbol, g: Symbol, p: Symbol, kinetic: Symbol
+    ) -> Sequence[Symbol]:
+        end, p, gained = leapfrog(Point(x, g, None), p, is_last=False)
+        noise = mass_root(c, draw.substep_normal(number))
+        return end.x, end.gradient, c.decay * p + c.kick * noise, kinetic + gained
+
+    x, g, p, kinetic = repeat(c.n_before_last, substep, start.x, start.gradient, p, p - p)
+    end, _, gained = leapfrog(Point(x, g, None), p, is_last=True)
+    return end, kinetic + gained
+
+
+def _gained(c: Coefficients, before: Symbol, after: Symbol) -> Symbol:
+    """What ½ pᵀM⁻¹p gained at each coordinate: ½ (p' - p) M⁻¹(p' + p), which loses no digits."""
+    return 0.5 * ((after - before) * inverse_mass(c, after + before))
+
+
+def _of_trajectory(given: Schedules, step: Numbers, passes: Numbers) -> Mapping[str, Numbers]:
+    return {
+        "step_size": step,
+        "half_step": 0.5 * step,
+        "n_before_last": passes - 1.0,
+        "momentum_scale": given.noise_scale,
+        "inverse_temperature": 1.0 / (given.noise_scale * given.noise_scale),
+        "lowest": given.lowest,
+        "divergence_threshold": given.divergence_threshold,
+    }
+
+
+def _coefficients(given: Schedules) -> Mapping[str, Numbers]:
+    passes = n_substeps(given.n_leapfrog, given.jitter, given.steps)
+    return {**_of_trajectory(given, given.step_size, passes), **refreshment(given)}
+
+
+def _of_one_substep(given: Schedules) -> Mapping[str, Numbers]:
+    return _of_trajectory(given, np.sqrt(2.0 * given.step_size), np.ones_like(given.step_size))
+
+
+def n_substeps(
+    n_leapfrog: Numbers, jitter: Numbers, steps: np.ndarray[Any, np.dtype[np.int64]]
+) -> Numbers:
+    """Substeps of the trajectories of some steps: max(1, ⌈n_leapfrog·(1 - jitter·(1 - h(t)))⌉).
+
+    h(t) is the base-2 radical inverse of t + 1, which spreads evenly over (0, 1) (van der Corput,
+    1935). A trajectory of fixed length can return a Gaussian to its start for ever.
+    """
+    inverse, rest, weight = np.zeros(len(steps)), steps + 1, 0.5
+    while rest.any():
+        inverse += weight * (rest & 1)
+        rest, weight = rest >> 1, 0.5 * weight
+    return np.maximum(1.0, np.ceil(n_leapfrog * (1.0 - jitter * (1.0 - inverse))))
+
+
+_CACHED = ("energy", "gradient")
+HAMILTONIAN = Transition("hmc", _step, _coefficients, cached=_CACHED, is_adjusted=True)
+MALA = Transition("mala", _step, _of_one_substep, cached=_CACHED, is_adjusted=True)
