@@ -76,6 +76,26 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     return None
 
 
+def why_not_fused(plan: Plan, energy: Any) -> str:
+    """Why an energy's chains are run as arrays, and what would be fused."""
+    if plan.dtype not in ("float32", "float64"):
+        return f"there are no kernels in {plan.dtype}; dtype='float32' has them"
+    if plan.sampler != "langevin" or plan.inverse_mass is not None:
+        return f"the sampler {plan.sampler!r} with what it was given has no CUDA kernel yet"
+    if isinstance(energy, FormulaEnergy) and not isinstance(
+        energy.program(plan.event_shape), Program
+    ):
+        return f"{plan.energy} is a formula on arrays, for which there is no CUDA kernel yet"
+    if isinstance(energy, (FormulaEnergy, CudaEnergy)):
+        return f"{plan.energy} has more than {_WHOLE_STATE} coupled coordinates"
+    if isinstance(energy, GaussianEnergy):
+        return f"a covariance of more than {_QUADRATIC} coordinates is better a matrix product"
+    return (
+        f"{plan.energy} is an object whose methods take arrays; @isotherm.formula, or "
+        "isotherm_cupy.CudaEnergy, would be fused"
+    )
+
+
 def needs(plan: Plan) -> dict[str, int]:
     """What a plan asks of a kernel beyond the plainest run, as the macros of ``chains.cuh``."""
     is_constant = plan.step_size.values.ndim == 0 and plan.noise_scale.values.ndim == 0

@@ -17,6 +17,7 @@ from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Divergence, Info, Progress, Result, RunInterrupted
 from isotherm._runs.arviz import summary, to_arviz
+from isotherm._runs.explain import Explanation, explain
 from isotherm._runs.resume import open_run, resume
 from isotherm._runs.run import run
 from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
@@ -45,6 +46,7 @@ __all__ = [
     "DivergenceError",
     "DivergenceWarning",
     "DoubleWellEnergy",
+    "Explanation",
     "FormulaError",
     "GaussianEnergy",
     "GaussianMixtureEnergy",
@@ -64,6 +66,7 @@ __all__ = [
     "StoreError",
     "UnderdampedLangevin",
     "check_gradient",
+    "explain",
     "formula",
     "make_plan",
     "math",

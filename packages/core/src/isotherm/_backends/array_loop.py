@@ -125,6 +125,9 @@ class ArrayLoop:
         x → (U, ∇U), where both are had at once for less.
     path : str
         What the result's info calls this way of running.
+    why_not_fused : str, optional
+        Why the energy has no kernel where others have, and what would have one; a part of the path,
+        and said once where it costs time.
     """
 
     def __init__(
@@ -136,8 +139,10 @@ class ArrayLoop:
         run_segment: RunSegment | None = None,
         value_and_gradient: Callable[[Array], tuple[Array, Array]] | None = None,
         path: str = "array loop",
+        why_not_fused: str | None = None,
     ) -> None:
-        self.path = path
+        self.path = path if why_not_fused is None else f"{path}: {why_not_fused}"
+        self.why_not_fused = why_not_fused
         self._plan = plan
         self._energy = energy
         self._gradient = gradient

@@ -5,6 +5,7 @@ Chains advance in pieces, so that Ctrl-C is answered, progress short_repr and di
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,19 @@ class Snapshot:
         return Divergence(self.first_bad, count_diverged(self.state["x"]))
 
 
+_log = logging.getLogger(__name__)
+_SLOW = 1.0  # seconds that are worth a word
+_told: set[str] = set()
+
+
+def tell_once_if_slow(runner: Runner, seconds: float) -> None:
+    """Say why a run that will take long is not fused where others are, once for each reason."""
+    reason = getattr(runner, "why_not_fused", None)
+    if reason is not None and seconds > _SLOW and reason not in _told:
+        _told.add(reason)
+        _log.warning("about %.0f s to go, as the chains are not fused: %s", seconds, reason)
+
+
 def advance(
     plan: Plan,
     runner: Runner,
@@ -104,6 +118,9 @@ def advance(
                 if plan.on_divergence == "raise":
                     found = Divergence(first_bad, count_diverged(state["x"]))
                     raise DivergenceError(describe(plan, found))
+        if stop < last:
+            taken = time.perf_counter() - began
+            tell_once_if_slow(runner, taken * (last - stop) / (stop - start))
         if stop < last and not is_asynchronous:
             length = _next_length(plan, length, time.perf_counter() - began)
         snapshot = Snapshot(state, stop, first_bad, outputs)
