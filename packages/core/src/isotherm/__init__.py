@@ -12,6 +12,7 @@ from isotherm._energies.builtin import (
 from isotherm._energies.check import GradientReport, check_gradient
 from isotherm._energies.formulas import formula
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.score import score
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
@@ -74,6 +75,7 @@ __all__ = [
     "resume",
     "run",
     "sample_chain",
+    "score",
     "summary",
     "to_arviz",
 ]

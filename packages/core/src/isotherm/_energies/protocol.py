@@ -20,9 +20,10 @@ def as_energy(energy: Any) -> Any:
         return energy()
     if isinstance(energy, type):
         raise InputError(f"the energy must be an object; got the class {energy.__name__} itself")
-    if not callable(energy):
+    if not callable(energy) and not hasattr(energy, "gradient"):
         raise InputError(
-            f"the energy must be callable, U(x) of shape (n_samples,); got {type(energy).__name__}"
+            "the energy must be callable, U(x) of shape (n_samples,), or have a gradient(x); "
+            f"got {type(energy).__name__}"
         )
     return energy
 

@@ -203,6 +203,12 @@ def make_plan(
         scale = 1.0 if noise_scale is None else noise_scale
         noise_scales = Schedule(as_schedule("noise_scale", scale, steps))
     check_noise_scale(transition, noise_scales)
+    if not callable(energy) and (transition.is_adjusted or return_diagnostics):
+        what = "return_diagnostics" if return_diagnostics else f"sampler={transition.name!r}"
+        raise InputError(
+            f"{what} needs the energy's value, and {type(energy).__name__} has a gradient alone; "
+            "take sampler='langevin' or 'underdamped' without diagnostics, or add U(x)"
+        )
     frictions = as_friction(own["friction"], steps)
     if frictions is not None and own["n_leapfrog"] is not None:
         check_substeps(event_shape, steps)

@@ -20,6 +20,7 @@ from isotherm._backends.protocol import Backend, Outputs, State
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.protocol import signature
+from isotherm._energies.score import ScoreEnergy
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
@@ -48,6 +49,8 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     """The energy as a function of x alone."""
     if keywords is None:
         return energy
+    if isinstance(energy, ScoreEnergy) and isinstance(keywords, Mapping):
+        return energy.with_keywords(keywords)
     if hasattr(energy, "gradient"):
         raise InputError(
             "model_kwargs are for an energy that is differentiated by autograd; "
