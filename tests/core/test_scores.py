@@ -38,7 +38,9 @@ def test_keywords_reach_the_score():
     assert abs(got.mean() - 3.0) < 0.2
 
 
-@pytest.mark.parametrize("options", [{"sampler": "mala", "step_size": 0.1}, {"return_diagnostics": True}])
+@pytest.mark.parametrize(
+    "options", [{"sampler": "mala", "step_size": 0.1}, {"return_diagnostics": True}]
+)
 def test_what_needs_a_value_is_refused(options):
     with pytest.raises(InputError, match=r"needs the energy's value.*a gradient alone"):
         isotherm.make_plan(isotherm.score(normal), dim=2, **options)
