@@ -47,7 +47,7 @@ def states(target: dict[str, Any], n: int, seed: int = 0) -> np.ndarray[Any, np.
     data = target["data"]
     if target["family"] == "regression":
         p = len(data["beta_hat"])
-        R = np.zeros((p, p))  # noqa: N806
+        R = np.zeros((p, p))
         R[np.triu_indices(p)] = data["R"]
         sigma = np.sqrt(data["rss"] / data["n"])
         b = data["beta_hat"] + sigma * np.linalg.solve(R, noise[:, :p].T).T
@@ -62,7 +62,7 @@ def states(target: dict[str, Any], n: int, seed: int = 0) -> np.ndarray[Any, np.
 
 
 def check(target: dict[str, Any]) -> tuple[float, isotherm.GradientReport]:
-    """The largest difference of log densities, relative to their size, and the gradient's report."""
+    """The largest difference of log densities, for their size, and the gradient's report."""
     x = states(target, 5)
     energy = formulas.FAMILIES[target["family"]](target["data"])
     density = independent.FAMILIES[target["family"]]

@@ -20,7 +20,7 @@ Data = Mapping[str, Any]
 
 
 @isotherm.formula(dim=None)
-def gaussian_regression(x, *, R, beta_hat, rss, n):  # noqa: N803
+def gaussian_regression(x, *, R, beta_hat, rss, n):
     """y ~ normal(X b, σ), x = (b, log σ), X = Q R: RSS = rss + |R (b - b̂)|²."""
     b, s = x[:-1], x[-1]
     r = R @ (b - beta_hat)
@@ -54,7 +54,7 @@ def half_normal_scale(x, *, scale):
 def regression(data: Data) -> Any:
     """A Gaussian linear regression with the priors that the data name."""
     p = len(data["beta_hat"])
-    R = np.zeros((p, p))  # noqa: N806
+    R = np.zeros((p, p))
     R[np.triu_indices(p)] = data["R"]
     energy = gaussian_regression(R, data["beta_hat"], data["rss"], data["n"], dim=p + 1)
     mean, sd = data["beta_mean"], data["beta_sd"]
@@ -142,12 +142,12 @@ def hmm_drive(x, *, u, v, alpha, tau, rho):
 
 @isotherm.formula(dim=13)
 def gaussian_process(x, *, places, counts):
-    """Poisson counts with log rates f = L w, L Cholesky's factor of a squared-exponential kernel."""
+    """Poisson counts with log rates f = L w, L the factor of a squared-exponential kernel."""
     rho, alpha, w = np.exp(x[0]), np.exp(x[1]), x[2:]
     n = len(w)
     squares = (places[:, None] - places[None, :]) ** 2
-    K = alpha * alpha * np.exp(squares * (-0.5 / (rho * rho)))  # noqa: N806
-    L: list[list[Any]] = [[None] * n for _ in range(n)]  # noqa: N806
+    K = alpha * alpha * np.exp(squares * (-0.5 / (rho * rho)))
+    L: list[list[Any]] = [[None] * n for _ in range(n)]
     for i in range(n):
         for j in range(i + 1):
             rest = K[i, j] - sum(L[i][k] * L[j][k] for k in range(j))

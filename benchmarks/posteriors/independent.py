@@ -16,7 +16,7 @@ def regression(x: State, d: Data) -> float:
     b, sigma = x[:-1], np.exp(x[-1])
     # The sums of squares and products of the raw design, in more digits, as they cancel.
     wide = b.astype(np.longdouble)
-    XX = np.array(d["XX"], np.longdouble)  # noqa: N806
+    XX = np.array(d["XX"], np.longdouble)
     rss = float(d["yy"] - 2 * wide @ np.array(d["Xy"], np.longdouble) + wide @ XX @ wide)
     value = -d["n"] * np.log(sigma) - rss / (2 * sigma**2) + x[-1]
     if d["beta_prior"] == "normal":

@@ -185,7 +185,7 @@ def test_backends_agree(dtype, formulas, is_exact, backend, monkeypatch):
 
 
 @isotherm.formula(dim=None)
-def logistic(w, *, X, y):  # noqa: N803
+def logistic(w, *, X, y):
     z = X @ w
     return np.sum(np.logaddexp(0.0, z) - y * z) + 0.5 * np.sum(w * w)
 
@@ -196,7 +196,7 @@ def data(rows, columns, seed=0):
 
 
 def test_data_are_parameters(backend):
-    X, y = data(90, 5)  # noqa: N806
+    X, y = data(90, 5)
     energy = logistic(X, y)
     w = np.random.default_rng(1).normal(size=(4, 5))
     z = w @ X.T
@@ -214,14 +214,14 @@ def test_data_are_parameters(backend):
 
 
 def test_a_shape_that_does_not_fit_is_refused_with_the_line():
-    X, y = data(90, 5)  # noqa: N806
+    X, y = data(90, 5)
     with pytest.raises(FormulaError, match=r"5 is not 4.*line \d+: z = X @ w"):
         logistic(X, y).program(4)
     assert logistic(X, y, dim=5).program().dim == 5
 
 
 def test_energies_add_and_scale():
-    X, y = data(90, 5)  # noqa: N806
+    X, y = data(90, 5)
     prior = isotherm.GaussianEnergy(np.zeros(5), np.diag(np.arange(1.0, 6.0)))
     x = np.random.default_rng(1).normal(size=(4, 5))
     likelihood = logistic(X, y)

@@ -201,7 +201,7 @@ def test_check_gradient_draws_states_and_tells_their_seed():
 
 def test_check_gradient_of_a_formula_with_data():
     @isotherm.formula(dim=None)
-    def logistic(w, *, X, y):  # noqa: N803
+    def logistic(w, *, X, y):
         z = X @ w
         return np.sum(np.logaddexp(0.0, z) - y * z)
 
