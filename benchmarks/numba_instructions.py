@@ -158,7 +158,7 @@ def main() -> None:
     parts = {
         "Philox": (widest(chains, "philox"), 16, 4),
         "Box-Muller": (widest(chains, "box_muller32"), 8, 2),
-        "update": (widest(chains, "update"), 4, 1),
+        "update": (widest(chains, "segment0"), 4, 1),
         "gradient": (widest(gradient, "gradient"), 4, 1),
     }
     counted = {}

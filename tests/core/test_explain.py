@@ -46,12 +46,11 @@ def test_the_path_says_why_chains_are_not_fused(energy, reason, named):
 
 @pytest.mark.usefixtures("with_numba")
 def test_a_long_run_says_so_once(caplog, monkeypatch):
-    monkeypatch.setattr(advance, "_told", set())
+    monkeypatch.setattr(advance, "_reasons_told", set())
     monkeypatch.setattr(advance, "_SLOW", 0.0)
-    monkeypatch.setattr(advance, "_FIRST_STEPS", 4)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            isotherm.sample_chain(Object(), dim=3, n_steps=40, backend="numba")
+            isotherm.sample_chain(Object(), dim=3, n_steps=5000, backend="numba")
     told = [record.getMessage() for record in caplog.records if "not fused" in record.getMessage()]
     assert len(told) == 1
     assert "CompiledEnergy" in told[0]

@@ -304,3 +304,21 @@ def test_states_that_are_no_arrays_of_floats_are_refused(x):
         quartic()(x)
     with pytest.raises(InputError, match="ring"):
         ring().gradient(x)
+
+
+@pytest.mark.parametrize("keeps", ["an operand", "the result", "inside an array"])
+def test_a_symbol_of_an_earlier_call_is_refused(keeps):
+    saved = {}
+
+    def leaks(x, *, k=1.0):
+        kept = saved.setdefault("r", k * x[0])
+        if keeps == "the result":
+            return kept
+        if keeps == "inside an array":
+            return sum(x * np.array([kept] * len(x)))
+        return sum(x * x) + kept
+
+    energy = isotherm.formula(dim=None)(leaks)()
+    energy.program(2)
+    with pytest.raises(isotherm.FormulaError, match=r"an earlier call|one number made from x"):
+        energy.program(3)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import pickle
 
 import mpmath
 import numpy as np
@@ -208,3 +209,30 @@ def test_check_gradient_of_a_formula_with_data():
     rng = np.random.default_rng(0)
     energy = logistic(rng.normal(size=(60, 3)), rng.integers(0, 2, 60), dim=3)
     assert isotherm.check_gradient(energy, seed=1).is_correct
+
+
+NESTED = {
+    "products": lambda e, x, k: k * e,
+    "products and signs": lambda e, x, k: -(k * e),
+    "products with x": lambda e, x, k: x * e,
+    "quotients": lambda e, x, k: e / k,
+    "sums": lambda e, x, k: k + e,
+    "choices": lambda e, x, k: im.where(x > 0, e * x, e + k),
+    "roots": lambda e, x, k: im.sqrt(1.0 + e * e),
+}
+
+
+@pytest.mark.parametrize("deeper", NESTED.values(), ids=NESTED)
+def test_formulas_may_be_nested_as_deeply_as_they_are_long(deeper):
+    def nested(x, *, k=1.0):
+        energy = x
+        for _ in range(1500):
+            energy = deeper(energy, x, k)
+        return energy
+
+    energy = isotherm.formula(nested)()
+    x = np.ones((2, 1))
+    slope = (energy(x + 1e-6) - energy(x - 1e-6)) / 2e-6
+    np.testing.assert_allclose(energy.gradient(x)[:, 0], slope, rtol=1e-3)
+    assert pickle.loads(pickle.dumps(energy.program())) == energy.program()
+    assert len(str(energy.program()).splitlines()) > 2

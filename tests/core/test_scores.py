@@ -14,8 +14,6 @@ def normal(x, *, mean=0.0):
 
 
 class GradientAlone:
-    dim = 2
-
     def gradient(self, x):
         return x
 
@@ -27,7 +25,7 @@ def test_a_score_gives_the_chain_of_its_energy(sampler, backend):
     )
     library = "torch" if backend == "torch" else "numpy"
     for energy in (isotherm.score(normal, dim=2, library=library), GradientAlone()):
-        got = isotherm.sample_chain(energy, sampler=sampler, backend=backend, **OPTIONS)
+        got = isotherm.sample_chain(energy, dim=2, sampler=sampler, backend=backend, **OPTIONS)
         np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=1e-5, atol=1e-6)
 
 
@@ -50,4 +48,4 @@ def test_a_score_is_a_function():
     with pytest.raises(InputError, match="a score is a function of x; got 3"):
         isotherm.score(3)
     with pytest.raises(InputError, match="a gradient but no energy to compare it with"):
-        isotherm.check_gradient(GradientAlone())
+        isotherm.check_gradient(GradientAlone(), dim=2)

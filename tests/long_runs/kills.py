@@ -27,7 +27,6 @@ RUN = {
 
 def small_chunks() -> None:
     """Pieces of 4 steps; chunks of 4 draws, written when they are full and after each piece."""
-    pieces._FIRST_PIECE = 1
     pieces._PIECE_SECONDS = 0.0
     layout._LEAST_CHUNK_BYTES = 0
     layout._CHUNK_BYTES = 4 * 3 * 2 * 4

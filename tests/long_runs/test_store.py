@@ -55,7 +55,6 @@ def path(tmp_path):
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     """Pieces of one block of steps, so that runs of the tests have several."""
-    monkeypatch.setattr(pieces, "_FIRST_PIECE", 1)
     monkeypatch.setattr(pieces, "_PIECE_SECONDS", 0.0)
 
 

@@ -1,6 +1,5 @@
 """Fused chains: what they give does not depend on threads, tiles, processes or the cache."""
 
-import logging
 import multiprocessing
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm_numba import chains, codegen_cache, kernels
+from isotherm_numba import chains, kernels
 
 GAUSSIAN = isotherm.GaussianEnergy(
     np.float32([0.5, -0.5, 0.0]), np.float32([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 1.0]])
@@ -107,65 +106,6 @@ def test_a_worker_process_gives_the_same_bits(method, two_threads):
 
 def _bits_of_a_double_well():
     return bits(run(ENERGIES[0]))
-
-
-COUNT_COMPILED = """
-import isotherm
-from isotherm_numba import codegen_cache
-loaded = []
-load = codegen_cache.load
-codegen_cache.load = lambda *args: loaded.append(load(*args)) or loaded[-1]
-isotherm.sample_chain(isotherm.HarmonicEnergy(), dim=2, n_samples=5, n_steps=3, backend="numba")
-stats = [f.stats for module in loaded for f in vars(module).values() if hasattr(f, "stats")]
-hits = sum(sum(stat.cache_hits.values()) for stat in stats)
-misses = sum(sum(stat.cache_misses.values()) for stat in stats)
-print(hits, misses)
-"""
-
-
-def test_a_second_process_compiles_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    command = [sys.executable, "-W", "error", "-c", COUNT_COMPILED]
-    counts = [subprocess.check_output(command, text=True).split() for _ in range(2)]
-    (hits, misses), (hits_then, misses_then) = counts
-    assert int(misses) > 0
-    assert (hits, misses_then) == ("0", "0")
-    assert int(hits_then) == 5  # the loop and the energy's two; array loops' normals and update
-
-
-def test_kernels_are_kept_apart_by_every_source_that_flows_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(codegen_cache, "_folder", lambda: tmp_path)
-    codegen_cache.load.__wrapped__("first", "answer = 1")
-    monkeypatch.setattr(codegen_cache, "_sources", lambda: "other coefficients of the noise")
-    codegen_cache.load.__wrapped__("first", "answer = 1")
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize("variables", [["HOME", "XDG_CACHE_HOME"], ["NUMBA_CACHE_DIR"]])
-def test_a_folder_that_cannot_be_written_is_no_obstacle(variables, tmp_path, monkeypatch):
-    blocked = tmp_path / "file"  # which refuses root as well
-    blocked.write_text("not a folder")
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    for variable in variables:
-        monkeypatch.setenv(variable, str(blocked))
-    command = [sys.executable, "-W", "error", "-c", COUNT_COMPILED]
-    ended = subprocess.run(command, text=True, capture_output=True, check=True)
-    hits, misses = ended.stdout.split()
-    assert hits == "0"
-    assert int(misses) > 0
-    assert f"it cannot be kept in {blocked}" in ended.stderr
-    assert "set NUMBA_CACHE_DIR to a folder" in ended.stderr
-    assert not list(temporary.glob("isotherm-*"))
-
-
-def test_a_long_compilation_is_announced(monkeypatch, caplog):
-    monkeypatch.setattr(codegen_cache, "_PATIENCE", 0.01)
-    with caplog.at_level(logging.WARNING):
-        codegen_cache.build("slow", "import time; time.sleep(0.2)", ())
-    assert "compiling slow;" in caplog.text
 
 
 @pytest.mark.parametrize(

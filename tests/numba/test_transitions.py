@@ -1,13 +1,18 @@
 """Transitions printed for Numba: the same bits as the array loop carries out."""
 
-from itertools import pairwise
+import functools
+import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import isotherm
-from isotherm.backend import ArrayLoop, Outputs, registry
-from isotherm_numba import CompiledEnergy
+from isotherm._transitions.catalogue import find, register
+from isotherm._transitions.trace import Transition, repeat, where
+from isotherm.backend import ArrayLoop, Kind, Outputs, Variant, kind_of, noise, registry
+from isotherm_numba import CompiledEnergy, arrays, chains, fill_normals, kernels, segments
+from isotherm_numba.storage import Storage
 
 
 @isotherm.formula(dim=3)
@@ -63,7 +68,7 @@ def plan_of(energy, sampler, **options):
 
 def start_of(plan):
     rng = np.random.default_rng(1)
-    program = plan.transition(isotherm._transitions.program.Kind.VALUE)
+    program = plan.transition(Kind.VALUE)
     return {name: rng.normal(size=plan.shape).astype(plan.dtype) for name in program.carried}
 
 
@@ -81,7 +86,7 @@ def advanced(runner, plan, cuts=()):
     )
     state = start_of(plan)
     bounds = [0, *cuts, plan.n_total]
-    for start, stop in pairwise(bounds):
+    for start, stop in itertools.pairwise(bounds):
         kept = plan.kept_before(start), plan.kept_before(stop)
         state = runner.advance(state, start, stop, outputs.between(*kept))
     return {**{f"state {name}": one for name, one in state.items()}, **vars(outputs)}
@@ -97,15 +102,99 @@ def fused(plan, energy):
     return registry.load("numba").prepare(plan, energy)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("mass", MASSES)
-@pytest.mark.parametrize("energy", ENERGIES, ids=lambda energy: energy.name)
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_bits_are_those_of_the_array_loop(sampler, energy, mass, dtype):
-    plan = plan_of(energy, sampler, inverse_mass=MASSES[mass], dtype=dtype)
+@functools.cache
+def expected_of(plan, energy):
     with np.errstate(all="ignore"):  # some chains leave the finite numbers
-        expected = advanced(ArrayLoop(plan, energy, energy.gradient), plan)
+        return advanced(ArrayLoop(plan, energy, energy.gradient), plan)
+
+
+# Every energy with every sampler; every mass and dtype with the energy that is the cheapest.
+CASES = [(energy, "unit", "float32") for energy in ENERGIES]
+CASES += [(ENERGIES[0], mass, dtype) for mass in MASSES for dtype in ("float32", "float64")][1:]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].name}-{case[1]}-{case[2]}")
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_bits_are_those_of_the_array_loop(sampler, case):
+    energy, mass, dtype = case
+    plan = plan_of(energy, sampler, inverse_mass=MASSES[mass], dtype=dtype)
+    expected = expected_of(plan, energy)
     runner = fused(plan, energy)
     assert runner.path.startswith("fused")
     assert_equal(advanced(runner, plan), expected)
     assert_equal(advanced(runner, plan, cuts=[1, 6, 6, 15]), expected)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_segments_of_array_loops_have_the_same_bits(sampler):
+    energy = ENERGIES[0]
+    plan = plan_of(energy, sampler, inverse_mass=MASSES["vector"])
+    run_segment = segments(plan.transition(kind_of(energy)), plan.state_dtype)
+    with np.errstate(all="ignore"):
+        found = advanced(ArrayLoop(plan, energy, energy.gradient, fill_normals, run_segment), plan)
+    assert_equal(found, expected_of(plan, energy))
+
+
+def test_a_step_without_noise_takes_none_from_segments():
+    energy = ENERGIES[0]
+    plan = plan_of(energy, "langevin", noise_scale=0.0)
+    run_segment = segments(plan.transition(kind_of(energy)), plan.state_dtype)
+    found = advanced(ArrayLoop(plan, energy, energy.gradient, run_segment=run_segment), plan)
+    assert_equal(found, expected_of(plan, energy))
+
+
+def test_pieces_of_arrays_change_no_bit(monkeypatch):
+    monkeypatch.setattr(arrays, "_PART", 20)
+    test_segments_of_array_loops_have_the_same_bits("malt")
+
+
+@pytest.mark.parametrize("sampler", ["underdamped", "malt"])
+def test_tiles_parts_and_threads_change_no_bit(sampler, monkeypatch):
+    energy = ENERGIES[1]
+    plan = plan_of(energy, sampler)
+    monkeypatch.setattr(kernels, "_TILE", 64)
+    monkeypatch.setattr(chains, "_PARTS", 3)
+    monkeypatch.setattr(chains, "_SHARE", 1)
+    assert_equal(advanced(fused(plan, energy), plan), expected_of(plan, energy))
+
+
+def test_noise_of_the_substeps_has_a_coordinate_of_its_own():
+    expected, found = np.empty((4, 300, 7), np.float32), np.empty((4, 300, 7), np.float32)
+    where = {"seed": 5, "stream": 4, "block": 9, "chain_offset": 3, "coordinate_offset": 5 << 24}
+    noise.fill_normals(expected, **where)
+    fill_normals(found, **where)
+    assert found.tobytes() == expected.tobytes()
+
+
+def wanderer(state, c, draw):
+    """Loop variables that change places, stay as they are, and are given from outside."""
+
+    def body(number, a, b, fixed, outer):
+        return b, a + c.step_size * b, fixed, state.x
+
+    a, b, fixed, outer = repeat(c.passes, body, state.x, state.x + state.x, state.x, state.momentum)
+    z = draw.normal(noise.Stream.MOMENTUM)
+    x = a + c.step_size * z + fixed * outer - b
+    return {"x": where(x > 2.0, state.momentum, x), "momentum": state.x}, {}
+
+
+def test_values_that_change_places_are_copied_as_if_all_at_once():
+    def coefficients(given):
+        return {"step_size": given.step_size, "passes": 0.0 * given.step_size + given.steps % 4}
+
+    transition = Transition("wanderer", wanderer, coefficients, carried=("x", "momentum"))
+    register(transition)
+    energy = ENERGIES[0]
+    plan = replace(plan_of(energy, "underdamped"), sampler="wanderer", friction=None)
+    assert_equal(advanced(fused(plan, energy), plan), expected_of(plan, energy))
+
+
+def test_a_step_keeps_few_rows():
+    """What is carried stays in place; more rows than these would leave the first cache."""
+    rows = {
+        name: [Storage(find(name).program(Variant(kind=kind))).n_rows for kind in Kind]
+        for name in ("langevin", "underdamped", "mala", "hmc")
+    }
+    assert rows == {
+        "langevin": [2, 2, 2], "underdamped": [3, 3, 3], "mala": [8, 6, 6], "hmc": [8, 6, 6],
+    }  # fmt: skip

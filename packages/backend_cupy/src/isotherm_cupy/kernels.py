@@ -98,10 +98,10 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
 
 def needs(plan: Plan) -> dict[str, int]:
     """What a plan asks of a kernel beyond the plainest run, as the macros of ``chains.cuh``."""
-    is_constant = plan.step_size.values.ndim == 0 and plan.noise_scale.values.ndim == 0
+    is_constant = plan.step_size.is_constant and plan.noise_scale.is_constant
     return {
         # Where the noise is switched off none may be added, not even zero.
-        "VARIES": int(not is_constant or float(plan.noise_scale.values) == 0.0),
+        "VARIES": int(not is_constant or plan.noise_scale.start == 0.0),
         "CLAMPS": int(plan.clamp is not None),
         "KEEPS": int(plan.return_trajectory or plan.return_diagnostics),
     }

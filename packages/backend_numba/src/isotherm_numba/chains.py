@@ -24,7 +24,7 @@ _MOMENTS = 2**26  # bytes for the moments of all parts
 
 _KERNEL = """\
 signature = kernel_calls.kernel_signature("{dtype}")
-compiled = njit(signature, cache={is_kept}, **options)
+compiled = {decorator}(signature, **options)
 
 
 """
@@ -44,16 +44,17 @@ class FusedChains:
         n = plan.n_samples
         self._bounds = [0, *range(first_end, n, self._part), n]
         source = print_module(
-            kernel.name,
+            "an energy",
             plan.dtype,
-            _KERNEL.format(dtype=plan.dtype, is_kept=not kernel.users) + kernel.functions,
+            _KERNEL.format(dtype=plan.dtype, decorator="njit" if kernel.users else "kept")
+            + kernel.functions,
         )
         if kernel.users:
             names = ("energy_of_chain", "gradient_of_chain")
             users = zip(names, compile_for(kernel.users, self._dtype), strict=True)
-            module = codegen_cache.build(kernel.name, source, tuple(users))
+            module = codegen_cache.build(plan.energy, source, tuple(users))
         else:
-            module = codegen_cache.load(kernel.name, source)
+            module = codegen_cache.load(plan.energy, source)
         vectors = plan.vectors()
         self._given = {
             "gradient": address_of(module.gradient),
@@ -70,8 +71,7 @@ class FusedChains:
             "k1": plan.seed >> 32,
             "chain_offset": plan.chain_offset,
         }
-        driver = print_driver(transition, plan.dtype)
-        self._advance = codegen_cache.load(f"{transition.name}_{plan.dtype}", driver).advance
+        self._advance = _advance_of(transition, plan.dtype)
         self._arguments = tuple(arguments(plan.dtype, transition.carried))
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
@@ -91,7 +91,7 @@ class FusedChains:
             per_part = 1 + stack_depth(self._part)
             per_kept = 16 * per_part * (len(self._bounds) - 1) * self._plan.n_coordinates
             length = self._plan.thinning * max(1, _MOMENTS // per_kept)
-        for first in range(start, stop, length):
+        for first in range(start, max(stop, start + 1), max(length, 1)):
             yield first, min(first + length, stop)
 
     def _take(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
@@ -100,23 +100,23 @@ class FusedChains:
         parts = len(bounds) - 1
         steps = np.arange(start, stop)
         is_kept = (steps >= plan.burn_in) & ((steps + 1 - plan.burn_in) % plan.thinning == 0)
-        wants_moments = outputs.mean is not None
-        moments = np.empty((2, parts, int(is_kept.sum()) if wants_moments else 0, dim))
-        coefficients = plan.coefficients(start, stop)
+        n_kept = int(is_kept.sum())
+        moments = np.empty((2, parts, 0 if outputs.mean is None else n_kept, dim))
+        coefficients, names = plan.coefficients(start, stop), self._transition.coefficients
         none = np.empty((0, 0), self._dtype)
         nobody = np.empty(0, np.int64)
         after = {name: np.empty((n, dim), self._dtype) for name in self._transition.carried}
         given = self._given | {
-            "coefficients": np.array(
-                [coefficients[name] for name in self._transition.coefficients], self._dtype
-            ).reshape(-1, stop - start),
+            "coefficients": np.array([coefficients[name] for name in names], self._dtype).reshape(
+                len(names), stop - start
+            ),
             **{f"{name}_before": state[name] for name in after},
             **{f"{name}_after": one for name, one in after.items()},
             "kept": np.where(is_kept, np.cumsum(is_kept) - 1, -1),
             "trajectory": (
                 np.empty((0, 0, 0), self._dtype)
                 if outputs.trajectory is None
-                else outputs.trajectory.reshape(n, -1, dim)
+                else outputs.trajectory.reshape(n, n_kept, dim)
             ),
             "energy": none if outputs.energy is None else outputs.energy,
             "energy_error": none if outputs.energy_error is None else outputs.energy_error,
@@ -145,6 +145,18 @@ class FusedChains:
             outputs.mean[...] = found.mean.reshape(outputs.mean.shape)
             outputs.variance[...] = found.variance.reshape(outputs.mean.shape)
         return after
+
+
+_advances: dict[tuple[str, str], Any] = {}
+
+
+def _advance_of(transition: TransitionProgram, dtype: str) -> Any:
+    """The compiled loop over tiles; to print it takes longer than a small run."""
+    key = transition.digest, dtype
+    if key not in _advances:
+        source = print_driver(transition, dtype)
+        _advances[key] = codegen_cache.load(f"{transition.name}_{dtype}", source).advance
+    return _advances[key]
 
 
 def _power_of_two(size: float) -> int:

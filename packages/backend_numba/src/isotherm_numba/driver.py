@@ -7,7 +7,8 @@ address. The names of its arguments stand once, in `arguments`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from numba import types
@@ -19,16 +20,19 @@ from isotherm_numba.storage import Copy, Storage
 
 # Values of a space lie in a tile's rows at these places; a chain's as in the row of a coordinate.
 _LANES = {Space.STATE: "lane", Space.COORDINATE: "lane", Space.CHAIN: "u64(i)"}
+# Rows of lanes, how far apart they are, and how many lanes of each: every lane of a tile; the same
+# where numbers of chains are needed, too; numbers of chains alone.
+_ALL = "tile.runs, stride, tile.width"
+_BY_ROWS = "dim, stride, tile.n"
+_OF_CHAINS = "1, stride, tile.n"
 
 _ADVANCE = """\
-@njit(driver.signature("{dtype}", {carried!r}), cache=True, **options)
+@kept(driver.signature("{dtype}", {carried!r}), **options)
 def advance({arguments}):
     dim, n_steps = x_before.shape[1], kept.size
-    rows = dim if by_coordinate else 1
-    stride = tiles.padded(chains if by_coordinate else chains * dim)
-    size = rows * stride
-    # Chain i's coordinate j lies at i * across + j * along.
-    across, along = (1, stride) if by_coordinate else (dim, 1)
+    tile = tiles.tile_of(first, last, chains, dim, by_coordinate, is_elementwise)
+    stride = tile.stride
+    size = dim * stride if by_coordinate else stride
     {rows_of_values}
     scratch, of_terms = np.zeros(size, number), np.zeros(size, number)
     words = np.empty((4, noise.LANES), np.uint32)
@@ -41,12 +45,9 @@ def advance({arguments}):
     starts, starts_before = np.empty(depth, np.uint64), np.empty(depth, np.uint64)
     wide = np.empty(chains * dim, np.float64)
     for start in range(first, last, chains):
-        m = min(chains, last - start)
-        n = tiles.padded(m) if by_coordinate else m * dim
-        # Rows that are full are one long row to what is done to every lane.
-        runs, width = (1, size) if n == stride else (rows, n)
-        calls, lanes = (runs, width) if is_elementwise else (1, n)
-        tiles.number_lanes(counters, {streams}, chain_offset, start, m, dim, across, along)
+        tile = tiles.tile_of(start, last, chains, dim, by_coordinate, is_elementwise)
+        m = tile.m
+        tiles.number_lanes(counters, {streams}, chain_offset, tile)
         {before_steps}
         for s in range(n_steps):
             t = first_step + s
@@ -55,20 +56,18 @@ def advance({arguments}):
             if k < 0:
                 continue
             if trajectory.size:
-                tiles.store({x}, trajectory[:, k], start, m, across, along)
+                tiles.store({x}, trajectory[:, k], tile)
             {keep}
             if energy.size:
-                tiles.evaluate(
-                    terms, {x}, of_terms, scratch, parameters, dim, calls, stride, lanes
-                )
+                tiles.evaluate(terms, {x}, of_terms, scratch, parameters, tile)
                 sums.totals(
                     of_terms, wide, energy[k, start : start + m], dim if has_terms else 1, m,
-                    across, along,
+                    tile.across, tile.along,
                 )
             if means.size:
                 nodes = sums.add_chains(
                     means[k], variances[k], starts, starts_before, nodes_before, {x}, m,
-                    chain_offset + u64(start), across, along,
+                    chain_offset + u64(start), tile.across, tile.along,
                 )
         {after_steps}
         starts, starts_before, nodes_before = starts_before, starts, nodes
@@ -80,7 +79,8 @@ def advance({arguments}):
 """
 
 
-def arguments(dtype: str, carried: Sequence[str]) -> dict[str, Any]:
+@cache
+def arguments(dtype: str, carried: tuple[str, ...]) -> dict[str, Any]:
     """The arguments of ``advance``, with their types.
 
     ``gradient``, ``terms``
@@ -96,8 +96,7 @@ def arguments(dtype: str, carried: Sequence[str]) -> dict[str, Any]:
         What is carried, shape (n_samples, dim) each.
     ``kept``
         Which kept state each step gives, or -1.
-    ``trajectory``, ``energy``, ``energy_error``, ``mean``, ``variance``, ``accepted``,
-    ``diverging``
+    ``trajectory``, ``energy``, ``energy_error``, ``mean``, ``variance``, ``accepted`` and so on
         As in `isotherm.backend.Outputs`, or empty; the moments over these chains alone.
     ``k0``, ``k1``, ``chain_offset``, ``first_step``
         Where in the noise stream.
@@ -138,7 +137,7 @@ def arguments(dtype: str, carried: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def signature(dtype: str, carried: Sequence[str]) -> Any:
+def signature(dtype: str, carried: tuple[str, ...]) -> Any:
     """The types of the arguments of ``advance``."""
     return types.void(*arguments(dtype, carried).values())
 
@@ -180,8 +179,7 @@ class _Driver:
     def text(self) -> str:
         program, storage = self._program, self._storage
         before_steps = [
-            f"tiles.load({name}_before, start, m, {storage.homes[name]}, across, along)"
-            for name in program.carried
+            f"tiles.load({name}_before, {storage.homes[name]}, tile)" for name in program.carried
         ]
         before_steps += self._lines(program.prologue)
         step = [
@@ -205,7 +203,7 @@ class _Driver:
             step=step + self._counted(),
             keep=self._kept(),
             after_steps=[
-                f"tiles.store({storage.homes[name]}, {name}_after, start, m, across, along)"
+                f"tiles.store({storage.homes[name]}, {name}_after, tile)"
                 for name in program.carried
             ],
             x=storage.homes["x"],
@@ -236,7 +234,7 @@ class _Driver:
             if is_vector:
                 lines.append(f"vector{k} = np.zeros(size, number)")
                 row = f"vectors[{begin} : {end}]"
-                lines.append(f"tiles.spread({row}, chains, vector{k}, across, along)")
+                lines.append(f"tiles.spread({row}, vector{k}, chains, tile)")
             else:
                 lines.append(f"{name} = vectors[{begin} : {end}]")
             begin = end
@@ -268,7 +266,7 @@ class _Driver:
     ) -> list[str]:
         return [
             f"draw_normals(words, {out}, {block}, {coordinate}, counters[1], "
-            f"{self._counters[stream]}, k0, k1, runs, stride, width)"
+            f"{self._counters[stream]}, k0, k1, {_ALL})"
         ]
 
     def _lines(self, statements: Sequence[Statement]) -> list[str]:
@@ -289,11 +287,11 @@ class _Driver:
         function = print_segment(name, program, segment, places, _LANES)
         self._functions.append("@njit(**options)\n" + function)
         if segment.space == Space.CHAIN:
-            lanes = "1, stride, n"
+            lanes = _OF_CHAINS
         elif any(program.spaces[index] == Space.CHAIN for index in segment.inputs):
-            lanes = "dim, stride, n"
+            lanes = _BY_ROWS
         else:
-            lanes = "runs, stride, width"
+            lanes = _ALL
         return f"{name}({', '.join(segment_arguments(segment, places))}, {lanes})"
 
     def _call(self, call: Call) -> list[str]:
@@ -307,9 +305,9 @@ class _Driver:
                 names = zip(("terms", "gradient"), results, strict=True)
                 return [self._evaluated(name, args[0], result) for name, result in names]
             case "total":
-                return [f"tiles.total({args[0]}, scratch, {results[0]}, dim, stride, n)"]
+                return [f"tiles.total({args[0]}, scratch, {results[0]}, tile)"]
             case "matvec":
-                return [f"tiles.matvec({call.detail}, {args[0]}, {results[0]}, dim, stride, n)"]
+                return [f"tiles.matvec({call.detail}, {args[0]}, {results[0]}, tile)"]
             case "normal":
                 return [f"{results[0]} = normals_{call.detail}[position]"]
             case "exponential":
@@ -317,10 +315,7 @@ class _Driver:
         return self._substep_normal(f"pass{call.args[0]}", results[0])
 
     def _evaluated(self, function: str, x: str, out: str) -> str:
-        return (
-            f"tiles.evaluate({function}, {x}, {out}, scratch, parameters, dim, calls, stride, "
-            "lanes)"
-        )
+        return f"tiles.evaluate({function}, {x}, {out}, scratch, parameters, tile)"
 
     def _exponential(self, result: str) -> list[str]:
         per_block = noise.EXPONENTIALS_PER_BLOCK
@@ -329,7 +324,7 @@ class _Driver:
         return [
             f"if s == 0 or t % {per_block} == 0:",
             f"    draw_exponentials(words, {result}s, t // {per_block}, counters[0], "
-            f"counters[1], {high}, k0, k1, 1, stride, n)",
+            f"counters[1], {high}, k0, k1, {_OF_CHAINS})",
             f"{result} = {result}s[t % {per_block}]",
         ]
 
@@ -354,10 +349,11 @@ class _Driver:
             *_indented([*self._copied(storage.leaving[loop.index])]),
         ]
 
-    def _copied(self, copies: Sequence[Copy]) -> Iterator[str]:
-        for target, source in copies:
-            lanes = "1, stride, n" if target.startswith("c") else "runs, stride, width"
-            yield f"tiles.copy({target}, {source}, {lanes})"
+    def _copied(self, copies: Sequence[Copy]) -> list[str]:
+        return [
+            f"tiles.copy({target}, {source}, {_OF_CHAINS if target[0] == 'c' else _ALL})"
+            for target, source in copies
+        ]
 
     def _counted(self) -> list[str]:
         told = self._told(("accepted", "diverging"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any
 
@@ -10,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_DATA = r"arg\..+\.4"  # Numba's name of where an argument that is an array has its numbers
+_DATA = ".4"  # Numba's name of the part of an array that points to its numbers
 
 
 @intrinsic
@@ -38,7 +37,7 @@ def arrays_apart(typing_context: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.function.attributes.add("noinline")
         for arg in builder.function.args:
-            if re.fullmatch(_DATA, arg.name):
+            if arg.type.is_pointer and arg.name.endswith(_DATA):
                 arg.add_attribute("noalias")
         return context.get_dummy_value()
 

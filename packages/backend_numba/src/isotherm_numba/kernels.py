@@ -77,8 +77,8 @@ class Kernel:
 
     Attributes
     ----------
-    name, path : str
-        For people: the energy's name, and what the result's info says.
+    path : str
+        What the result's info says.
     functions : str
         The source of ``gradient`` and ``terms`` (see `isotherm_numba.tiles`).
     parameters : float64 array
@@ -93,7 +93,6 @@ class Kernel:
         ``energy_of_chain`` and ``gradient_of_chain``, where the source calls them.
     """
 
-    name: str
     path: str
     functions: str
     parameters: np.ndarray[Any, np.dtype[np.float64]]
@@ -110,7 +109,6 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
     if isinstance(energy, GaussianEnergy):
         chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
         return Kernel(
-            name=energy.name,
             path="fused quadratic form",
             functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
             parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
@@ -121,7 +119,6 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         )
     if isinstance(energy, CompiledEnergy):
         return Kernel(
-            name=energy.name,
             path="fused functions of a chain",
             functions=_ONE_LANE if is_coupled else _ONE_CHAIN,
             parameters=np.empty(0),
@@ -143,7 +140,6 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         by_coordinate = is_coupled or not energy.is_elementwise
         chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
-            name=_plain(program.name),
             path="fused program",
             functions=print_program(program, stride=chains),
             parameters=energy.parameter_values(),
@@ -175,7 +171,6 @@ def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, An
     except OverflowError:
         return f"{program.name} has indices that {plan.dtype} cannot hold; dtype='float64' can"
     return Kernel(
-        name=_plain(program.name),
         path="fused program",
         functions=functions,
         parameters=numbers,
@@ -184,11 +179,6 @@ def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, An
         has_terms=False,
         chains_per_tile=chains,
     )
-
-
-def _plain(name: str) -> str:
-    """A formula's name as that of a file."""
-    return "".join(c if c.isalnum() else "_" for c in name)
 
 
 def _lanes_of_chains(plan: Plan, least: int) -> int:

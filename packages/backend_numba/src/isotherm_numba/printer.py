@@ -13,6 +13,7 @@ from isotherm.backend import (
     Segment,
     Space,
     TransitionProgram,
+    plain_name,
 )
 
 _HEADER = """\
@@ -25,6 +26,7 @@ from numpy import {dtype} as number
 from numpy import uint{bits} as unsigned
 
 from isotherm_numba import kernel_calls, sums, tiles
+from isotherm_numba.codegen_cache import kept
 from isotherm_numba.functions import functions
 
 options = {{"nogil": True, "error_model": "numpy"}}
@@ -38,8 +40,8 @@ assert set(COMPARISONS) <= set(_INFIX)
 
 
 def print_module(name: str, dtype: str, *functions: str) -> str:
-    """A module of printed functions; ``njit(**options)`` is what they are decorated with."""
-    head = _HEADER.format(name=name, dtype=dtype, bits=8 * np.dtype(dtype).itemsize)
+    """A module of printed functions; ``kept(signature, **options)`` decorates what others call."""
+    head = _HEADER.format(name=plain_name(name), dtype=dtype, bits=8 * np.dtype(dtype).itemsize)
     return "\n\n".join([head, *functions])
 
 
@@ -86,7 +88,7 @@ def print_segment(
 
 
 def segment_arguments(segment: Segment, places: Mapping[int, str]) -> list[str]:
-    """The arguments of a segment's function: its arrays, then its numbers ``v0``, ``v1``, ..."""
+    """The arguments of a segment's function: arrays, and then numbers ``v0``, ``v1``, ..."""
     values = (*segment.inputs, *segment.outputs)
     arrays = dict.fromkeys(places[index] for index in values if index in places)
     return [*arrays, *(f"v{index}" for index in segment.inputs if index not in places)]

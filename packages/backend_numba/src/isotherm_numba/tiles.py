@@ -17,7 +17,7 @@ What an energy adds are two functions of its own, compiled for themselves and ca
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -35,44 +35,77 @@ _MASK, _32 = np.uint64(noise.MASK), np.uint64(32)
 compiled = njit(nogil=True, error_model="numpy")
 
 
+class Tile(NamedTuple):
+    """Where the numbers of a tile's chains are.
+
+    Chain i's coordinate j is in lane ``i * across + j * along`` of an array of rows of lanes, which
+    are `stride` apart and have `n` in use.
+    """
+
+    start: int  # the first chain
+    m: int  # chains
+    dim: int
+    across: int
+    along: int
+    stride: int
+    n: int
+    runs: int  # rows as long as may be, for what is done to every lane: full ones are one
+    width: int  # ... and how many lanes of each are in use
+    calls: int  # how often an energy's function is called, ...
+    lanes: int  # ... each time for so many
+
+
 @compiled
-def padded(lanes: Any) -> Any:
-    """So many lanes and those that make them a multiple of `PADDING`."""
+def tile_of(
+    start: Any, last: Any, chains: Any, dim: Any, by_coordinate: Any, is_elementwise: Any
+) -> Any:
+    """The tile of the chains from `start` on, as many as go into one and are before `last`."""
+    m = min(chains, last - start)
+    stride = _padded(chains if by_coordinate else chains * dim)
+    n = _padded(m) if by_coordinate else m * dim
+    across, along = (1, stride) if by_coordinate else (dim, 1)
+    rows = dim if by_coordinate else 1
+    runs, width = (1, rows * stride) if n == stride else (rows, n)
+    calls, lanes = (runs, width) if is_elementwise else (1, n)
+    return Tile(start, m, dim, across, along, stride, n, runs, width, calls, lanes)
+
+
+@compiled
+def _padded(lanes: Any) -> Any:
     return (lanes + PADDING - 1) // PADDING * PADDING
 
 
 @compiled
-def load(states: Any, start: Any, m: Any, tile: Any, across: Any, along: Any) -> None:
-    """Put `m` chains from `start` on into a tile; chain i's coordinate j at i across + j along."""
-    for lane in range(tile.size):
-        tile[lane] = 0.0
-    for i in range(m):
-        for j in range(states.shape[1]):
-            tile[i * across + j * along] = states[start + i, j]
+def load(states: Any, rows: Any, tile: Any) -> None:
+    """Take the states of a tile's chains; lanes without a chain hold zeros."""
+    for lane in range(rows.size):
+        rows[lane] = 0.0
+    for i in range(tile.m):
+        for j in range(tile.dim):
+            rows[i * tile.across + j * tile.along] = states[tile.start + i, j]
 
 
 @compiled
-def store(tile: Any, states: Any, start: Any, m: Any, across: Any, along: Any) -> None:
+def store(rows: Any, states: Any, tile: Any) -> None:
     """Put them back."""
-    for i in range(m):
-        for j in range(states.shape[1]):
-            states[start + i, j] = tile[i * across + j * along]
+    for i in range(tile.m):
+        for j in range(tile.dim):
+            states[tile.start + i, j] = rows[i * tile.across + j * tile.along]
 
 
 @compiled
-def number_lanes(
-    counters: Any, streams: Any, chain_offset: Any, start: Any, m: Any, dim: Any, across: Any,
-    along: Any,
-) -> None:  # fmt: skip
+def number_lanes(counters: Any, streams: Any, chain_offset: Any, tile: Any) -> None:
     """Write the words of each lane's counter: its coordinate, the low and the high of its chain.
 
     There is a row of high ones for each of the streams.
     """
-    counters[:] = 0
-    for i in range(m):
-        chain = chain_offset + u64(start + i)
-        for j in range(dim):
-            lane = i * across + j * along
+    for lane in range(counters.shape[1]):
+        for k in range(counters.shape[0]):
+            counters[k, lane] = 0
+    for i in range(tile.m):
+        chain = chain_offset + u64(tile.start + i)
+        for j in range(tile.dim):
+            lane = i * tile.across + j * tile.along
             counters[0, lane] = u32(j)
             counters[1, lane] = u32(chain & _MASK)
             for k in range(len(streams)):
@@ -97,22 +130,19 @@ def is_used(scale: Any) -> Any:
 
 
 @compiled
-def spread(vector: Any, chains: Any, out: Any, across: Any, along: Any) -> None:
-    """Write the numbers of each coordinate to every chain of a tile."""
+def spread(vector: Any, rows: Any, chains: Any, tile: Any) -> None:
+    """Write the numbers of each coordinate to the lanes of all chains that a tile can have."""
     for i in range(chains):
-        for j in range(vector.size):
-            out[i * across + j * along] = vector[j]
+        for j in range(tile.dim):
+            rows[i * tile.across + j * tile.along] = vector[j]
 
 
 @compiled
-def evaluate(
-    function: Any, x: Any, out: Any, scratch: Any, parameters: Any, dim: Any, rows: Any,
-    stride: Any, n: Any,
-) -> None:  # fmt: skip
-    """Call an energy's function: for each of `rows` alone, or once for a tile."""
-    for row in range(rows):
-        first = row * stride
-        call(function, x[first:], out[first:], scratch[first:], parameters, dim, stride, n)
+def evaluate(function: Any, x: Any, out: Any, scratch: Any, parameters: Any, tile: Any) -> None:
+    """Call an energy's function for a tile."""
+    for k in range(tile.calls):
+        a = k * tile.stride
+        call(function, x[a:], out[a:], scratch, parameters, tile.dim, tile.stride, tile.lanes)
 
 
 @compiled
@@ -126,9 +156,10 @@ def copy(target: Any, source: Any, rows: Any, stride: Any, n: Any) -> None:
 
 
 @compiled
-def total(values: Any, scratch: Any, out: Any, dim: Any, stride: Any, n: Any) -> None:
+def total(values: Any, scratch: Any, out: Any, tile: Any) -> None:
     """The sum of each chain's coordinates, folded as in `isotherm.backend.total`."""
     arrays_apart()
+    dim, stride, n = tile.dim, tile.stride, tile.n
     half = 1
     while 2 * half < dim:
         half *= 2
@@ -150,9 +181,10 @@ def total(values: Any, scratch: Any, out: Any, dim: Any, stride: Any, n: Any) ->
 
 
 @compiled
-def matvec(matrix: Any, x: Any, out: Any, dim: Any, stride: Any, n: Any) -> None:
+def matvec(matrix: Any, x: Any, out: Any, tile: Any) -> None:
     """A matrix times each chain's coordinates: product, then sum, in the order of the columns."""
     arrays_apart()
+    dim, stride, n = tile.dim, tile.stride, tile.n
     for j in range(dim):
         p = j * dim
         for i in range(n):

@@ -13,6 +13,7 @@ from isotherm._energies.check import GradientReport, check_gradient
 from isotherm._energies.formulas import formula
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.score import score
+from isotherm._energies.vectorize import vectorize
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
@@ -29,10 +30,13 @@ from isotherm.errors import (
     BackendNotFoundError,
     DivergenceError,
     DivergenceWarning,
+    EnergyWarning,
+    ExtraNotInstalledError,
     FormulaError,
     InputError,
     IsothermError,
     StoreError,
+    UnknownArgumentError,
 )
 
 __version__ = "0.1.0"
@@ -47,7 +51,9 @@ __all__ = [
     "DivergenceError",
     "DivergenceWarning",
     "DoubleWellEnergy",
+    "EnergyWarning",
     "Explanation",
+    "ExtraNotInstalledError",
     "FormulaError",
     "GaussianEnergy",
     "GaussianMixtureEnergy",
@@ -66,6 +72,7 @@ __all__ = [
     "RunInterrupted",
     "StoreError",
     "UnderdampedLangevin",
+    "UnknownArgumentError",
     "check_gradient",
     "explain",
     "formula",
@@ -78,4 +85,5 @@ __all__ = [
     "score",
     "summary",
     "to_arviz",
+    "vectorize",
 ]

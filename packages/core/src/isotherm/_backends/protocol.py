@@ -182,6 +182,13 @@ class HasCurrentDevice(Protocol):
         """
 
 
+class HasNormals(Protocol):
+    """What a backend has besides if it draws the noise stream faster than arrays can."""
+
+    def fill_normals(self, out: Array, **counter: Any) -> None:
+        """What `isotherm.backend.noise.fill_normals` does, with its bits; in the run's context."""
+
+
 class HasCurrentStream(Protocol):
     """What a backend has besides if its work is queued, where other libraries queue theirs too."""
 

@@ -84,15 +84,24 @@ def usable(name: str) -> Backend:
 
 
 def first_for(library: str, on_host: bool) -> Backend:
-    """The backend for arrays of a library where the user named none."""
+    """The backend for arrays of a library where the user named none.
+
+    Arrays of a library that no backend has are NumPy's as long as they are in host memory.
+    """
     if library != "numpy":
         for name in names():
             if load(name).library == library:
                 return usable(name)
-        raise BackendNotFoundError(
-            f"no installed backend takes arrays of {library}; pip install isotherm-{library}, or "
-            f"pass NumPy arrays"
-        )
+        if library in ("cupy", "torch"):
+            raise BackendNotFoundError(
+                f"no installed backend takes arrays of {library}; pip install isotherm-{library}, "
+                "or pass NumPy arrays"
+            )
+        if not on_host:
+            raise BackendNotFoundError(
+                f"no installed backend takes arrays of {library} on a device; move them to the "
+                "CPU, or share them with torch: torch.from_dlpack(x)"
+            )
     if on_host:
         return load("numpy")
     for name in ("cupy", "torch"):

@@ -15,12 +15,12 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
-from isotherm._energies.parameters import finite_numbers, place_of
+from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers, place_of
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
 from isotherm._programs.program import Evaluator
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
 from isotherm._transitions.program import Kind
-from isotherm.errors import InputError, short_repr
+from isotherm.errors import InputError, printable, short_repr
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Term:
         return [*(value.ravel() for value in self.parameters.values()), *scale]
 
 
-class FormulaEnergy:
+class FormulaEnergy(FixedParameters):
     """An energy that is a formula with values for its parameters, or a sum of such.
 
     Energies add and scale: ``likelihood + prior`` and ``0.5 * energy`` are one program, in which
@@ -84,6 +84,8 @@ class FormulaEnergy:
         A parameter is not a finite number or an array of them.
     """
 
+    _set_once = ("parameters", "static")
+
     def __init__(
         self,
         formula: Formula,
@@ -98,11 +100,12 @@ class FormulaEnergy:
         self.is_elementwise = formula.is_elementwise
         self.kind = Kind.TERMS if self.is_elementwise else Kind.VALUE
         self.library, self.dtype, self.device = array_origin(parameters.values(), device)
-        self.parameters = {key: finite_numbers(self.name, key, v) for key, v in parameters.items()}
-        self.static = dict(static or {})
-        self._parts: tuple[_Term, ...] = (
-            _Term(formula, self.parameters, self.static, formula.is_elementwise),
+        self.parameters = Parameters(
+            (key, finite_numbers(self.name, key, value)) for key, value in parameters.items()
         )
+        self.static = Parameters(static or {})
+        part = _Term(formula, self.parameters, self.static, formula.is_elementwise)
+        self._parts: tuple[_Term, ...] = (part,)
         self._fixed: AnyProgram | None = None
         self._evaluators: dict[tuple[object, ...], Any] = {}
 
@@ -133,7 +136,8 @@ class FormulaEnergy:
             if given is not None and own not in (None, given):
                 raise InputError(f"{self.name} has dimension {self.dim}, not {dim}")
             shape = given or own
-        return trace(Request(self.name, shape, tuple(term.to_trace() for term in self._parts)))
+        terms = tuple(part.to_trace() for part in self._parts)
+        return trace(Request(printable(self.name), shape, terms))
 
     def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
         """The energy as it is now, for a run: later changes of what it reads are not seen.
@@ -241,11 +245,14 @@ class FormulaEnergy:
         """After a change of the parts."""
         keys = [(i, key) for i, term in enumerate(self._parts) for key in term.parameters]
         names = [key for _, key in keys]
-        self.parameters = {
-            key if names.count(key) == 1 else f"{key}.{i}": self._parts[i].parameters[key]
+        # Past the check that they are set once: this is another energy.
+        self.__dict__["parameters"] = Parameters(
+            (key if names.count(key) == 1 else f"{key}.{i}", self._parts[i].parameters[key])
             for i, key in keys
-        }
-        self.static = {key: value for term in self._parts for key, value in term.static.items()}
+        )
+        self.__dict__["static"] = Parameters(
+            item for part in self._parts for item in part.static.items()
+        )
         self._fixed, self._evaluators = None, {}
         return self
 
@@ -259,7 +266,15 @@ class FormulaEnergy:
 
     def __repr__(self) -> str:
         values = {name: value.tolist() for name, value in self.parameters.items()} | self.static
-        return f"{self.name}({', '.join(f'{name}={value}' for name, value in values.items())})"
+        given = ", ".join(f"{name}={value}" for name, value in values.items())
+        return f"{printable(self.name)}({given})"
+
+
+def has_limited_support(energy: object, event_shape: tuple[int, ...]) -> bool:
+    """Whether a formula has no value at some finite states, as log and sqrt have none."""
+    if not isinstance(energy, FormulaEnergy):
+        return False
+    return any(step.op in ("log", "sqrt") for step in energy.program(event_shape).instructions)
 
 
 def _as_shape(dim: int | tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -320,7 +335,7 @@ class Formula:
             [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in parameters]
         )
         self._static = {p.name for p in parameters if p.annotation in (int, "int")}
-        self.__name__ = function.__name__
+        self.__name__ = printable(function.__name__)
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__

@@ -10,7 +10,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import FormulaEnergy, formula
-from isotherm._energies.parameters import finite_numbers, place_of
+from isotherm._energies.parameters import FixedParameters, finite_numbers, place_of
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError
 
@@ -24,7 +24,7 @@ def _quadratic(x: Any, *, mean: Any, precision: Any) -> Any:
     return 0.5 * np.sum(d * (precision @ d))
 
 
-class GaussianEnergy:
+class GaussianEnergy(FixedParameters):
     """½ (x - mean)ᵀ Σ⁻¹ (x - mean), for any covariance Σ.
 
     Parameters
@@ -48,6 +48,8 @@ class GaussianEnergy:
     InputError
         Shapes do not fit, or `cov` is not symmetric positive definite.
     """
+
+    _set_once = ("mean", "cov", "precision")
 
     def __init__(self, mean: Any, cov: Any, device: object = None) -> None:
         self.name = "GaussianEnergy"

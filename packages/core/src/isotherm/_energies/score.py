@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from isotherm._arithmetic.arrays import Array
+from isotherm._energies.origin import Declared, origin
 from isotherm.errors import InputError, short_repr
 
 
-class ScoreEnergy:
+class ScoreEnergy(Declared):
     """An energy with a gradient and no value, for samplers that need none.
 
     Parameters
@@ -35,11 +36,8 @@ class ScoreEnergy:
         self.name = getattr(function, "__name__", type(function).__name__)
         self.dim = dim
         self.function = function
-        parameters = getattr(function, "parameters", None)
-        if callable(parameters):  # a module of a library for networks
-            self.parameters = parameters
-        elif library is not None:
-            self.library = library
+        found, self.dtype, self.device = origin(function)
+        self.library = library or found
 
     def gradient(self, x: Array) -> Array:
         """-s(x), of the shape of `x`."""

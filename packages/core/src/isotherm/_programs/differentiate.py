@@ -8,7 +8,7 @@ to the values that it took.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ def gradient(builder: Builder, energy: int, coordinates: Sequence[int]) -> tuple
     for index in range(energy, -1, -1):
         if index not in adjoints or index not in active:
             continue
-        for value, contribution in _backward(builder, index, adjoints[index]):
+        for value, contribution in _backward(builder, index, adjoints[index], active):
             if value in active:
                 fitted = contribution.fitted(value, builder.shapes[index])
                 known = adjoints.get(value)
@@ -80,16 +80,23 @@ class _Adjoint:
 
     def times(self, factor: int) -> _Adjoint:
         builder = self.builder
-        if self._is_scale(factor):
-            return _Adjoint(builder, self._emit("mul", self.scale, factor), self.rest)
-        instruction = builder.instructions[factor]
-        if instruction.op == "neg":
-            return -self.times(instruction.args[0])
-        if instruction.op == "mul" and self._is_scale(instruction.args[0]):
-            uniform, other = instruction.args
-            return self.times(uniform).times(other)
-        rest = factor if self.rest is None else self._emit("mul", self.rest, factor)
-        return _Adjoint(builder, self.scale, rest)
+        scale, rest, is_negative = self.scale, self.rest, False
+        # A loop: products may be nested as deeply as a formula is long.
+        while not self._is_scale(factor):
+            instruction = builder.instructions[factor]
+            if instruction.op == "neg":
+                is_negative = not is_negative
+                (factor,) = instruction.args
+            elif instruction.op == "mul" and self._is_scale(instruction.args[0]):
+                uniform, factor = instruction.args
+                scale = self._emit("mul", scale, uniform)
+            else:
+                rest = factor if rest is None else self._emit("mul", rest, factor)
+                break
+        else:
+            scale = self._emit("mul", scale, factor)
+        result = _Adjoint(builder, scale, rest)
+        return -result if is_negative else result
 
     def _is_scale(self, factor: int) -> bool:
         return factor in self.builder.uniform and not self.builder.shapes[factor]
@@ -154,7 +161,9 @@ def _depends_on(builder: Builder, coordinates: Sequence[int]) -> set[int]:
     return active
 
 
-def _backward(builder: Builder, index: int, adjoint: _Adjoint) -> list[tuple[int, _Adjoint]]:
+def _backward(
+    builder: Builder, index: int, adjoint: _Adjoint, active: Collection[int]
+) -> list[tuple[int, _Adjoint]]:
     """What one instruction hands back: for each value that it took, what joins its adjoint."""
     emit, const = builder.emit, builder.const
     args = builder.instructions[index].args
@@ -167,7 +176,8 @@ def _backward(builder: Builder, index: int, adjoint: _Adjoint) -> list[tuple[int
         case "mul", (a, b) if a == b:
             return [(a, adjoint.times(const(2.0)).times(a))]
         case "mul", (a, b):
-            return [(a, adjoint.times(b)), (b, adjoint.times(a))]
+            # Only what is asked for: of nested products each would multiply all that it holds.
+            return [(one, adjoint.times(other)) for one, other in ((a, b), (b, a)) if one in active]
         case "div", (a, b):  # d(a/b) = da / b - (a/b) db / b
             quotient = adjoint.over(b)
             return [(a, quotient), (b, -quotient.times(index))]

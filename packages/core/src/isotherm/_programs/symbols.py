@@ -172,7 +172,8 @@ class Symbol:
         if isinstance(operand, Symbol):
             if operand.builder is not self.builder:
                 raise FormulaError(
-                    "a value was kept from an earlier call of a formula; make it anew in each call"
+                    "a symbol of an earlier call was kept and is used again, where it would mean "
+                    "another value; calculate it from this call's x and parameters"
                 )
             return operand
         if isinstance(operand, (list, tuple, np.ndarray)):

@@ -20,7 +20,7 @@ from isotherm._programs.program import Builder, Instruction, Program
 from isotherm._programs.reads import what_is_read
 from isotherm._programs.symbols import Symbol
 from isotherm._programs.unroll import is_small, unroll
-from isotherm.errors import FormulaError, short_repr
+from isotherm.errors import FormulaError, printable, short_repr, text_of
 
 
 class Term(NamedTuple):
@@ -129,7 +129,8 @@ def _part(term: Term, x: Symbol, names: list[str], *, is_of_state: bool) -> Symb
             energy = function(x, **arguments)
         if isinstance(energy, np.ndarray) and energy.ndim == 0:
             energy = energy[()]
-        is_energy = isinstance(energy, Symbol) and not energy.is_condition
+        is_own = isinstance(energy, Symbol) and energy.builder is builder
+        is_energy = is_own and not energy.is_condition
         shape = x.shape if term.is_elementwise else ()
         if not is_energy or energy.shape not in ((), shape):
             found = f"an array of shape {energy.shape}" if is_energy else short_repr(energy)
@@ -157,5 +158,5 @@ def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaE
             number = traceback.tb_lineno
         traceback = traceback.tb_next
     line = linecache.getline(code.co_filename, number).strip()
-    where = f"formula {function.__name__}, line {number}: {line}"
-    return FormulaError(f"{error} (in {where})")
+    where = f"formula {printable(function.__name__)}, line {number}: {line}"
+    return FormulaError(f"{text_of(error)} (in {where})")

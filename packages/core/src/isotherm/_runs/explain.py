@@ -16,7 +16,7 @@ from isotherm._backends.protocol import Outputs, on_device
 from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
-from isotherm._runs.checks import check_belongs, check_energy, initial_state
+from isotherm._runs.checks import begin, check_belongs, initial_state
 
 _PATIENCE = 0.2  # seconds of steps to measure, about
 
@@ -108,10 +108,10 @@ def explain(
     with ExitStack() as stack:
         stack.enter_context(on_device(chosen, plan))
         state = initial_state(plan, chosen, as_state(x))
-        check_energy(plan, energy, state["x"])
-        began = time.perf_counter()
+        start = time.perf_counter()
         runner = chosen.prepare(plan, energy)
-        ready = time.perf_counter() - began
+        begin(plan, runner, state)
+        ready = time.perf_counter() - start
 
         def take(n_steps: int) -> float:
             began = time.perf_counter()

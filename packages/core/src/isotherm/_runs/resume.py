@@ -18,7 +18,7 @@ from isotherm._results.result import Progress, Result
 from isotherm._runs.advance import Snapshot
 from isotherm._runs.callbacks import collect_callbacks
 from isotherm._runs.checks import (
-    check_energy,
+    begin,
     check_same_energy,
     checked_allocator,
     probe_energy,
@@ -69,6 +69,7 @@ def resume(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
+    callback_every: int | None = None,
 ) -> Result:
     """Go on with a run that is kept in a store, as if it had never stopped.
 
@@ -91,7 +92,7 @@ def resume(
         noise stream); by default as before, which can only be said where that was constant.
     decay : float
         Of this `step_size`: step t of the noise stream uses step_size·(1 - decay)^t.
-    model_kwargs, progress, callback
+    model_kwargs, progress, callback, callback_every
         See `run`.
 
     Returns
@@ -127,9 +128,9 @@ def resume(
         stack.enter_context(on_device(runs_on, plan))
         allocate = checked_allocator(plan, runs_on, is_stored=True)
         x = move(folder.state(header), runs_on.library, plan.state_dtype, plan.device)
-        check_energy(plan, energy, x)
         runner = runs_on.prepare(plan, energy)
-        callbacks = collect_callbacks(progress, callback, stack)
+        begin(plan, runner, {"x": x})
+        callbacks = collect_callbacks(progress, callback, stack, callback_every)
         header = folder.reopen(header, plan, runner.path)
         recorder = disk.Writer(folder, header, allocate)
         first_bad = None if header.divergence is None else header.divergence.first_step
@@ -141,5 +142,6 @@ def resume(
             recorder,
             callbacks,
             started,
+            energy,
         )
     return warn_of_divergence(plan, result)

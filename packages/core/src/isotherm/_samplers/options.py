@@ -31,6 +31,7 @@ class RunOptions(TypedDict, total=False):
     model_kwargs: Mapping[str, Any] | None
     progress: bool | Callable[[int, int], object]
     callback: Callable[[Progress], object] | None
+    callback_every: int | None
     store: str | os.PathLike[str] | None
     executor: ExecutorLike | None
 

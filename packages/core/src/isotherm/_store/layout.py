@@ -150,7 +150,7 @@ def buffer_bytes(plan: Plan) -> int:
 
 def scheduled(plan: Plan) -> tuple[str, ...]:
     """The schedules of a plan that are no constants."""
-    return tuple(name for name in _SCHEDULES if getattr(plan, name).values.ndim)
+    return tuple(name for name in _SCHEDULES if not getattr(plan, name).is_constant)
 
 
 def stored_dtype(plan: Plan) -> str:
@@ -207,7 +207,8 @@ def header_of(attributes: Document) -> Header:
     fields["event_shape"] = tuple(fields["event_shape"])
     plan = validate_plan(Plan(**fields, library="numpy", return_trajectory=True))
     if run["divergence"] is not None:
-        run["divergence"] = Divergence(*map(operator.index, run["divergence"]))
+        first_step, n_chains = map(operator.index, run["divergence"])
+        run["divergence"] = Divergence(first_step, n_chains)
     header = Header(plan, **run)
     numbers = {"chunk": header.chunk, "n_steps": header.n_steps, "state": header.state}
     limits = {"chunk": (1, _most_draws(plan)), "n_steps": (0, plan.n_total), "state": (0, 1)}
