@@ -11,7 +11,7 @@ from typing import Any
 from isotherm._arithmetic.arrays import move
 from isotherm._backends import registry
 from isotherm._backends.protocol import on_device
-from isotherm._energies.protocol import as_energy
+from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import ScheduleLike, as_seconds
 from isotherm._planning.extend_plan import extend_plan
 from isotherm._results.result import Progress, Result
@@ -128,8 +128,9 @@ def resume(
             header.plan, header.n_steps, as_energy(energy), n_steps=n_steps, step_size=step_size,
             noise_scale=noise_scale, decay=decay, backend=backend, device=device,
         )  # fmt: skip
-        check_same_energy(probe_energy(plan, as_energy(energy)), header.probe, folder.path)
-        energy = with_keywords(as_energy(energy), model_kwargs)
+        energy = fixed(as_energy(energy), plan.event_shape)
+        check_same_energy(probe_energy(plan, energy), header.probe, folder.path)
+        energy = with_keywords(energy, model_kwargs)
         if state.keys() != {*find(plan.sampler).carried}:
             raise StoreError(
                 f"{folder.path} keeps {', '.join(state)} of its chains, and sampler "

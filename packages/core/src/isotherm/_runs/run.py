@@ -20,7 +20,7 @@ from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.formulas import has_limited_support
-from isotherm._energies.protocol import as_energy
+from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import as_seconds
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
@@ -162,7 +162,7 @@ def _run(
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
-    energy = as_energy(energy)
+    energy = fixed(as_energy(energy), plan.event_shape)
     check_belongs(plan, energy, x)
     energy = with_keywords(energy, model_kwargs)
     backend = registry.usable(plan.backend)
@@ -211,7 +211,7 @@ def _run_on_executor(
                 f"{name}= follows all chains step by step, and the workers of an executor are not "
                 f"in step; leave out {name} or executor"
             )
-    energy = as_energy(energy)
+    energy = fixed(as_energy(energy), plan.event_shape)
     check_belongs(plan, energy, x)
     with_keywords(energy, model_kwargs)
     with ExitStack() as stack:
@@ -250,7 +250,7 @@ def advance_to(
         has_callbacks=bool(callbacks),
         counts=counts,
         every=callbacks.every,
-        energy_at_end=energy if has_limited_support(energy, plan.n_coordinates) else None,
+        energy_at_end=energy if has_limited_support(energy, plan.event_shape) else None,
     )  # fmt: skip
     try:
         for snapshot in snapshots:
