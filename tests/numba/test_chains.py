@@ -124,7 +124,7 @@ def test_a_program_too_long_to_unroll_runs_on_arrays(monkeypatch):
     usual = run(energy)
     monkeypatch.setattr(kernels, "_LONGEST", 10)
     on_arrays = run(energy)
-    assert on_arrays.info.path == "array loop, fused update"
+    assert on_arrays.info.path == "array loop, fused segments"
     assert on_arrays.trajectory.tobytes() == usual.trajectory.tobytes()
     assert isotherm.make_plan(energy, **OPTIONS).backend == "numpy"
 
@@ -143,10 +143,11 @@ def test_the_fused_update_has_the_references_bits(dtype, noise_scale, clamp, ord
 
     options = {"dim": (5, 7), "dtype": dtype, "noise_scale": noise_scale, "clamp": clamp}
     start = np.linspace(-1, 1, 1000 * 35, dtype=dtype).reshape(1000, 5, 7)
+    start = np.asarray(start, order=order)
     results = []
     for backend in ("numba", "numpy"):
-        plan = isotherm.make_plan(Shifted(), backend=backend, **OPTIONS | options)
-        results.append(isotherm.run(plan, Shifted(), np.asarray(start, order=order)))
+        plan = isotherm.make_plan(Shifted(), start, backend=backend, **OPTIONS | options)
+        results.append(isotherm.run(plan, Shifted(), start))
     # Sums, of terms and over chains, follow the order of memory.
     assert bits(results[0])[:2] == bits(results[1])[:2]
 

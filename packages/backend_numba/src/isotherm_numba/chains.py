@@ -100,23 +100,23 @@ class FusedChains:
         parts = len(bounds) - 1
         steps = np.arange(start, stop)
         is_kept = (steps >= plan.burn_in) & ((steps + 1 - plan.burn_in) % plan.thinning == 0)
-        wants_moments = outputs.mean is not None
-        moments = np.empty((2, parts, int(is_kept.sum()) if wants_moments else 0, dim))
-        coefficients = plan.coefficients(start, stop)
+        n_kept = int(is_kept.sum())
+        moments = np.empty((2, parts, 0 if outputs.mean is None else n_kept, dim))
+        coefficients, names = plan.coefficients(start, stop), self._transition.coefficients
         none = np.empty((0, 0), self._dtype)
         nobody = np.empty(0, np.int64)
         after = {name: np.empty((n, dim), self._dtype) for name in self._transition.carried}
         given = self._given | {
-            "coefficients": np.array(
-                [coefficients[name] for name in self._transition.coefficients], self._dtype
-            ).reshape(-1, stop - start),
+            "coefficients": np.array([coefficients[name] for name in names], self._dtype).reshape(
+                len(names), stop - start
+            ),
             **{f"{name}_before": state[name] for name in after},
             **{f"{name}_after": one for name, one in after.items()},
             "kept": np.where(is_kept, np.cumsum(is_kept) - 1, -1),
             "trajectory": (
                 np.empty((0, 0, 0), self._dtype)
                 if outputs.trajectory is None
-                else outputs.trajectory.reshape(n, -1, dim)
+                else outputs.trajectory.reshape(n, n_kept, dim)
             ),
             "energy": none if outputs.energy is None else outputs.energy,
             "energy_error": none if outputs.energy_error is None else outputs.energy_error,

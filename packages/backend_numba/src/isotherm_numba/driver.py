@@ -7,7 +7,7 @@ address. The names of its arguments stand once, in `arguments`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -349,10 +349,11 @@ class _Driver:
             *_indented([*self._copied(storage.leaving[loop.index])]),
         ]
 
-    def _copied(self, copies: Sequence[Copy]) -> Iterator[str]:
-        for target, source in copies:
-            lanes = _OF_CHAINS if target.startswith("c") else _ALL
-            yield f"tiles.copy({target}, {source}, {lanes})"
+    def _copied(self, copies: Sequence[Copy]) -> list[str]:
+        return [
+            f"tiles.copy({target}, {source}, {_OF_CHAINS if target[0] == 'c' else _ALL})"
+            for target, source in copies
+        ]
 
     def _counted(self) -> list[str]:
         told = self._told(("accepted", "diverging"))

@@ -45,7 +45,8 @@ def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
 
     Values of parameters are not in it: one plan serves them all.
     """
-    parts = [printable(type(energy).__qualname__)]
+    # Not its qualified name, which is another where a class is sent to a worker by value.
+    parts = [printable(type(energy).__name__)]
     if isinstance(energy, FormulaEnergy):
         program = energy.program(event_shape[0])
         parts.append(f"{program.name} (program {program.digest[:12]})")
