@@ -149,7 +149,7 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
             chains_per_tile=chains,
         )
     return (
-        f"{plan.energy} is an object whose methods take arrays; @isotherm.formula, or "
+        "an object whose methods take arrays is called with arrays; @isotherm.formula, or "
         "isotherm_numba.CompiledEnergy with plain loops over one chain, would be fused"
     )
 
