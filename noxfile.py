@@ -139,10 +139,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """On a machine with a GPU: times, then the tests on the device; writes benchmarks/results."""
+    """On a machine with a GPU: what is most in doubt first; writes benchmarks/results/gpu."""
     # torch's wheels bring the libraries of CUDA 13, which CuPy then finds as well.
     install(
         session, CORE, *BACKENDS["numba"], *BACKENDS["torch"], "./packages/backend_cupy[cuda13]",
         *TEST_TOOLS, "--constraint", "benchmarks/requirements.txt", "torchebm",
     )  # fmt: skip
-    session.run("python", "benchmarks/gpu.py", *session.posargs)
+    commit = session.run("git", "rev-parse", "HEAD", external=True, silent=True)
+    session.run("python", "benchmarks/gpu.py", "--commit", str(commit).strip(), *session.posargs)

@@ -1,223 +1,218 @@
-"""The evidence of one GPU: does every test pass on it, and how fast is it.
+"""The first ten minutes on a card: what is most in doubt first, and nothing lost.
 
-    python benchmarks/gpu.py [--rounds 7] [--seconds 480] [--out benchmarks/results/gpu.json]
+    python benchmarks/wheels.py wheels        # before, where there is a network
+    python benchmarks/gpu.py --wheels wheels --commit HASH --out FOLDER [--seconds 570]
 
-Whole chains are timed beside a loop written by hand in CuPy, the noise beside cuRAND's, and beside
-torch and TorchEBM's sampler where they are installed: round by round, each synchronised, medians.
-Final states are hashed and compared with those of the reference on the CPU. Then the agreement and
-conformance suites run on the device, with CuPy and with torch. The JSON file is written after each
-part, so that a machine that is taken away leaves what was measured.
+Each part runs in a process of its own with a limit of time, so that one that hangs or crashes takes
+no other with it. What it finds is written as it finds it: ``records.jsonl`` has a line for each
+check and figure, ``gpu.json`` is the whole and is written anew after each part, ``parts.log`` is
+what the parts print, ``tests.log`` what pytest prints, test by test. The exit status is 0 where
+every part ended well.
+
+This file needs nothing but Python itself. The parts need NumPy, CuPy and torch where they are, and
+Isotherm, from the folder of wheels or as it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import statistics
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from reference import commit, machine
-
-import isotherm
-from isotherm.backend import registry, to_numpy
-
-TESTS = ["tests/agreement", "tests/conformance", "tests/cupy", "tests/torch", "tests/noise"]
-FLOAT32 = np.float32
-GAUSSIAN = isotherm.GaussianEnergy(np.zeros(10, FLOAT32), np.eye(10, dtype=FLOAT32) + FLOAT32(0.3))
-WORKLOADS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "double well, 4096 x 32 x 1000": (
-        isotherm.DoubleWellEnergy(),
-        {"dim": 32, "n_samples": 4096, "n_steps": 1000, "step_size": 5e-3},
-    ),
-    "10-D Gaussian, 10,000 x 500": (
-        GAUSSIAN,
-        {"n_samples": 10_000, "n_steps": 500, "step_size": 5e-3},
-    ),
-}
+HERE = Path(__file__).parent
+PYTEST = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--durations=5"]
 
 
-def by_hand(energy: Any, dim: int, n_samples: int, n_steps: int, step_size: float) -> Any:
-    """The loop that one would write: CuPy's normals, the energy's gradient, the step."""
-    import cupy
+@dataclass(frozen=True)
+class Part:
+    """A command that is given so many seconds.
 
-    x = cupy.zeros((n_samples, dim), cupy.float32)
-    scale = cupy.float32(np.sqrt(2 * step_size))
-    for _ in range(n_steps):
-        noise = cupy.random.standard_normal(x.shape, dtype=cupy.float32)
-        x = x - cupy.float32(step_size) * energy.gradient(x) + scale * noise
-    return x
+    Attributes
+    ----------
+    name : str
+    seconds : float
+        At most; less where the whole session has less left.
+    command : tuple of str
+        Started in the repository's root. A program that is not there makes the part missing.
+    log : str
+        The file for what it prints.
+    """
 
-
-def torchebm(energy: Any, dim: int, n_samples: int, n_steps: int, step_size: float) -> Any:
-    import torch
-    from torchebm.core import DoubleWellModel, GaussianModel
-    from torchebm.samplers import LangevinDynamics
-
-    if isinstance(energy, isotherm.GaussianEnergy):
-        model = GaussianModel(torch.tensor(energy.mean), torch.tensor(energy.cov))
-    else:
-        model = DoubleWellModel(barrier_height=2.0)
-    sampler = LangevinDynamics(model.float().cuda(), step_size=step_size, device="cuda")
-    x = torch.zeros(n_samples, dim, device="cuda")
-    return sampler.sample(x=x, n_steps=n_steps)
+    name: str
+    seconds: float
+    command: tuple[str, ...]
+    log: str = "parts.log"
 
 
-def timed(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
-    import cupy
-
-    def once(work: Callable[[], object]) -> float:
-        cupy.cuda.Device().synchronize()
-        began = time.perf_counter()
-        work()
-        cupy.cuda.Device().synchronize()
-        return time.perf_counter() - began
-
-    first = {name: once(work) for name, work in works.items()}
-    times = {name: [first[name]] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            times[name].append(once(work))
-    return {
-        name: {"first": t[0], "median": statistics.median(t[1:]), "best": min(t[1:])}
-        for name, t in times.items()
-    }
+def own(name: str, seconds: float, *prefix: str) -> Part:
+    """One of the functions of gpu_parts.py."""
+    label = f"{name} under {' '.join(prefix[:3])}" if prefix else name
+    return Part(label, seconds, (*prefix, sys.executable, str(HERE / "gpu_parts.py"), name))
 
 
-def evidence(name: str, rounds: int) -> dict[str, Any]:
-    """Times and ratios of one workload, and whether its states are those of the CPU."""
-    energy, options = WORKLOADS[name]
-    plan = isotherm.make_plan(energy, backend="cupy", seed=0, dtype="float32", **options)
-    shape = {key: value for key, value in options.items() if key != "dim"}
-    shape["dim"] = plan.n_coordinates
-    works: dict[str, Callable[[], object]] = {
-        "cupy": lambda: isotherm.run(plan, energy),
-        "CuPy by hand": lambda: by_hand(energy, **shape),
-    }
-    if find_spec("torch"):
-        on_torch = isotherm.make_plan(
-            energy, backend="torch", device="cuda", seed=0, dtype="float32", **options
+def tests(seconds: float, *paths: str) -> Part:
+    return Part(f"tests: {', '.join(paths)}", seconds, (*PYTEST, *paths), "tests.log")
+
+
+SANITIZER = ("compute-sanitizer", "--error-exitcode=9", "--tool")
+PARTS = (
+    own("versions", 30),
+    own("kernels", 120),
+    tests(60, "tests/torch/test_cuda.py", "--deselect=tests/torch/test_cuda.py::TestTorchOnCuda"),
+    tests(60, "tests/cupy/test_networks.py", "tests/cupy/test_noise.py"),
+    own("times", 75),
+    own("tiny", 45, *SANITIZER, "memcheck"),
+    own("tiny", 45, *SANITIZER, "racecheck"),
+    own("peers", 60),
+    tests(150, "tests/cupy", "tests/torch"),
+    tests(300, "tests/agreement", "tests/conformance", "tests/noise"),
+)
+
+
+def session(
+    parts: tuple[Part, ...], out: Path, seconds: float, about: dict[str, Any], **environment: str
+) -> bool:
+    """Run the parts one after another; whether all ended well.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+    out : path
+        The folder for the files.
+    seconds : float
+        For all together; a part for which nothing is left is not begun.
+    about : dict
+        Stands first in ``gpu.json``.
+    **environment : str
+        Of the parts, besides this process's.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    records = (out / "records.jsonl").resolve()
+    records.unlink(missing_ok=True)
+    began, ended = time.monotonic(), []
+    for part in parts:
+        left = began + seconds - time.monotonic()
+        offset = records.stat().st_size if records.exists() else 0
+        started = time.monotonic()
+        try:
+            how = run(part, min(part.seconds, left), out, {**environment, "RECORDS": str(records)})
+        except KeyboardInterrupt:
+            how = "interrupted"
+        told = {"part": part.name, "ended": how, "seconds": round(time.monotonic() - started, 1)}
+        ended.append({**told, "records": read(records, offset), **counted(part, out)})
+        print(json.dumps(told), flush=True)
+        whole = {**about, "seconds": round(time.monotonic() - began, 1), "parts": ended}
+        write(out / "gpu.json", json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+        if how == "interrupted":
+            break
+    return len(ended) == len(parts) and all(part["ended"] == "well" for part in ended)
+
+
+def run(part: Part, seconds: float, out: Path, environment: dict[str, str]) -> str:
+    """How a part ended, in words."""
+    if seconds <= 0:
+        return "not begun: no time was left"
+    if shutil.which(part.command[0]) is None:
+        return f"missing: {part.command[0]}"
+    with (out / part.log).open("ab") as log:
+        log.write(f"\n=== {part.name}\n".encode())
+        log.flush()
+        process = subprocess.Popen(
+            part.command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd=HERE.parent,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            start_new_session=True,  # its own children end with it
         )
-        works["torch-cuda"] = lambda: isotherm.run(on_torch, energy)
-    if find_spec("torchebm"):
-        works["TorchEBM"] = lambda: torchebm(energy, **shape)
-    found: dict[str, Any] = {"seconds": timed(works, rounds)}
-    found["missing"] = [name for name in ("torch", "torchebm") if not find_spec(name)]
-    ours = found["seconds"]["cupy"]["median"]
-    found["times as long as cupy"] = {
-        other: time_["median"] / ours for other, time_ in found["seconds"].items()
-    }
-    short = options | {"n_steps": 100}
-    states = {
-        backend: to_numpy(
-            isotherm.sample_chain(energy, backend=backend, seed=0, dtype="float32", **short)
-        )
-        for backend in ("cupy", "numpy")
-    }
-    found["sha256 after 100 steps"] = {
-        backend: hashlib.sha256(state.tobytes()).hexdigest() for backend, state in states.items()
-    }
-    found["largest difference"] = float(np.abs(states["cupy"] - states["numpy"]).max())
-    return found
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return f"cut off after {seconds:.0f} s"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if status < 0:
+        return f"crashed: {signal.Signals(-status).name}"
+    return "well" if status == 0 else f"failed: status {status}"
 
 
-def noise(rounds: int) -> dict[str, Any]:
-    """Our normals, made and used up where they are, beside cuRAND's, written to memory."""
-    import cupy
-
-    @isotherm.formula
-    def flat(x: Any) -> Any:
-        return 0.0 * x
-
-    energy = flat()
-    plan = isotherm.make_plan(
-        energy, dim=32, n_samples=2**16, n_steps=400, backend="cupy", seed=0, dtype="float32"
-    )
-    shape = (2**16, 32)
-
-    def draw() -> None:
-        for _ in range(400):
-            cupy.random.standard_normal(shape, dtype=cupy.float32)
-
-    works = {"chains without a force": lambda: isotherm.run(plan, energy), "cuRAND": draw}
-    found = timed(works, rounds)
-    count = 2**16 * 32 * 400
-    return {name: time_ | {"per second": count / time_["median"]} for name, time_ in found.items()}
+def read(records: Path, offset: int) -> list[Any]:
+    """The lines that were added, but for a last one that is not whole."""
+    if not records.exists():
+        return []
+    lines = records.read_bytes()[offset:].splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
-def suite(seconds: float) -> dict[str, Any]:
-    """What the tests of everything that runs on the device say; the last lines where they fail."""
-    backends = [name for name in ("numpy", "torch", "cupy") if name == "numpy" or find_spec(name)]
-    paths = [path for path in TESTS if path != "tests/torch" or "torch" in backends]
-    environment = os.environ | {"ISOTHERM_TEST_BACKENDS": ",".join(backends)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths]
-    if find_spec("xdist"):
-        command += ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
-    try:
-        ended = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        return {"tests": f"cut off after {seconds:g} s", "tests passed": False}
-    print(ended.stdout[-4000:], ended.stderr[-1000:])
-    passed = ended.returncode == 0
-    return {"tests": ended.stdout.strip().rpartition("\n")[2], "tests passed": passed}
+def counted(part: Part, out: Path) -> dict[str, Any]:
+    """How many tests of a part ended how, and which did not pass, by what pytest wrote of it."""
+    if part.log != "tests.log" or not (out / part.log).exists():
+        return {}
+    text = (out / part.log).read_text(encoding="utf-8", errors="replace")
+    found = []
+    for line in text.rpartition(f"\n=== {part.name}\n")[2].splitlines():
+        words = line.split()
+        if len(words) > 1 and "::" in words[0] and words[1].isupper():
+            found.append((words[1], words[0]))
+    bad = [name for how, name in found if how in ("FAILED", "ERROR")]
+    return {"tests": Counter(how for how, _ in found), "bad": bad}
+
+
+def write(path: Path, text: str) -> None:
+    """All or nothing: the machine may be taken away at any moment."""
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def unpacked(wheels: Path, folder: str) -> str:
+    """A folder with the content of pure Python wheels, which is all that installing them does."""
+    found = sorted(wheels.glob("*.whl"))
+    if not found:
+        sys.exit(f"there are no wheels in {wheels}; see benchmarks/wheels.py")
+    for wheel in found:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+    return folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=480.0, help="at most for the tests")
-    parser.add_argument("--commit", help="of a copy that has no repository")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu.json"))
+    parser.add_argument("--wheels", type=Path, help="a folder of wheels to use")
+    parser.add_argument("--commit", default="unknown", help="that the wheels were built of")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu")
+    parser.add_argument("--seconds", type=float, default=570.0, help="for all parts together")
+    parser.add_argument("--only", nargs="*", help="parts whose names begin so")
     arguments = parser.parse_args()
-    reason = registry.load("cupy").status().reason
-    if reason is not None:
-        sys.exit(f"this needs a GPU: {reason}")
-    import cupy
-
-    properties = cupy.cuda.runtime.getDeviceProperties(0)
-    packages = ("isotherm", "cupy-cuda12x", "cupy-cuda13x", "torch", "numpy", "torchebm")
-    result: dict[str, Any] = {
-        "device": properties["name"].decode(),
-        "host": machine(),
-        "driver": cupy.cuda.runtime.driverGetVersion(),
-        "runtime": cupy.cuda.runtime.runtimeGetVersion(),
-        "versions": {name: _version(name) for name in packages},
-        "commit": arguments.commit or commit(),
-        "workloads": {},
-    }
-
-    def write() -> None:
-        text = json.dumps(result, indent=1, ensure_ascii=False)
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
-
-    for name in WORKLOADS:
-        result["workloads"][name] = evidence(name, arguments.rounds)
-        write()
-    result["normals"] = noise(arguments.rounds)
-    write()
-    result |= suite(arguments.seconds)
-    write()
-    print(arguments.out.read_text(encoding="utf-8"))
-    sys.exit(not result["tests passed"])
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    chosen = tuple(
+        part
+        for part in PARTS
+        if arguments.only is None or part.name.startswith(tuple(arguments.only))
+    )
+    about = {"commit": arguments.commit, "started": time.strftime("%Y-%m-%d %H:%M:%S %z")}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [] if arguments.wheels is None else [unpacked(arguments.wheels, folder)]
+        paths += [path for path in [os.environ.get("PYTHONPATH")] if path]
+        well = session(
+            chosen, arguments.out, arguments.seconds, about,
+            PYTHONPATH=os.pathsep.join(paths), ISOTHERM_TEST_BACKENDS="numpy,torch,cupy",
+        )  # fmt: skip
+    sys.exit(not well)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,41 @@
 """Sums in their written order: the same bits from every library, however they are split."""
 
+import csv
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotherm._arithmetic.sums import JoinedNodes, Moments, joined, moments, nodes, total
+from isotherm._arithmetic.sums import JoinedNodes, moments, nodes, total
+from tests.arithmetic.sums import by_the_tree, folded
 from tests.noise.libraries import from_numpy, places, to_numpy
 
 same = np.testing.assert_array_equal
 LIBRARIES = [("numpy", "cpu"), *places()]
 
 
-def folded(values):
-    """The definition, number by number."""
-    v, s = list(values), 1
-    while s < len(v):
-        s *= 2
-    while s := s // 2:
-        for i in range(min(s, len(v) - s)):
-            v[i] += v[i + s]
-    return v[0]
+with Path(__file__).with_name("golden_sums.csv").open(newline="") as file:
+    GOLDEN = list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(("library", "device"), LIBRARIES)
+def test_golden_vectors(library, device):
+    for row in GOLDEN:
+        values, result = (
+            np.array([float.fromhex(number) for number in row[name].split()])
+            for name in ("values", "result")
+        )
+        x = from_numpy(values.astype(row["dtype"]), library, row["dtype"], device)
+        if row["sum"] == "total":
+            same(to_numpy(total(x), library, row["dtype"]), result[0])
+        else:
+            found = moments(x, int(row["first"]))
+            same(to_numpy(found.mean, library, "float64"), result[0])
+            same(to_numpy(found.variance, library, "float64"), result[1])
 
 
 @pytest.mark.parametrize(("library", "device"), LIBRARIES)
@@ -50,20 +62,6 @@ def test_a_total_keeps_the_sign_of_zero():
     assert np.signbit(total(np.array([-0.0, -0.0, -0.0])))
 
 
-def by_the_tree(x, first, start=0, height=60):
-    """The definition of the moments: a node joins its halves; None where no chain is."""
-    stop = start + 2**height
-    if stop <= first or start >= first + len(x):
-        return None
-    if height == 0:
-        return Moments(1.0, x[start - first].astype(float), np.zeros_like(x[0], float))
-    middle = start + 2 ** (height - 1)
-    halves = [by_the_tree(x, first, half, height - 1) for half in (start, middle)]
-    if None in halves:
-        return next((half for half in halves if half is not None), None)
-    return joined(*halves)
-
-
 def joined_at(bounds, x, first):
     """The moments over parts that meet at these bounds, each put together by itself."""
     parts = JoinedNodes()
@@ -78,9 +76,9 @@ FIRST = st.integers(0, 40) | st.integers(0, 2**56 - 100)
 @given(n=st.integers(1, 50), first=FIRST, seed=st.integers(0, 9))
 def test_moments_are_those_of_the_tree(n, first, seed):
     x = np.random.default_rng(seed).normal(3.0, size=(n, 2)).astype(np.float32)
-    got, expected = moments(x, first), by_the_tree(x, first)
-    same(got.mean, expected.mean)
-    same(got.variance, expected.variance)
+    got = moments(x, first)
+    _, *expected = zip(*(by_the_tree(column, first) for column in x.T), strict=True)
+    same((got.mean, got.variance), expected)
     np.testing.assert_allclose(got.mean, x.mean(axis=0, dtype=float), rtol=1e-14)
     np.testing.assert_allclose(got.variance, x.var(axis=0, dtype=float), rtol=1e-12)
 

@@ -62,7 +62,7 @@ def test_a_bar_is_shown_on_long_runs(monkeypatch, capsys, patience, is_shown):
 
 def test_a_file_that_cannot_be_written_is_named(monkeypatch, capsys, tmp_path):
     options = ["--energy", "harmonic", "--dim", 1, "--n-samples", 5, "--n-steps", 4]
-    code, out, err = run(monkeypatch, capsys, "sample", *options, "--out", tmp_path)
+    code, out, err = run(monkeypatch, capsys, "sample", *options, "--out", tmp_path / ("x" * 300))
     assert code == 1
     assert str(tmp_path) in err
     assert "Traceback" not in out + err

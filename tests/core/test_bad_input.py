@@ -130,7 +130,7 @@ def check_sentence(error):
 
 
 REFUSED = {
-    "n_steps": [0, -1, 2.0, math.nan, "4", True, None, 2**70, LARGE],
+    "n_steps": [-1, 2.0, math.nan, "4", True, None, 2**70, LARGE],
     "n_samples": [0, -1, 3.0, "3", True, 2**70],
     "burn_in": [-1, 1.0, None, 2**40],
     "thinning": [0, 5, 1.0, None],
@@ -230,3 +230,100 @@ def test_a_missing_plugin_is_named_with_its_package(monkeypatch):
             isotherm.make_plan(isotherm.DoubleWellEnergy(), **GOOD | {"backend": "torch"})
     finally:
         isotherm._backends.registry.load.cache_clear()
+
+
+MASKED = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], mask=[[True, False], [False, False]])
+
+
+def test_a_mask_is_not_lost_in_silence():
+    well, options = isotherm.DoubleWellEnergy(), {"n_steps": 2, "backend": "numpy"}
+    calls = [
+        lambda: isotherm.make_plan(well, MASKED, **options),
+        lambda: isotherm.make_plan(well, [MASKED[0], MASKED[1]], **options),
+        lambda: isotherm.make_plan(well, dim=2, step_size=MASKED[0], **options),
+        lambda: isotherm.make_plan(well, dim=2, noise_scale=MASKED[0], **options),
+        lambda: isotherm.make_plan(well, dim=2, temperature=MASKED[0], **options),
+        lambda: isotherm.GaussianEnergy(MASKED[0], np.eye(2)),
+        lambda: isotherm.GaussianMixtureEnergy(MASKED),
+        lambda: isotherm.HarmonicEnergy(k=MASKED[0, 0]),
+        lambda: isotherm.check_gradient(well, MASKED),
+        lambda: isotherm.run(isotherm.make_plan(well, np.ones((2, 2)), **options), well, MASKED),
+    ]
+    for call in calls:
+        with pytest.raises(isotherm.InputError, match="masked"):
+            call()
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_an_array_like_any_other():
+    x = np.ones((2, 2), np.float32)
+    options = {"n_steps": 3, "backend": "numpy", "seed": 0}
+    got = isotherm.sample_chain(isotherm.DoubleWellEnergy(), np.asmatrix(x), **options)
+    expected = isotherm.sample_chain(isotherm.DoubleWellEnergy(), x, **options)
+    assert type(got) is np.ndarray
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("clamp", "message"),
+    [
+        ((math.inf, None), "leaves no finite number between its bounds"),
+        ((None, -math.inf), "leaves no finite number between its bounds"),
+        ((math.inf, math.inf), "bounds|low < high"),
+        ((1e39, None), r"rounds to \(inf, None\) in float32"),
+        ((None, -1e39), r"rounds to \(None, -inf\) in float32"),
+        ((1.0, 1.0 + 1e-12), r"rounds to \(1.0, 1.0\) in float32"),
+    ],
+)
+def test_a_clamp_that_leaves_no_room_is_refused(clamp, message):
+    with pytest.raises(isotherm.InputError, match=message):
+        isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, clamp=clamp)
+
+
+@pytest.mark.parametrize("clamp", [(-math.inf, math.inf), (0.0, math.inf), (-1e39, 1e39)])
+def test_a_side_without_a_bound_may_be_said_in_numbers(clamp, backend):
+    energy, options = isotherm.HarmonicEnergy(), {"dim": 2, "n_steps": 3, "n_samples": 4}
+    x = isotherm.sample_chain(energy, **options, clamp=clamp, backend=backend)
+    assert np.isfinite(np.asarray(x)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"step_size": 1e-50}, "step_size is 1e-50, which rounds to 0 in float32"),
+        ({"step_size": 1e39}, "which rounds to inf in float32"),
+        ({"step_size": [0.1, 1e-60, 0.1]}, "step_size is 1e-60 at step 2, which rounds to 0"),
+        ({"step_size": 0.1, "decay": 0.01, "n_steps": 20_000}, "(less decay, fewer steps|to 0)"),
+    ],
+)
+def test_a_step_size_that_the_dtype_cannot_hold_is_refused(options, message):
+    options = {"n_steps": 3, "dtype": "float32"} | options
+    with pytest.raises(isotherm.InputError, match=message):
+        isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, **options)
+    if "decay" not in options and options["step_size"] != 1e39:
+        isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, **options | {"dtype": "float64"})
+
+
+class _SpeechlessError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+def test_an_error_that_cannot_say_what_it_is_is_still_told():
+    @isotherm.formula
+    def fails(x):
+        raise _SpeechlessError
+
+    with pytest.raises(isotherm.FormulaError, match=r"whose text cannot be had \(in formula fails"):
+        fails().program()
+
+    class Fails:
+        def __call__(self, x):
+            raise _SpeechlessError
+
+        gradient = __call__
+
+    with pytest.raises(_SpeechlessError):
+        isotherm.sample_chain(Fails(), dim=2, n_steps=3, backend="numpy")

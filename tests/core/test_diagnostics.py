@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import isotherm
-from isotherm._runs import advance as pieces
 
 sample = partial(isotherm.sample_chain, backend="numpy", seed=5, step_size=0.05)
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
@@ -106,10 +105,8 @@ def test_indices_out_of_bounds(key):
 
 
 @pytest.fixture
-def peak_of(monkeypatch):
+def peak_of():
     """The most memory that a run of 100 chains of 1000 coordinates held at once, in states."""
-    # Short first pieces, so that every run has several: the last state is held beside the next.
-    monkeypatch.setattr(pieces, "_FIRST_PIECE", 1)
     energy = isotherm.HarmonicEnergy()
 
     def peak(n_steps, **options):

@@ -24,13 +24,13 @@ def run(x=START, energy=EXPLODING, **options):
     return isotherm.run(plan, energy, x)
 
 
-@pytest.fixture(params=[1, 40, pieces._FIRST_PIECE])
-def first_piece(request, monkeypatch):
-    """How finely a run is cut, in coordinates times steps."""
-    monkeypatch.setattr(pieces, "_FIRST_PIECE", request.param)
+@pytest.fixture(params=[0.0, pieces._PIECE_SECONDS])
+def piece_seconds(request, monkeypatch):
+    """How finely a run is cut."""
+    monkeypatch.setattr(pieces, "_PIECE_SECONDS", request.param)
 
 
-@pytest.mark.usefixtures("first_piece")
+@pytest.mark.usefixtures("piece_seconds")
 @pytest.mark.parametrize("burn_in", [0, 15])
 def test_a_warning_tells_the_first_step_and_the_number_of_chains(burn_in):
     with pytest.warns(DivergenceWarning) as caught:
@@ -47,7 +47,7 @@ def test_a_warning_tells_the_first_step_and_the_number_of_chains(burn_in):
     assert np.isfinite(result.samples).all(axis=1).tolist() == [True, False, True, False]
 
 
-@pytest.mark.usefixtures("first_piece")
+@pytest.mark.usefixtures("piece_seconds")
 def test_chains_count_that_diverge_after_the_first():
     with pytest.warns(DivergenceWarning, match="1 of 4 chains"):
         assert run(n_steps=14).info.divergence.n_chains == 1
@@ -57,7 +57,7 @@ def test_nothing_is_said_of_chains_that_stay_finite():
     assert run(n_steps=FIRST_BAD - 1).info.divergence is None
 
 
-@pytest.mark.usefixtures("first_piece")
+@pytest.mark.usefixtures("piece_seconds")
 def test_raise():
     with pytest.raises(DivergenceError, match=f"the first at step {FIRST_BAD} of 20") as caught:
         run(on_divergence="raise")
@@ -90,7 +90,7 @@ def test_a_start_that_the_dtype_cannot_hold_is_refused(x, dtype):
         run(x=np.array([[x]]), dtype=dtype)
 
 
-@pytest.mark.usefixtures("first_piece")
+@pytest.mark.usefixtures("piece_seconds")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_pieces_do_not_change_the_bits(dtype):
     well = isotherm.DoubleWellEnergy(barrier_height=0.5)
@@ -122,8 +122,7 @@ def test_pieces_do_not_change_the_bits(dtype):
     np.testing.assert_array_equal(result.diagnostics.energy, outputs.energy)
 
 
-def test_the_first_piece_does_cut(monkeypatch):
-    monkeypatch.setattr(pieces, "_FIRST_PIECE", 1)
+def test_the_first_piece_is_one_block():
     well = isotherm.DoubleWellEnergy()
     plan = isotherm.make_plan(well, dim=2, n_steps=100, backend="numpy", seed=0)
     done = []

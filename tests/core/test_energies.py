@@ -1,6 +1,8 @@
 """The built-in energies against NumPy formulas written on their own."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -148,3 +150,69 @@ def test_energies_refuse_states_of_another_dimension():
     for energy in (isotherm.GaussianEnergy(MEAN, COV), isotherm.GaussianMixtureEnergy(MEANS)):
         with pytest.raises(InputError, match="dimension 3"):
             energy(np.ones((2, 4)))
+
+
+def energies_of_parameters():
+    return {
+        "formula": isotherm.HarmonicEnergy(k=1.0),
+        "gaussian": isotherm.GaussianEnergy([0.0], [[1.0]]),
+        "mixture": isotherm.GaussianMixtureEnergy([[0.0], [1.0]]),
+    }
+
+
+CHANGES = {
+    "formula": [
+        lambda e: e.parameters.update(k=np.array(4.0)),
+        lambda e: e.parameters.__setitem__("k", np.array(4.0)),
+        lambda e: e.parameters.pop("k"),
+        lambda e: e.parameters.clear(),
+        lambda e: setattr(e, "parameters", {"k": np.array(4.0)}),
+        lambda e: e.parameters["k"].__setitem__((), 4.0),
+        lambda e: e.static.update(n=2),
+    ],
+    "gaussian": [
+        lambda e: setattr(e, "mean", np.array([5.0])),
+        lambda e: setattr(e, "cov", np.array([[5.0]])),
+        lambda e: setattr(e, "precision", np.array([[5.0]])),
+        lambda e: e.mean.__setitem__(0, 5.0),
+        lambda e: e.precision.__setitem__(0, 5.0),
+    ],
+    "mixture": [lambda e: e.parameters.update(means=np.array([[5.0], [6.0]]))],
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_parameters_cannot_be_changed(kind):
+    energy = energies_of_parameters()[kind]
+    before = energy.gradient(np.ones((2, 1)))
+    for change in CHANGES[kind]:
+        with pytest.raises(ValueError, match=r"cannot be changed|read-only"):
+            change(energy)
+    np.testing.assert_array_equal(energy.gradient(np.ones((2, 1))), before)
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda energy: pickle.loads(pickle.dumps(energy)),
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("kind", CHANGES)
+def test_copies_are_equal_and_as_fixed(kind, copied):
+    energy = energies_of_parameters()[kind]
+    other = copied(energy)
+    x = np.ones((2, 1))
+    np.testing.assert_array_equal(other.gradient(x), energy.gradient(x))
+    with pytest.raises(InputError, match="make another energy"):
+        CHANGES[kind][0](other)
+
+
+def test_the_callers_array_may_change_and_the_energy_does_not(backend):
+    mean = np.zeros(2)
+    energy = isotherm.GaussianEnergy(mean, np.eye(2))
+    options = {"n_samples": 3, "n_steps": 4, "seed": 0, "backend": backend}
+    before = np.asarray(isotherm.sample_chain(energy, **options))
+    mean[:] = 7.0
+    np.testing.assert_array_equal(isotherm.sample_chain(energy, **options), before)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import pickle
 
 import mpmath
 import numpy as np
@@ -185,3 +186,53 @@ def test_check_gradient_passes_on_the_built_in_energies(name, dtype):
 def test_check_gradient_refuses_what_it_cannot_check(energy, x, message):
     with pytest.raises(isotherm.InputError, match=message):
         isotherm.check_gradient(energy, x)
+
+
+def test_check_gradient_draws_states_and_tells_their_seed():
+    report = isotherm.check_gradient(isotherm.RosenbrockEnergy(), dim=4)
+    assert report.is_correct
+    assert f"seed={report.seed}" in str(report)
+    again = isotherm.check_gradient(isotherm.RosenbrockEnergy(), dim=4, seed=report.seed)
+    assert again == report
+    assert isotherm.check_gradient(isotherm.GaussianEnergy([0.0, 1.0], np.eye(2))).is_correct
+    with pytest.raises(isotherm.InputError, match="or dim, the shape of one"):
+        isotherm.check_gradient(isotherm.RosenbrockEnergy())
+    assert isotherm.check_gradient(isotherm.HarmonicEnergy(), np.ones((2, 3))).seed is None
+
+
+def test_check_gradient_of_a_formula_with_data():
+    @isotherm.formula(dim=None)
+    def logistic(w, *, X, y):
+        z = X @ w
+        return np.sum(np.logaddexp(0.0, z) - y * z)
+
+    rng = np.random.default_rng(0)
+    energy = logistic(rng.normal(size=(60, 3)), rng.integers(0, 2, 60), dim=3)
+    assert isotherm.check_gradient(energy, seed=1).is_correct
+
+
+NESTED = {
+    "products": lambda e, x, k: k * e,
+    "products and signs": lambda e, x, k: -(k * e),
+    "products with x": lambda e, x, k: x * e,
+    "quotients": lambda e, x, k: e / k,
+    "sums": lambda e, x, k: k + e,
+    "choices": lambda e, x, k: im.where(x > 0, e * x, e + k),
+    "roots": lambda e, x, k: im.sqrt(1.0 + e * e),
+}
+
+
+@pytest.mark.parametrize("deeper", NESTED.values(), ids=NESTED)
+def test_formulas_may_be_nested_as_deeply_as_they_are_long(deeper):
+    def nested(x, *, k=1.0):
+        energy = x
+        for _ in range(1500):
+            energy = deeper(energy, x, k)
+        return energy
+
+    energy = isotherm.formula(nested)()
+    x = np.ones((2, 1))
+    slope = (energy(x + 1e-6) - energy(x - 1e-6)) / 2e-6
+    np.testing.assert_allclose(energy.gradient(x)[:, 0], slope, rtol=1e-3)
+    assert pickle.loads(pickle.dumps(energy.program())) == energy.program()
+    assert len(str(energy.program()).splitlines()) > 2

@@ -1,6 +1,7 @@
 """The plan: frozen, printable, and right about what a run needs."""
 
 import dataclasses
+import itertools
 import pickle
 
 import numpy as np
@@ -9,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import isotherm
+from isotherm import InputError
+from isotherm._planning.extend_plan import extend_plan
+from isotherm.backend import Schedule
 
 WELL = isotherm.DoubleWellEnergy()
 OPTIONS = {
@@ -52,6 +56,14 @@ def test_a_plan_is_frozen_plain_data():
     with pytest.raises(ValueError, match="read-only"):
         plan.step_size.values[...] = 1.0
     assert pickle.loads(pickle.dumps(plan)) == plan
+
+
+@pytest.mark.parametrize("name", ["stream_version", "arithmetic_version"])
+def test_a_run_in_other_bits_is_not_gone_on_with(name):
+    plan = dataclasses.replace(isotherm.make_plan(WELL, **OPTIONS), **{name: 7})
+    keep = dict.fromkeys(("n_steps", "step_size", "noise_scale", "backend", "device"))
+    with pytest.raises(InputError, match=f"the run has {name} 7 and this release of isotherm has"):
+        extend_plan(plan, 5, WELL, decay=0.0, **keep)
 
 
 def test_equal_plans_have_equal_hashes():
@@ -111,3 +123,51 @@ def test_coefficients_are_rounded_once(step_size, scale):
     steps, noise = made["step_size"], made["noise"]
     assert steps.tolist() == [float(np.float32(step_size))] * 4
     assert noise.tolist() == [float(np.float32(scale * np.sqrt(2 * np.float64(step_size))))] * 4
+
+
+def test_a_schedule_that_decays_is_a_formula():
+    energy, n_steps = isotherm.HarmonicEnergy(), 2**33 - 8
+    options = {"dim": 1, "n_steps": n_steps, "step_size": 0.1, "decay": 1e-9, "step_offset": 7}
+    plan = isotherm.make_plan(energy, **options, seed=0)
+    assert "0.1 … 1.85968e-05" in str(plan)
+    assert len(pickle.dumps(plan)) < 2000
+    steps = np.array([0, 1, 10**6, n_steps - 1])
+    got = np.concatenate([plan.step_size.between(s, s + 1) for s in steps.tolist()])
+    np.testing.assert_allclose(got, 0.1 * (1.0 - 1e-9) ** (7.0 + steps), rtol=1e-14)
+    assert plan.coefficients(n_steps - 3, n_steps)["step_size"].shape == (3,)
+
+
+@given(
+    decay=st.floats(1e-9, 0.2),
+    first=st.integers(0, 40),
+    cuts=st.lists(st.integers(0, 30), max_size=5),
+)
+def test_a_schedule_has_the_same_bits_however_it_is_cut(decay, first, cuts):
+    schedule = Schedule(0.3, decay, first, 30)
+    bounds = [0, *sorted(cuts), 30]
+    parts = [schedule.between(*pair) for pair in itertools.pairwise(bounds)]
+    assert np.concatenate(parts).tobytes() == schedule.values.tobytes()
+
+
+@pytest.mark.parametrize("name", ["step_size", "noise_scale"])
+def test_a_function_of_very_many_steps_is_not_evaluated(name):
+    with pytest.raises(isotherm.InputError, match=f"{name} would hold a number for each of"):
+        isotherm.make_plan(WELL, dim=1, n_steps=2**33, **{name: lambda step: 0.1})
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-9])
+def test_a_run_of_very_many_steps_begins_at_once(decay, backend):
+    energy = isotherm.HarmonicEnergy()
+    plan = isotherm.make_plan(
+        energy, dim=1, n_steps=2**33, step_size=0.1, decay=decay, seed=0, backend=backend
+    )
+    result = isotherm.run(plan, energy, callback=lambda progress: True)
+    assert result.info.n_steps == plan.steps_per_block
+
+
+@pytest.mark.parametrize("options", [{"decay": 0.1}, {"step_size": []}, {}])
+def test_a_run_of_no_steps_has_a_plan_too(options):
+    energy = isotherm.HarmonicEnergy()
+    plan = isotherm.make_plan(energy, dim=2, n_steps=0, seed=0, backend="numpy", **options)
+    assert "0 burn-in + 0" in str(plan)
+    assert isotherm.run(plan, energy).samples.shape == (1, 2)

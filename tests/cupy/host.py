@@ -23,6 +23,7 @@ from isotherm.errors import InputError
 from isotherm_cupy.backend import BACKEND, runner_of
 from isotherm_cupy.kernels import kernel_of
 from isotherm_cupy.modules import BLOCK
+from isotherm_cupy.normals import filler
 from isotherm_cupy.nvrtc import CompileError
 
 SHIM = Path(__file__).with_name("host.hpp")
@@ -112,6 +113,9 @@ class HostBackend:
 
     def fresh_seed(self, source):
         return None
+
+    def fill_normals(self, out, **counter):
+        filler(np, compile_for_host)(out, **counter)
 
     def supports(self, plan, energy):
         return BACKEND.supports(plan, energy)

@@ -1,10 +1,13 @@
-"""The square root of the noise, which is the CUDA source's own, at all numbers that differ."""
+"""The noise of the CUDA source: its square root, at all numbers that differ, and what is drawn."""
 
 import numpy as np
 import pytest
 
+import isotherm
 from isotherm._arithmetic.arrays import namespace, to_numpy
+from isotherm.backend import noise
 from isotherm_cupy.modules import compile_for_device
+from isotherm_cupy.normals import filler
 from isotherm_cupy.source import assemble
 from tests.cupy.host import BUILDS, compile_for_host
 
@@ -29,3 +32,40 @@ def test_the_branchless_root_is_rounded_to_nearest(build):
     module = compile_(assemble("float32", KERNEL))
     module.launch("roots", len(numbers), [xp.asarray(numbers), out, np.int64(len(numbers))])
     assert to_numpy(out).tobytes() == np.sqrt(numbers).tobytes()
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("stream", list(noise.Stream))
+def test_a_block_of_normals_is_drawn_by_one_kernel(build, dtype, stream):
+    library, compile_ = PLACES[build]
+    xp = namespace(library)
+    launches = []
+
+    def counted(source):
+        launches.append(source)
+        return compile_(source)
+
+    shape = (noise.steps_per_block(dtype), 70, 9)
+    key = {"seed": 2**64 - 5, "stream": stream, "block": 2**32 - 1, "chain_offset": 2**32 - 30}
+    out, expected = xp.empty(shape, dtype=getattr(xp, dtype)), np.empty(shape, dtype)
+    filler(xp, counted)(out, **key)
+    noise.fill_normals(expected, **key)
+    assert to_numpy(out).tobytes() == expected.tobytes()
+    assert len(launches) == 1
+    # In substeps of a trajectory the coordinate's word has a higher part.
+    part = xp.empty((shape[0], 70, 4), dtype=getattr(xp, dtype))
+    filler(xp, counted)(part, **key, coordinate_offset=5)
+    assert to_numpy(part).tobytes() == np.ascontiguousarray(expected[:, :, 5:]).tobytes()
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_start_is_drawn_by_one_kernel(build, monkeypatch):
+    def refused(*arguments, **options):
+        raise AssertionError("drawn by array operations")
+
+    options = {"dim": 5, "n_samples": 30, "n_steps": 1, "step_size": 1e-3, "seed": 3}
+    expected = isotherm.sample_chain(isotherm.HarmonicEnergy(), backend="numpy", **options)
+    monkeypatch.setattr(noise, "fill_normals", refused)
+    got = isotherm.sample_chain(isotherm.HarmonicEnergy(), backend=build, **options)
+    assert to_numpy(got).tobytes() == expected.tobytes()

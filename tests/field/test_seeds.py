@@ -39,7 +39,7 @@ def in_children(function, backend, count=3):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only some systems fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
 def test_fresh_seeds_differ_in_forked_workers(backend):
     seed_of(None, backend)
     seeds = [*in_children(fresh_seeds, backend), seed_of(None, backend)]
@@ -47,7 +47,7 @@ def test_fresh_seeds_differ_in_forked_workers(backend):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only some systems fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
 def test_a_seed_that_all_workers_set_gives_each_its_own():
     pytest.importorskip("torch")
     seeds = in_children(seeded, "torch")

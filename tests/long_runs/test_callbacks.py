@@ -4,6 +4,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import isotherm
 from isotherm import InputError
@@ -18,7 +20,6 @@ same = np.testing.assert_array_equal
 @pytest.fixture(autouse=True)
 def many_pieces(monkeypatch):
     """Pieces of one block of steps, so that runs of the tests have several."""
-    monkeypatch.setattr(pieces, "_FIRST_PIECE", 1)
     monkeypatch.setattr(pieces, "_PIECE_SECONDS", 0.0)
 
 
@@ -99,6 +100,81 @@ def test_both_faces_take_both():
 
 def test_the_answer_of_progress_ends_nothing():
     assert run(progress=lambda done, total: True).info.n_steps == 60
+
+
+def test_pieces_of_a_costly_energy_are_short_from_the_first(monkeypatch):
+    clock = [0.0]
+
+    class Costly:
+        """A tenth of a second a gradient."""
+
+        def gradient(self, x):
+            clock[0] += 0.1
+            return x
+
+        def __call__(self, x):
+            return x * x
+
+    monkeypatch.setattr(pieces.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(pieces, "_PIECE_SECONDS", 0.25)
+    told = []
+    run(told.append, energy=Costly(), n_steps=12)
+    assert [status.n_steps for status in told] == [4, 8, 12]
+    result = run(lambda status: status.seconds > 0.3, energy=Costly(), n_steps=10_000)
+    assert result.info.n_steps == 4
+
+
+def test_ctrl_c_hands_back_what_was_done():
+    class Interrupted:
+        """Ctrl-C in the 30th step."""
+
+        calls = 0
+
+        def gradient(self, x):
+            self.calls += 1
+            if self.calls == 31:  # one is for the check
+                raise KeyboardInterrupt
+            return x
+
+        def __call__(self, x):
+            return x * x
+
+    with pytest.raises(isotherm.RunInterrupted) as caught:
+        run(energy=Interrupted())
+    assert caught.value.result.info.n_steps == 28
+
+
+BLOCKS = {"float32": 4, "float64": 2}
+
+
+@given(
+    dtype=st.sampled_from(sorted(BLOCKS)),
+    seconds_a_step=st.floats(0, 1e3) | st.floats(1e-9, 1e-5),
+    call=st.floats(0, 1e-2),
+    cuts=st.lists(st.integers(1, 10**6), min_size=1, max_size=600),
+)
+def test_pieces_are_as_long_as_they_should_be_whatever_cuts_them(dtype, seconds_a_step, call, cuts):
+    plan = isotherm.make_plan(WELL, **RUN, dtype=dtype, backend="numpy")
+    length = longest = plan.steps_per_block
+    for cut in cuts:
+        taken = min(length, cut)
+        seconds = call + taken * seconds_a_step
+        new = pieces.next_length(plan, length, taken, seconds)
+        assert new % BLOCKS[dtype] == 0
+        longest = max(longest, taken)
+        assert BLOCKS[dtype] <= new <= min(16 * longest, 2**20)
+        if new > BLOCKS[dtype]:  # never longer than it may last by what is known
+            assert new == length or new * seconds <= 0.25 * taken * 1.001
+        length = new
+
+
+def test_many_cuts_make_no_piece_endless():
+    """A store's chunks cut every piece: each must not make the next one longer."""
+    plan = isotherm.make_plan(WELL, **RUN, backend="numpy")
+    length = 4
+    for _ in range(2000):
+        length = pieces.next_length(plan, length, 1, 1e-6)
+    assert length <= 16
 
 
 def test_a_slow_callback_does_not_make_pieces_shorter(monkeypatch):

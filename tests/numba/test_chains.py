@@ -1,6 +1,5 @@
 """Fused chains: what they give does not depend on threads, tiles, processes or the cache."""
 
-import logging
 import multiprocessing
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm_numba import chains, codegen_cache, kernels
+from isotherm_numba import chains, kernels
 
 GAUSSIAN = isotherm.GaussianEnergy(
     np.float32([0.5, -0.5, 0.0]), np.float32([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 1.0]])
@@ -109,65 +108,6 @@ def _bits_of_a_double_well():
     return bits(run(ENERGIES[0]))
 
 
-COUNT_COMPILED = """
-import isotherm
-from isotherm_numba import codegen_cache
-loaded = []
-load = codegen_cache.load
-codegen_cache.load = lambda *args: loaded.append(load(*args)) or loaded[-1]
-isotherm.sample_chain(isotherm.HarmonicEnergy(), dim=2, n_samples=5, n_steps=3, backend="numba")
-stats = [f.stats for module in loaded for f in vars(module).values() if hasattr(f, "stats")]
-hits = sum(sum(stat.cache_hits.values()) for stat in stats)
-misses = sum(sum(stat.cache_misses.values()) for stat in stats)
-print(hits, misses)
-"""
-
-
-def test_a_second_process_compiles_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    command = [sys.executable, "-W", "error", "-c", COUNT_COMPILED]
-    counts = [subprocess.check_output(command, text=True).split() for _ in range(2)]
-    (hits, misses), (hits_then, misses_then) = counts
-    assert int(misses) > 0
-    assert (hits, misses_then) == ("0", "0")
-    assert int(hits_then) == 4  # the loop and the energy's two; array loops' normals
-
-
-def test_kernels_are_kept_apart_by_every_source_that_flows_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(codegen_cache, "_folder", lambda: tmp_path)
-    codegen_cache.load.__wrapped__("first", "answer = 1")
-    monkeypatch.setattr(codegen_cache, "_sources", lambda: "other coefficients of the noise")
-    codegen_cache.load.__wrapped__("first", "answer = 1")
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize("variables", [["HOME", "XDG_CACHE_HOME"], ["NUMBA_CACHE_DIR"]])
-def test_a_folder_that_cannot_be_written_is_no_obstacle(variables, tmp_path, monkeypatch):
-    blocked = tmp_path / "file"  # which refuses root as well
-    blocked.write_text("not a folder")
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    for variable in variables:
-        monkeypatch.setenv(variable, str(blocked))
-    command = [sys.executable, "-W", "error", "-c", COUNT_COMPILED]
-    ended = subprocess.run(command, text=True, capture_output=True, check=True)
-    hits, misses = ended.stdout.split()
-    assert hits == "0"
-    assert int(misses) > 0
-    assert f"it cannot be kept in {blocked}" in ended.stderr
-    assert "set NUMBA_CACHE_DIR to a folder" in ended.stderr
-    assert not list(temporary.glob("isotherm-*"))
-
-
-def test_a_long_compilation_is_announced(monkeypatch, caplog):
-    monkeypatch.setattr(codegen_cache, "_PATIENCE", 0.01)
-    with caplog.at_level(logging.WARNING):
-        codegen_cache.build("slow", "import time; time.sleep(0.2)", ())
-    assert "compiling slow;" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("energy", "path"),
     [(ENERGIES[0], "program"), (ENERGIES[1], "program"), (GAUSSIAN, "quadratic form")],
@@ -184,7 +124,9 @@ def test_a_program_too_long_to_unroll_runs_on_arrays(monkeypatch):
     usual = run(energy)
     monkeypatch.setattr(kernels, "_LONGEST", 10)
     on_arrays = run(energy)
-    assert on_arrays.info.path == "array loop, fused segments"
+    path = on_arrays.info.path
+    assert path.startswith("array loop, fused segments: ")
+    assert "more than 10 are not compiled; write it with sums" in path
     assert on_arrays.trajectory.tobytes() == usual.trajectory.tobytes()
     assert isotherm.make_plan(energy, **OPTIONS).backend == "numpy"
 
@@ -203,10 +145,11 @@ def test_the_fused_update_has_the_references_bits(dtype, noise_scale, clamp, ord
 
     options = {"dim": (5, 7), "dtype": dtype, "noise_scale": noise_scale, "clamp": clamp}
     start = np.linspace(-1, 1, 1000 * 35, dtype=dtype).reshape(1000, 5, 7)
+    start = np.asarray(start, order=order)
     results = []
     for backend in ("numba", "numpy"):
-        plan = isotherm.make_plan(Shifted(), backend=backend, **OPTIONS | options)
-        results.append(isotherm.run(plan, Shifted(), np.asarray(start, order=order)))
+        plan = isotherm.make_plan(Shifted(), start, backend=backend, **OPTIONS | options)
+        results.append(isotherm.run(plan, Shifted(), start))
     # Sums, of terms and over chains, follow the order of memory.
     assert bits(results[0])[:2] == bits(results[1])[:2]
 

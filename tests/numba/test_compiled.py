@@ -62,7 +62,8 @@ def test_it_may_read_a_table_and_may_be_pickled():
 
 def test_check_gradient_takes_it():
     x = np.random.default_rng(0).normal(size=(6, 3))
-    assert isotherm.check_gradient(CompiledEnergy(huber, huber_gradient), x)
+    assert isotherm.check_gradient(CompiledEnergy(huber, huber_gradient), x).is_correct
+    assert isotherm.check_gradient(CompiledEnergy(huber, huber_gradient), dim=3, seed=2).is_correct
 
 
 def unknown_name(x, out):
@@ -107,3 +108,17 @@ def test_states_of_another_dimension_are_refused():
     for function in (energy, energy.gradient):
         with pytest.raises(isotherm.InputError, match="the energy has dimension 5"):
             function(np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("name", ["a\nraise SystemExit\n#", "../x", "{x}", "a\0b", "\ud800", "é"])
+def test_the_functions_may_have_any_names(name):
+    def energy(x):
+        return x[0] * x[0] / 2
+
+    def gradient(x, out):
+        out[:] = x
+
+    energy.__name__ = gradient.__name__ = name
+    named = CompiledEnergy(energy, gradient)
+    assert isotherm.sample_chain(named, dim=1, n_samples=2, n_steps=3).shape == (2, 1)
+    assert repr(named).isprintable()

@@ -68,3 +68,57 @@ def test_a_tensor_that_requires_grad_may_be_the_start_and_is_not_written_to():
 def test_a_device_that_does_not_exist_is_refused_by_name():
     with pytest.raises(isotherm.InputError, match="'cuda:99' does not exist"):
         run(isotherm.HarmonicEnergy(), dim=2, device="cuda:99")
+
+
+UNUSUAL = {
+    "sparse": lambda: torch.ones(3, 2).to_sparse(),
+    "sparse rows": lambda: torch.ones(3, 2).to_sparse_csr(),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "jagged": lambda: torch.nested.nested_tensor(
+        [torch.ones(2), torch.ones(3)], layout=torch.jagged
+    ),
+    "meta": lambda: torch.ones(3, 2, device="meta"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
+def test_tensors_that_others_cannot_read_are_refused_in_a_sentence(kind):
+    x = UNUSUAL[kind]()
+    energy = isotherm.HarmonicEnergy()
+    for call in (
+        lambda: isotherm.sample_chain(energy, x, n_steps=3),
+        lambda: isotherm.sample_chain(energy, dim=2, n_steps=3, step_size=x),
+        lambda: isotherm.GaussianEnergy(x, torch.eye(2)),
+        lambda: isotherm.check_gradient(energy, x),
+    ):
+        with pytest.raises(isotherm.InputError, match=r"tensor; (give|which holds)"):
+            call()
+
+
+def test_tensors_that_are_yet_to_be_negated_are_read():
+    negated = torch.complex(torch.zeros(3, 2), torch.ones(3, 2)).conj().imag
+    assert negated.is_neg()
+    plain = -torch.ones(3, 2)
+    for energy in (isotherm.HarmonicEnergy(), isotherm.GaussianEnergy([0.0, 1.0], np.eye(2))):
+        got, expected = (run(energy, x=x).samples for x in (negated, plain))
+        assert torch.equal(got, expected)
+    means = (isotherm.GaussianEnergy(x[0], torch.eye(2)).mean for x in (negated, plain))
+    np.testing.assert_array_equal(*means)
+
+
+class Negated:
+    """An energy whose gradient is yet to be negated."""
+
+    def __call__(self, x):
+        return 0.5 * (x * x).sum(1)
+
+    def gradient(self, x):
+        return torch.complex(torch.zeros_like(x), -x).conj().imag
+
+
+def test_a_gradient_that_is_yet_to_be_negated_is_read():
+    got, expected = (run(e, dim=2).samples for e in (Negated(), isotherm.HarmonicEnergy()))
+    assert torch.equal(got, expected)

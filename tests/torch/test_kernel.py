@@ -21,11 +21,13 @@ import isotherm
 import isotherm_torch
 from isotherm._backends.array_loop import ArrayLoop
 from isotherm._backends.protocol import Outputs
+from isotherm.backend import noise
 from isotherm.testing import run_options
 from isotherm_torch import kernel
 from isotherm_torch.loop import TorchLoop
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
+KEY = {"seed": 2**64 - 5, "stream": noise.Stream.MOMENTUM, "block": 7, "chain_offset": 2**33 - 40}
 
 
 class Absent:
@@ -47,25 +49,19 @@ class Absent:
 @pytest.fixture(params=[80, 90])
 def compiled(request, monkeypatch):
     """What the steps launched in the test compile to."""
-    kernels, run = [], kernel._step.run
-    monkeypatch.setattr(
-        kernel._step,
-        "run",
-        lambda *args, warmup, **options: kernels.append(run(*args, warmup=True, **options)),
-    )
+    kernels = []
+    for function in (kernel._step, kernel._fill):
+
+        def compile_only(*args, warmup, run=function.run, **options):
+            kernels.append(run(*args, warmup=True, **options))
+
+        monkeypatch.setattr(function, "run", compile_only)
     name = "_active" if hasattr(driver, "_active") else "active"  # since Triton 3.6, and before
     monkeypatch.setattr(driver, name, Absent(request.param))
     return kernels
 
 
-@pytest.mark.parametrize("dtype", kernel.DTYPES)
-def test_every_operation_is_rounded_by_itself(compiled, dtype):
-    plan = isotherm.make_plan(WELL, dim=3, n_samples=99, dtype=dtype, backend="torch", seed=1)
-    step = kernel.FusedLangevin(plan)
-    step.start(0, plan.n_total)
-    x = torch.zeros(plan.shape, dtype=getattr(torch, dtype))
-    step(x, x, 0)
-    (program,) = compiled
+def assert_each_is_rounded_by_itself(program):
     ptx = program.asm["ptx"]
     floating = re.findall(r"^\s+([a-z]\w+)([.\w]*)\.(?:f16|f16x2|f32|f64)\s", ptx, re.MULTILINE)
     arithmetic = [found for found in floating if found[0] not in ("setp", "selp")]
@@ -76,6 +72,19 @@ def test_every_operation_is_rounded_by_itself(compiled, dtype):
     assert "ftz" not in ptx.replace("sqrt.rn.ftz.f32", "")
 
 
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+def test_every_operation_is_rounded_by_itself(compiled, dtype):
+    plan = isotherm.make_plan(WELL, dim=3, n_samples=99, dtype=dtype, backend="torch", seed=1)
+    step = kernel.FusedLangevin(plan)
+    step.start(0, plan.n_total)
+    x = torch.zeros(plan.shape, dtype=getattr(torch, dtype))
+    step(x, x, 0)
+    kernel.fill_normals(x[None].expand(4, -1, -1).contiguous(), **KEY)
+    for program in compiled:
+        assert_each_is_rounded_by_itself(program)
+    assert len(compiled) == 2
+
+
 def test_another_seed_compiles_nothing(compiled):
     for seed, n_samples in ((1, 10), (16, 10), (2**63, 10), (2**64 - 1, 10)):
         plan = isotherm.make_plan(
@@ -84,7 +93,10 @@ def test_another_seed_compiles_nothing(compiled):
         step = kernel.FusedLangevin(plan)
         step.start(0, 1)
         step(torch.zeros(plan.shape), torch.zeros(plan.shape), 0)
-    assert len(set(map(id, compiled))) == 1
+        kernel.fill_normals(
+            torch.empty(4, n_samples, 3), **KEY | {"seed": seed, "block": seed >> 40}
+        )
+    assert len(set(map(id, compiled))) == 2
 
 
 @pytest.mark.parametrize("dtype", kernel.DTYPES)
@@ -95,9 +107,10 @@ def test_what_is_asked_first_is_what_is_launched(compiled, dtype):
     step, x = kernel.FusedLangevin(plan), torch.zeros(4, 4, dtype=getattr(torch, dtype))
     step.start(0, 1)
     step(x, x, 0)
-    assert compiled[0] is compiled[1]
+    kernel.fill_normals(torch.empty(4, 4, 4, dtype=x.dtype), **KEY)
+    assert compiled[:2] == compiled[2:]
     kernel.why_not(dtype)
-    assert len(compiled) == 2
+    assert len(compiled) == 4
 
 
 def test_a_compiler_that_refuses_the_step_is_a_reason_and_no_crash(compiled, monkeypatch):
@@ -170,6 +183,20 @@ def test_every_place_in_the_stream(interpreted, dtype, n_samples, dim, chain_off
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (300, 7)])
+def test_a_block_of_normals_has_the_streams_bits(interpreted, dtype, shape):
+    out = torch.empty(noise.steps_per_block(dtype), *shape, dtype=getattr(torch, dtype))
+    expected = np.empty(out.shape, dtype)
+    interpreted.fill_normals(out, **KEY)
+    noise.fill_normals(expected, **KEY)
+    assert out.numpy().tobytes() == expected.tobytes()
+    if shape[1] > 1:
+        part = torch.empty(out.shape[0], 2, 300, 7, dtype=out.dtype)[:, 0, :, 3:]
+        interpreted.fill_normals(part, **KEY, coordinate_offset=3)
+        assert torch.equal(part, out[:, :, 3:])
+
+
 @pytest.mark.parametrize("noise_scale", [0.0, 1.0])
 def test_signed_zeros_infinity_and_nan(interpreted, noise_scale):
     values = [0.0, -0.0, 1e-45, -1e-39, 3e-12, -1e12, 3e38]
@@ -193,11 +220,11 @@ def test_a_triton_that_cannot_be_imported_is_a_reason_and_no_crash(monkeypatch):
     assert "no fused step (Triton cannot be imported: " in TorchLoop(plan, WELL).path
 
 
-@pytest.mark.parametrize(
-    ("dtype", "reason"), [("float32", "0 active drivers"), ("bfloat16", "it has no bfloat16")]
-)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])  # whose state is float32
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_the_path_says_why_the_kernel_is_not_used(dtype, reason):
+def test_the_path_says_why_the_kernel_is_not_used(dtype):
+    assert kernel.why_not("bfloat16") == "it has no bfloat16"
+    reason = "0 active drivers"
     plan = isotherm.make_plan(WELL, dim=2, dtype=dtype, backend="torch", seed=1)
     assert "no fused step" not in TorchLoop(plan, WELL).path
     plan, module = replace(plan, device="cuda:0"), torch.nn.Linear(2, 1)

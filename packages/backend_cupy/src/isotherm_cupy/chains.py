@@ -12,10 +12,11 @@ from isotherm_cupy.kernels import Kernel, counters, schedules
 from isotherm_cupy.modules import Compile
 from isotherm_cupy.source import MOMENTS_HEIGHT
 
-# Coordinates times steps of one launch: some ten milliseconds of an H100, a few tenths of a second
-# of a small card, well before a watchdog or an impatient Ctrl-C. A row of the precision counts as
-# so many more steps as it has elements.
-_LAUNCH = 2**33
+# What one launch does at most: some ten milliseconds of an H100, a few tenths of a second of a
+# small card, well before a watchdog or an impatient Ctrl-C.
+_STEPS = 2**17  # of one chain, as few chains leave most of the card idle
+_LAUNCH = 2**33  # coordinates times steps; a row of the precision counts as many as it has elements
+_SLOW = 32  # so many times as long as in float32 small cards take in float64
 _STATES = 2**26  # bytes of kept states held for the diagnostics where no trajectory is kept
 
 
@@ -53,7 +54,8 @@ class FusedChains:
         plan = self._plan
         size = plan.n_samples * plan.n_coordinates
         per_step = size + size * len(self._kernel.parameters) // plan.n_coordinates
-        length = max(plan.steps_per_block, _LAUNCH // per_step)
+        per_step *= _SLOW if plan.dtype == "float64" else 1
+        length = min(_STEPS, max(plan.steps_per_block, _LAUNCH // per_step))
         if outputs.mean is not None and outputs.trajectory is None:
             held = max(1, _STATES // (size * np.dtype(plan.dtype).itemsize))
             length = min(length, plan.thinning * held)
@@ -63,19 +65,19 @@ class FusedChains:
     def _launch(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
         plan, xp = self._plan, self._xp
         n, dim = x.shape
-        steps = np.arange(start, stop)
-        is_kept = (steps >= plan.burn_in) & ((steps + 1 - plan.burn_in) % plan.thinning == 0)
-        count = int(is_kept.sum())
-        states, wants_states = xp.empty((1, 1, dim), x.dtype), False
-        if outputs.trajectory is not None:
-            states, wants_states = outputs.trajectory.reshape(n, count, dim), True
-        elif outputs.mean is not None:
-            states, wants_states = xp.empty((count, n, dim), x.dtype).transpose(1, 0, 2), True
-        kept = np.where(is_kept & wants_states, np.cumsum(is_kept) - 1, -1).astype(np.int32)
+        count = plan.kept_before(stop) - plan.kept_before(start)
+        states, until_kept = xp.empty((1, 1, dim), x.dtype), 0  # which a countdown never meets
+        if count and outputs.trajectory is not None:
+            states = outputs.trajectory.reshape(n, count, dim)
+        elif count and outputs.mean is not None:
+            states = xp.empty((count, n, dim), x.dtype).transpose(1, 0, 2)
+        if count and (outputs.trajectory is not None or outputs.mean is not None):
+            until_kept = plan.burn_in + (plan.kept_before(start) + 1) * plan.thinning - start
         strides = [np.int64(stride // x.dtype.itemsize) for stride in states.strides[:2]]
         out = xp.empty_like(x)
-        run = [*map(xp.asarray, schedules(plan, start, stop)), xp.asarray(kept)]
-        run += [np.int32(stop - start), np.int64(plan.step_offset + start), *counters(plan)]
+        run = [*map(xp.asarray, schedules(plan, start, stop)), np.int32(stop - start)]
+        run += [np.int64(plan.step_offset + start), np.int32(until_kept)]
+        run += [np.int32(min(plan.thinning, _STEPS)), *counters(plan)]
         head = [x, out, np.int64(n), np.int32(dim), self._parameters]
         self._module.launch(
             "advance", self._kernel.threads, [*head, *run, states, *strides], self._kernel.block

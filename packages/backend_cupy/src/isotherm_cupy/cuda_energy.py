@@ -11,11 +11,14 @@ import numpy as np
 
 from isotherm.backend import (
     Array,
+    FixedParameters,
     InputError,
+    Parameters,
     device_name,
     finite_numbers,
     library_of,
     on_own_device,
+    short_repr,
 )
 from isotherm_cupy.modules import Compile, Module, compile_for_device
 from isotherm_cupy.nvrtc import CompileError
@@ -24,7 +27,7 @@ from isotherm_cupy.source import assemble
 _TAKEN = frozenset({"x", "out", "dim", "real"})
 
 
-class CudaEnergy:
+class CudaEnergy(FixedParameters):
     """An energy from the bodies of two CUDA C++ functions of one chain, compiled into its kernel.
 
     For what no formula says: loops with a condition, tables, branches.
@@ -93,10 +96,10 @@ class CudaEnergy:
                 )
         self._bodies = {"energy": energy, "gradient": gradient}
         self.dim = dim
-        self.parameters = {
-            _checked(name): finite_numbers("CudaEnergy", name, value)
+        self.parameters = Parameters(
+            (_checked(name), finite_numbers("CudaEnergy", name, value))
             for name, value in (parameters or {}).items()
-        }
+        )
         self._prepared: dict[tuple[str, int, str], tuple[Module, Array]] = {}
 
     def __call__(self, x: Array) -> Array:
@@ -204,9 +207,10 @@ __device__ __forceinline__ void gradient(const REAL* x, REAL* out, const Uniform
 
 
 def _checked(name: str) -> str:
-    if not isinstance(name, str) or not name.isidentifier() or name in _TAKEN:
+    is_word = isinstance(name, str) and name.isidentifier() and name.isascii()
+    if not is_word or name in _TAKEN:
         raise InputError(
-            f"CudaEnergy: {name!r} cannot be a parameter's name; take a word of C++ that is none "
-            f"of {', '.join(sorted(_TAKEN))}"
+            f"CudaEnergy: {short_repr(name)} cannot be a parameter's name; take a word of C++ that "
+            f"is none of {', '.join(sorted(_TAKEN))}"
         )
     return name

@@ -20,8 +20,14 @@ def print_program(program: Program) -> str:
     elementwise program's functions take one coordinate and return a number; those of a whole state
     take a pointer to it, and ``gradient`` one to where it writes.
     """
-    printer = _Printer(program)
-    return "\n".join([*printer.uniform(), *printer.gradient(), *printer.energy(), ""])
+    if program.digest not in _printed:
+        printer = _Printer(program)
+        lines = [*printer.uniform(), *printer.gradient(), *printer.energy(), ""]
+        _printed[program.digest] = "\n".join(lines)
+    return _printed[program.digest]
+
+
+_printed: dict[str, str] = {}  # printing takes longer than a short run
 
 
 class _Printer:

@@ -41,6 +41,7 @@ def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = N
     return "\n".join([*lines, *heads, *texts])
 
 
+@cache
 def _read(name: str) -> str:
     return (_CUDA / name).read_text(encoding="utf-8")
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import array_api_compat as compat
 
-from isotherm.backend import Array
+from isotherm.backend import Array, Declared, printable
 
 if TYPE_CHECKING:
     import torch
 
 
-class TorchEnergy:
+class TorchEnergy(Declared):
     """A torch module as an energy of CuPy arrays, with its gradient by autograd.
 
     Arrays pass between the libraries through DLPack, without a copy, and torch works on CuPy's
@@ -38,7 +38,7 @@ class TorchEnergy:
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        self.name = type(module).__name__
+        self.name = printable(type(module).__name__)
 
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, as the module returns it."""

@@ -23,7 +23,7 @@ from isotherm_numba import arrays, lanes
 from isotherm_numba.noise import box_muller{bits} as box_muller
 
 
-@njit(arrays.fill_signature("{dtype}"), cache=True, **options)
+@kept(arrays.fill_signature("{dtype}"), **options)
 def fill(out, dim, coordinate_offset, stream, block, k0, k1, chain_offset, first, last):
     lanes.fill(
         box_muller, out, dim, coordinate_offset, stream, block, k0, k1, chain_offset, first, last
@@ -140,8 +140,8 @@ class _Printed:
     def source(self, dtype: str) -> str:
         """The function with its decorator."""
         counts = len(self.inputs), len(self.segment.outputs), len(self.numbers)
-        decorator = f'@njit(arrays.signature("{dtype}", *{counts}), cache=True, **options)'
-        return f"{decorator}\n{self._function}"
+        signature = f'arrays.signature("{dtype}", *{counts})'
+        return f"@kept({signature}, **options)\n{self._function}"
 
 
 def signature(dtype: str, n_inputs: int, n_outputs: int, n_numbers: int) -> Any:

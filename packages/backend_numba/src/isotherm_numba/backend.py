@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -15,10 +17,12 @@ from isotherm.backend import (
     Plan,
     Runner,
     RunSegment,
+    Segments,
     Status,
     TransitionProgram,
     host_memory,
     kind_of,
+    noise,
 )
 from isotherm_numba.kernels import kernel_of
 
@@ -33,6 +37,16 @@ def fill_normals(
     coordinate_offset: int = 0,
 ) -> None:
     """See `isotherm.backend.noise.fill_normals`; the same bits, for NumPy arrays."""
+    if _is_switched_off():
+        noise.fill_normals(
+            out,
+            seed=seed,
+            stream=stream,
+            block=block,
+            chain_offset=chain_offset,
+            coordinate_offset=coordinate_offset,
+        )
+        return
     from isotherm_numba.arrays import fill
 
     fill(
@@ -47,9 +61,11 @@ def fill_normals(
 
 def segments(program: TransitionProgram, dtype: str) -> RunSegment:
     """See `isotherm.backend.host_noise.run_segment`."""
-    from isotherm_numba.arrays import Segments
+    if _is_switched_off():
+        return Segments(program, dtype)
+    from isotherm_numba import arrays
 
-    return Segments(program, dtype)
+    return arrays.Segments(program, dtype)
 
 
 class NumbaBackend:
@@ -61,7 +77,10 @@ class NumbaBackend:
     delegates: Mapping[str, str] = {}
 
     def status(self) -> Status:
-        return _status()
+        found = _status()
+        if found.reason is None and _is_switched_off():
+            return Status("NUMBA_DISABLE_JIT is set; unset it", (), found.versions)
+        return found
 
     def resolve_device(self, device: str | None) -> str:
         if device not in (None, "cpu"):
@@ -80,20 +99,27 @@ class NumbaBackend:
         if not hasattr(energy, "gradient"):
             return (
                 f"{plan.energy} has no method gradient(x) and Numba does not differentiate; add "
-                "one, or write the energy with @isotherm.formula"
+                "one, write the energy with @isotherm.formula, or as plain loops over one chain "
+                "for isotherm_numba.CompiledEnergy"
             )
         return None
 
     def has_kernel(self, plan: Plan, energy: Any) -> bool:
         transition = plan.transition(kind_of(energy))
-        return (
-            self.supports(plan, energy) is None and kernel_of(plan, transition, energy) is not None
+        return self.supports(plan, energy) is None and not isinstance(
+            kernel_of(plan, transition, energy), str
         )
+
+    def why_not_fused(self, plan: Plan, energy: Any) -> str | None:
+        if self.supports(plan, energy) is not None:
+            return None
+        kernel = kernel_of(plan, plan.transition(kind_of(energy)), energy)
+        return kernel if isinstance(kernel, str) else None
 
     def prepare(self, plan: Plan, energy: Any) -> Runner:
         transition = plan.transition(kind_of(energy))
         kernel = kernel_of(plan, transition, energy)
-        if kernel is not None:
+        if not isinstance(kernel, str):
             from isotherm_numba.chains import FusedChains
 
             return FusedChains(plan, transition, kernel)
@@ -105,7 +131,17 @@ class NumbaBackend:
             fill_normals,
             run_segment,
             path="array loop, fused segments",
+            why_not_fused=kernel,
         )
+
+
+def _is_switched_off() -> bool:
+    """Whether Numba is told to compile nothing; a kernel would then have no machine code."""
+    if "numba" in sys.modules:
+        import numba
+
+        return bool(numba.config.DISABLE_JIT)
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 
 @cache

@@ -24,7 +24,7 @@ _MOMENTS = 2**26  # bytes for the moments of all parts
 
 _KERNEL = """\
 signature = kernel_calls.kernel_signature("{dtype}")
-compiled = njit(signature, cache={is_kept}, **options)
+compiled = {decorator}(signature, **options)
 
 
 """
@@ -44,16 +44,17 @@ class FusedChains:
         n = plan.n_samples
         self._bounds = [0, *range(first_end, n, self._part), n]
         source = print_module(
-            kernel.name,
+            "an energy",
             plan.dtype,
-            _KERNEL.format(dtype=plan.dtype, is_kept=not kernel.users) + kernel.functions,
+            _KERNEL.format(dtype=plan.dtype, decorator="njit" if kernel.users else "kept")
+            + kernel.functions,
         )
         if kernel.users:
             names = ("energy_of_chain", "gradient_of_chain")
             users = zip(names, compile_for(kernel.users, self._dtype), strict=True)
-            module = codegen_cache.build(kernel.name, source, tuple(users))
+            module = codegen_cache.build(plan.energy, source, tuple(users))
         else:
-            module = codegen_cache.load(kernel.name, source)
+            module = codegen_cache.load(plan.energy, source)
         vectors = plan.vectors()
         self._given = {
             "gradient": address_of(module.gradient),

@@ -1,62 +1,59 @@
-"""Generated modules: compiled once, kept on disk, and found again by later processes."""
+"""Generated modules: compiled once, kept on disk, and found again by later processes.
+
+Numba's own cache is not used: it unpickles what it finds in a folder that may be anybody's, and
+takes a file that is damaged for an error.
+"""
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import importlib.util
+import linecache
 import logging
 import os
-import shutil
+import pickle
+import signal
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import llvmlite
 import numba
+import numpy as np
 import platformdirs
+from numba.core import caching, compiler, serialize
 
-from isotherm.backend import functions, noise
+from isotherm.backend import CompiledCache, functions, noise, plain_name
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 5.0  # seconds of compiling after which the user is told
+_SETTING = "NUMBA_CACHE_DIR"
 
 
 @cache
 def load(name: str, source: str) -> ModuleType:
     """The module of this source, its functions compiled or taken from the cache on disk.
 
-    Numba keeps what it compiled beside a source file, and takes it for valid as long as that one
-    file is unchanged. The folder is therefore named by all the sources that flow into it.
-
     Parameters
     ----------
     name : str
-        For people, and for the name of the file.
+        For people.
     source : str
-        Python. Its functions ask for ``cache=True`` and have signatures, so that importing it
-        compiles them.
+        Python, whose functions are decorated by `kept`. Importing it compiles them.
     """
     digest = hashlib.sha256((_sources() + source).encode()).hexdigest()
-    path = _folder() / digest[:32] / f"{name}.py"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may be writing the same file: each writes its own, and the last one stays.
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(source)
-        os.replace(file.name, path)
-    spec = importlib.util.spec_from_file_location(f"isotherm_numba.generated.{digest}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where Numba looks for it when it reads its cache
-    with _told(name, "later runs, in any process,"):
-        spec.loader.exec_module(module)
+    module = ModuleType(f"isotherm_numba.generated.{digest}")
+    sys.modules[module.__name__] = module  # where Numba looks for it when code is found
+    try:
+        with _told(name, "later runs, in any process,"):
+            _execute(source, module, plain_name(name))
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
     return module
 
 
@@ -66,39 +63,101 @@ def build(name: str, source: str, users: tuple[tuple[str, Any], ...]) -> ModuleT
 
     Compiled once a process: no file tells whether such a function is still the same.
     """
-    module = ModuleType(f"isotherm_numba.generated.{name}")
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    module = ModuleType(f"isotherm_numba.generated.{digest}")
     module.__dict__.update(users)
-    with _told(name, "later runs of this process"):
-        exec(compile(source, f"<isotherm_numba: {name}>", "exec"), module.__dict__)
+    with _told(name, "later runs of this process"), uninterrupted():
+        _execute(source, module, plain_name(name))
     return module
+
+
+def kept(signature: Any, **options: Any) -> Callable[[Any], Any]:
+    """`numba.njit` for one signature, of which later processes find the code.
+
+    Only for functions of a module of `load`, whose name tells all that they are made of.
+    """
+
+    def decorate(function: Any) -> Any:
+        with uninterrupted():
+            dispatcher = numba.njit(**options)(function)
+            dispatcher._cache = _OnDisk(f"{function.__module__}.{function.__name__}")
+            dispatcher.compile(signature)
+            dispatcher.disable_compile()
+        return dispatcher
+
+    return decorate
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until a function is compiled, some seconds at most.
+
+    Numba that was interrupted in the middle of its work may fail for as long as the process lives.
+    """
+    came: list[Any] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # where Python raises no KeyboardInterrupt
+        return
+    signal.signal(signal.SIGINT, lambda *args: came.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            before(*came[0])
+
+
+class _OnDisk(caching.NullCache):  # Numba is not typed
+    """What a dispatcher of Numba's asks for code, and gives it to."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def cache_path(self) -> str | None:
+        folder = _compiled().folder
+        return None if folder is None else str(folder)
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        target_context.refresh()
+        data = _compiled().find(self._key(signature, target_context.codegen()))
+        if data is None:
+            return None
+        return compiler.CompileResult._rebuild(target_context, *pickle.loads(data))
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        if not result.library.has_dynamic_globals:
+            data = serialize.dumps(result._reduce())
+            _compiled().keep(self._key(signature, result.codegen), data)
+
+    def _key(self, signature: Any, codegen: Any) -> str:
+        return repr((self._name, str(signature), codegen.magic_tuple()))
+
+
+def _execute(source: str, module: ModuleType, label: str) -> None:
+    """Run a module's source, whose lines tracebacks are to show."""
+    file = f"<{module.__name__}: {label}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), module.__dict__)
 
 
 @cache
 def _sources() -> str:
     core = [Path(noise.__file__), Path(functions.__file__)]
     files = [*core, *sorted(Path(__file__).parent.glob("*.py"))]
-    return numba.__version__ + "".join(file.read_text(encoding="utf-8") for file in files)
+    versions = sys.version, numba.__version__, llvmlite.__version__, np.__version__
+    return repr(versions) + "".join(file.read_text(encoding="utf-8") for file in files)
 
 
 @cache
-def _folder() -> Path:
-    """Numba's own folder where the user chose one; else the user's cache; else a temporary one."""
-    chosen = numba.config.CACHE_DIR
-    folder = Path(chosen) if chosen else platformdirs.user_cache_path("isotherm")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        temporary = tempfile.mkdtemp(prefix="isotherm-")
-        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        _log.warning(
-            "what Numba compiles is lost at the end of this process, as it cannot be kept in %s "
-            "(%s); set NUMBA_CACHE_DIR to a folder that can be written to",
-            folder,
-            error.strerror,
-        )
-        return Path(temporary)
+def _compiled() -> CompiledCache:
+    """A folder of our own in the one that the user chose for Numba, else in the user's cache."""
+    if numba.config.CACHE_DIR:
+        # Several users may have chosen the same.
+        user = os.getuid() if hasattr(os, "getuid") else ""
+        return CompiledCache(Path(numba.config.CACHE_DIR, f"isotherm-{user}"), _SETTING)
+    return CompiledCache(platformdirs.user_cache_path("isotherm") / "numba", _SETTING)
 
 
 @contextmanager
@@ -107,7 +166,7 @@ def _told(name: str, who: str) -> Iterator[None]:
     timer = threading.Timer(
         _PATIENCE,
         _log.warning,
-        ["compiling %s; %s take it from the cache", name, who],
+        ["compiling %s; %s take it from the cache", plain_name(name), who],
     )
     timer.daemon = True
     timer.start()

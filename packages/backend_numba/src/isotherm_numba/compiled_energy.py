@@ -5,14 +5,15 @@ from __future__ import annotations
 import linecache
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-from isotherm.backend import InputError
+from isotherm.backend import Declared, InputError, plain_name, printable
 
 
-class CompiledEnergy:
+class CompiledEnergy(Declared):
     """An energy from two functions of one chain, which Numba compiles into the fused loop.
 
     Parameters
@@ -67,7 +68,7 @@ class CompiledEnergy:
         for role, function in (("energy", energy), ("gradient", gradient)):
             if not callable(function):
                 raise InputError(f"CompiledEnergy: {role} must be a function, not {function!r}")
-        self.name = getattr(energy, "__name__", "CompiledEnergy")
+        self.name = printable(getattr(energy, "__name__", "CompiledEnergy"))
         self.dim = dim
         self.functions = energy, gradient
 
@@ -88,7 +89,7 @@ class CompiledEnergy:
         return out.reshape(x.shape)
 
     def __repr__(self) -> str:
-        return f"CompiledEnergy({', '.join(f.__name__ for f in self.functions)})"
+        return f"CompiledEnergy({', '.join(printable(f.__name__) for f in self.functions)})"
 
     def _rows(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         rows = np.ascontiguousarray(x).reshape(len(x), -1)
@@ -101,11 +102,16 @@ def compile_for(functions: tuple[Any, Any], dtype: Any) -> tuple[Any, Any]:
     """The functions of a `CompiledEnergy` as Numba's, compiled for states of a dtype."""
     import numba
 
+    from isotherm_numba.codegen_cache import uninterrupted
+
     row = numba.from_dtype(np.dtype(dtype))[::1]
     energy, gradient = map(_dispatcher, functions)
+    if numba.config.DISABLE_JIT:  # as Python runs them
+        return energy, gradient
     for role, dispatcher, types in (("energy", energy, (row,)), ("gradient", gradient, (row, row))):
         try:
-            dispatcher.compile(types)
+            with uninterrupted():
+                dispatcher.compile(types)
         except numba.core.errors.NumbaError as error:
             raise InputError(_explained(role, dispatcher.py_func, error)) from error
         returned = dispatcher.overloads[types].signature.return_type
@@ -122,6 +128,14 @@ def _dispatcher(function: Any) -> Any:
 
     if isinstance(function, numba.core.dispatcher.Dispatcher):
         return function
+    if isinstance(function, FunctionType):  # Numba makes identifiers of names
+        function = FunctionType(
+            function.__code__,
+            function.__globals__,
+            plain_name(function.__name__),
+            function.__defaults__,
+            function.__closure__,
+        )
     return numba.njit(nogil=True, error_model="numpy")(function)
 
 

@@ -30,7 +30,7 @@ _OF_CHAINS = "1, stride, tile.n"
 _STREAMS = {"exponential": "ACCEPT", "substep_normal": "SUBSTEP"}
 
 _ADVANCE = """\
-@njit(driver.signature("{dtype}", {carried!r}), cache=True, **options)
+@kept(driver.signature("{dtype}", {carried!r}), **options)
 def advance({arguments}):
     dim, n_steps = x_before.shape[1], kept.size
     tile = tiles.tile_of(first, last, chains, dim, by_coordinate, is_elementwise)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, TransitionProgram
+from isotherm.backend import ArrayProgram, FormulaEnergy, GaussianEnergy, Plan, TransitionProgram
+from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
 
@@ -76,8 +77,8 @@ class Kernel:
 
     Attributes
     ----------
-    name, path : str
-        For people: the energy's name, and what the result's info says.
+    path : str
+        What the result's info says.
     functions : str
         The source of ``gradient`` and ``terms`` (see `isotherm_numba.tiles`).
     parameters : float64 array
@@ -92,7 +93,6 @@ class Kernel:
         ``energy_of_chain`` and ``gradient_of_chain``, where the source calls them.
     """
 
-    name: str
     path: str
     functions: str
     parameters: np.ndarray[Any, np.dtype[np.float64]]
@@ -103,13 +103,12 @@ class Kernel:
     users: tuple[Any, ...] = ()
 
 
-def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel | None:
-    """The energy's kernel, or None where the chains are better run as arrays."""
+def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel | str:
+    """The energy's kernel, or why there is none, so that the chains are run as arrays."""
     is_coupled = transition.couples_coordinates
     if isinstance(energy, GaussianEnergy):
         chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
         return Kernel(
-            name=energy.name,
             path="fused quadratic form",
             functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
             parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
@@ -120,7 +119,6 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         )
     if isinstance(energy, CompiledEnergy):
         return Kernel(
-            name=energy.name,
             path="fused functions of a chain",
             functions=_ONE_LANE if is_coupled else _ONE_CHAIN,
             parameters=np.empty(0),
@@ -133,13 +131,15 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
             users=energy.functions,
         )
     if isinstance(energy, FormulaEnergy):
-        program = energy.program(plan.event_shape[0])
-        if sum(_LENGTHS.get(one.op, 1) for one in program.instructions) > _LONGEST:
-            return None
+        program = energy.program(plan.event_shape)
+        if isinstance(program, ArrayProgram):
+            return _of_arrays(plan, program, energy.parameter_values())
+        length = sum(_LENGTHS.get(one.op, 1) for one in program.instructions)
+        if length > _LONGEST:
+            return _too_long(program.name, length)
         by_coordinate = is_coupled or not energy.is_elementwise
         chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
-            name=program.name,
             path="fused program",
             functions=print_program(program, stride=chains),
             parameters=energy.parameter_values(),
@@ -148,7 +148,37 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
             has_terms=energy.is_elementwise,
             chains_per_tile=chains,
         )
-    return None
+    return (
+        f"{plan.energy} is an object whose methods take arrays; @isotherm.formula, or "
+        "isotherm_numba.CompiledEnergy with plain loops over one chain, would be fused"
+    )
+
+
+def _too_long(name: str, length: int) -> str:
+    return (
+        f"{name} is a program of {length} operations, and more than {_LONGEST} are not compiled; "
+        "write it with sums, products and slices of arrays in the place of loops over x[i], or as "
+        "an isotherm_numba.CompiledEnergy"
+    )
+
+
+def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> Kernel | str:
+    if len(program.instructions) > _LONGEST:
+        return _too_long(program.name, len(program.instructions))
+    chains = _lanes_of_chains(plan, _PROGRAM_LANES)
+    try:
+        functions, numbers = print_arrays(program, chains, parameters.astype(plan.dtype))
+    except OverflowError:
+        return f"{program.name} has indices that {plan.dtype} cannot hold; dtype='float64' can"
+    return Kernel(
+        path="fused program",
+        functions=functions,
+        parameters=numbers,
+        is_elementwise=False,
+        by_coordinate=True,
+        has_terms=False,
+        chains_per_tile=chains,
+    )
 
 
 def _lanes_of_chains(plan: Plan, least: int) -> int:

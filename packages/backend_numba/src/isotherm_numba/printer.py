@@ -13,6 +13,7 @@ from isotherm.backend import (
     Segment,
     Space,
     TransitionProgram,
+    plain_name,
 )
 
 _HEADER = """\
@@ -20,11 +21,12 @@ _HEADER = """\
 import numpy as np
 from numba import njit
 from numba import uint64 as u64
-from numpy import inf, nan
+from numpy import floor, inf, nan, rint
 from numpy import {dtype} as number
 from numpy import uint{bits} as unsigned
 
 from isotherm_numba import kernel_calls, sums, tiles
+from isotherm_numba.codegen_cache import kept
 from isotherm_numba.functions import functions
 
 options = {{"nogil": True, "error_model": "numpy"}}
@@ -38,8 +40,8 @@ assert set(COMPARISONS) <= set(_INFIX)
 
 
 def print_module(name: str, dtype: str, *functions: str) -> str:
-    """A module of printed functions; ``njit(**options)`` is what they are decorated with."""
-    head = _HEADER.format(name=name, dtype=dtype, bits=8 * np.dtype(dtype).itemsize)
+    """A module of printed functions; ``kept(signature, **options)`` decorates what others call."""
+    head = _HEADER.format(name=plain_name(name), dtype=dtype, bits=8 * np.dtype(dtype).itemsize)
     return "\n\n".join([head, *functions])
 
 
@@ -153,17 +155,22 @@ def _loop(lines: Sequence[str], depth: int) -> list[str]:
 
 
 def _expression(instruction: Instruction, stride: int) -> str:
-    op, value = instruction.op, instruction.value
-    args = [f"v{arg}" for arg in instruction.args]
+    match instruction.op:
+        case "parameter":
+            return f"parameters[{instruction.value}]"
+        case "coordinate":
+            return f"x[{_lane(int(instruction.value), stride)}]"
+    return expression(instruction, [f"v{arg}" for arg in instruction.args])
+
+
+def expression(instruction: Instruction, args: Sequence[str]) -> str:
+    """An operation on numbers, of operands that are names or other expressions of one term."""
+    op = instruction.op
     if op in _INFIX:
         return f" {_INFIX[op]} ".join(args)
     match op:
         case "const":
-            return f"number({value!r})"
-        case "parameter":
-            return f"parameters[{value}]"
-        case "coordinate":
-            return f"x[{_lane(int(value), stride)}]"
+            return f"number({instruction.value!r})"
         case "neg":
             return f"-{args[0]}"
         case "stop":

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
-from isotherm.backend import PLAN_VERSION, InputError, Plan, Runner, Status, host_memory
+from isotherm.backend import (
+    PLAN_VERSION,
+    FormulaEnergy,
+    GaussianEnergy,
+    InputError,
+    Plan,
+    Runner,
+    Status,
+)
 
 _SEED_BITS = 63  # what torch's generators draw at once: an int64 from 0
 
 
 class TorchBackend:
-    """Chains on torch tensors, on the CPU or a CUDA device; see `isotherm.backend.Backend`."""
+    """Chains on torch tensors, on any device of torch's; see `isotherm.backend.Backend`."""
 
     name = "torch"
     library = "torch"
@@ -25,33 +33,29 @@ class TorchBackend:
             return Status("torch is not installed; pip install torch", (), {})
         import torch
 
-        return Status(None, self._devices(), {"torch": torch.__version__})
+        from isotherm_torch import devices
+
+        return Status(None, devices.names(), {"torch": torch.__version__})
 
     def resolve_device(self, device: str | None) -> str:
         import torch
 
+        from isotherm_torch import devices
+
         try:
-            wanted = torch.device(device or "cpu")
+            name = devices.full_name(torch.device(device or "cpu"))
         except RuntimeError:
-            wanted = None
-        name = None if wanted is None else wanted.type
-        if name == "cuda" and torch.cuda.is_available():
-            index = torch.cuda.current_device() if wanted.index is None else wanted.index
-            name = f"cuda:{index}"
-        if name not in self._devices():
+            name = ""
+        if name not in devices.names():
             raise InputError(
-                f"device {device!r} does not exist; torch has {', '.join(self._devices())} here"
+                f"device {device!r} does not exist; torch has {', '.join(devices.names())} here"
             )
         return name
 
     def available_memory(self, device: str) -> int | None:
-        if device == "cpu":
-            return host_memory()
-        import torch
+        from isotherm_torch import devices
 
-        free, _ = torch.cuda.mem_get_info(device)
-        # What torch's allocator holds but does not use can be had as well.
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return devices.available_memory(device)
 
     def fresh_seed(self, source: object) -> int | None:
         import torch
@@ -62,7 +66,34 @@ class TorchBackend:
         drawn = torch.randint(2**_SEED_BITS - 1, (), generator=source, device=device)
         return int(drawn.item())
 
+    def fill_normals(self, out: Any, **counter: Any) -> None:
+        from isotherm_torch.normals import fill_normals
+
+        fill_normals(out, **counter)
+
+    def default_dtype(self) -> str:
+        """What `torch.set_default_dtype` set."""
+        import torch
+
+        return str(torch.get_default_dtype()).removeprefix("torch.")
+
     def supports(self, plan: Plan, energy: Any) -> str | None:
+        from isotherm_torch import devices
+
+        is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
+        if is_built_in and not devices.is_exact(plan.device):
+            return (
+                f"built-in energies and formulas give the same bits everywhere, and {plan.device} "
+                "may round otherwise; use device='cpu', or give the energy as a torch module"
+            )
+        if not devices.has_float64(plan.device):
+            if plan.dtype == "float64":
+                return f"{plan.device} has no float64; use dtype='float32' or device='cpu'"
+            if plan.return_diagnostics:
+                return (
+                    f"diagnostics are added up in float64, which {plan.device} has not; leave out "
+                    "return_diagnostics, or use device='cpu'"
+                )
         return None
 
     def has_kernel(self, plan: Plan, energy: Any) -> bool:
@@ -73,16 +104,10 @@ class TorchBackend:
 
         return TorchLoop(plan, energy)
 
-    def on_device(self, device: str) -> AbstractContextManager[None]:
-        import torch
+    def on_device(self, device: str) -> AbstractContextManager[Any]:
+        from isotherm_torch import devices
 
-        # Triton launches on the current device, a user's kernels too.
-        return nullcontext() if device == "cpu" else torch.cuda.device(device)
-
-    def _devices(self) -> tuple[str, ...]:
-        import torch
-
-        return ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())))
+        return devices.current(device)
 
 
 BACKEND = TorchBackend()

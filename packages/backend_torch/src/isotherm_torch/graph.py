@@ -51,6 +51,9 @@ class GraphGradient:
         Whether there is a graph, or why not, in words.
     """
 
+    hands_copies = True  # the gradient's own, or the graph's
+    seen = None
+
     def __init__(
         self,
         gradient: Gradient,
@@ -70,6 +73,11 @@ class GraphGradient:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self._next(x)
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether the graph runs, which depends on x alone."""
+        return self._next is self._replay
 
     def check(self) -> None:
         """Before a piece of a run: the graph is not trusted until it is shown to be right again."""

@@ -163,6 +163,55 @@ def _step(
     tl.store(x_pointer + element, x, is_inside)
 
 
+@triton.jit(
+    do_not_specialize=[
+        "n_coordinates",
+        "key_low",
+        "key_high",
+        "block_number",
+        "stream",
+        "chain_offset",
+        "coordinate_offset",
+    ]
+)
+def _fill(
+    out_pointer,
+    n_elements,
+    n_coordinates: tl.int64,
+    key_low: tl.int64,
+    key_high: tl.int64,
+    block_number: tl.int64,
+    stream: tl.int64,
+    chain_offset: tl.int64,
+    coordinate_offset: tl.int64,
+    p: tl.constexpr,
+    index_type: tl.constexpr,
+    block: tl.constexpr,
+):
+    """A block of the noise stream's normals, a step after the other."""
+    dtype: tl.constexpr = out_pointer.dtype.element_ty
+    element = tl.program_id(0).to(index_type) * block + tl.arange(0, block)
+    width = n_coordinates.to(index_type)
+    chain = (element // width).to(tl.int64) + chain_offset
+    w0, w1, w2, w3 = _philox(
+        block_number.to(tl.uint32),
+        ((element % width).to(tl.int64) + coordinate_offset).to(tl.uint32),
+        chain.to(tl.uint32),
+        (chain >> 32).to(tl.uint32) | (stream << 24).to(tl.uint32),
+        key_low.to(tl.uint32),
+        key_high.to(tl.uint32),
+    )
+    n_steps: tl.constexpr = 2 if dtype == tl.float64 else 4
+    for position in tl.static_range(n_steps):
+        step = tl.full((), position, tl.int64)
+        if dtype == tl.float64:
+            normal = _normal_64(w0, w1, w2, w3, step, p)
+        else:
+            normal = _normal_32(w0, w1, w2, w3, step, p).to(dtype)
+        place = element.to(tl.int64) + position * n_elements.to(tl.int64)
+        tl.store(out_pointer + place, normal, element < n_elements)
+
+
 def why_not(dtype: str) -> str | None:
     """Why the step cannot be launched on the current device, or None: it is compiled to see.
 
@@ -182,11 +231,13 @@ def why_not(dtype: str) -> str | None:
 @cache
 def _compiler_says(dtype: str, device: int) -> str | None:
     pointer, integer = getattr(torch, dtype), torch.int64
+    constants = _constants(dtype, 16)
     try:
         _step.warmup(
             *(pointer, pointer, integer, pointer, pointer), *(16, 16, 0, 0, 0), grid=(1,),
-            **_constants(dtype, 16),
+            **constants,
         )  # fmt: skip
+        _fill.warmup(pointer, *(16, 16, 0, 0, 0, 0, 0, 0), grid=(1,), **constants)
     except Exception as error:  # compilers raise what they like, which differs by their version
         return f"Triton {triton.__version__} cannot compile it: {_in_one_line(error)}"
     return None
@@ -211,6 +262,34 @@ def _constants(dtype: str, n_elements: int) -> dict[str, Any]:
     }
 
 
+def fill_normals(
+    out: Any,
+    *,
+    seed: int,
+    stream: int,
+    block: int,
+    chain_offset: int = 0,
+    coordinate_offset: int = 0,
+) -> None:
+    """`isotherm.backend.noise.fill_normals` as one kernel, for a tensor of one of the `DTYPES`."""
+    normals = out if out.is_contiguous() else torch.empty_like(out)
+    _, n_samples, dim = out.shape
+    _fill[(triton.cdiv(n_samples * dim, _BLOCK),)](
+        normals,
+        n_samples * dim,
+        dim,
+        seed & noise.MASK,
+        seed >> 32,
+        block,
+        int(stream),
+        chain_offset,
+        coordinate_offset,
+        **_constants(str(out.dtype).removeprefix("torch."), n_samples * dim),
+    )
+    if normals is not out:
+        out.copy_(normals)
+
+
 class FusedLangevin:
     """The step of overdamped Langevin dynamics as one kernel, with the array loop's bits.
 
@@ -226,21 +305,25 @@ class FusedLangevin:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         # A constant schedule is one row, whatever the number of steps.
-        self._varies = plan.step_size.values.ndim > 0 or plan.noise_scale.values.ndim > 0
-        given = plan.coefficients(0, plan.n_total if self._varies else 1)
-        coefficients = np.stack([given["step_size"], given["noise"]], axis=1)
+        self._varies = not (plan.step_size.is_constant and plan.noise_scale.is_constant)
         low, high = plan.clamp or (None, None)
         bounds = (-torch.inf if low is None else low, torch.inf if high is None else high)
         dtype, device = getattr(torch, plan.state_dtype), plan.device
-        self._coefficients = torch.tensor(coefficients, dtype=dtype, device=device)
+        self._coefficients = self._coefficients_of(0, 1)
         self._bounds = torch.tensor(bounds, dtype=dtype, device=device)
         # The row of the coefficients and the step in the noise stream; what a step adds to them.
         self._counters = torch.zeros(2, dtype=torch.int64, device=device)
         self._increments = torch.tensor([int(self._varies), 1], device=device)
 
     def start(self, start: int, stop: int) -> None:
-        counters = [start if self._varies else 0, self._plan.step_offset + start]
-        self._counters.copy_(torch.tensor(counters))
+        if self._varies:
+            self._coefficients = self._coefficients_of(start, stop)
+        self._counters.copy_(torch.tensor([0, self._plan.step_offset + start]))
+
+    def _coefficients_of(self, start: int, stop: int) -> torch.Tensor:
+        given, plan = self._plan.coefficients(start, stop), self._plan
+        rows = np.stack([given["step_size"], given["noise"]], axis=1)
+        return torch.tensor(rows, dtype=getattr(torch, plan.state_dtype), device=plan.device)
 
     def __call__(self, x: Any, gradient: Any, step: int) -> Any:
         plan, x = self._plan, x.contiguous()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any, TypeAlias
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 import torch
 
 from isotherm.backend import (
     ArrayLoop,
-    FillNormals,
     FormulaEnergy,
     GaussianEnergy,
     InputError,
@@ -22,11 +21,18 @@ from isotherm.backend import (
     State,
     TransitionProgram,
     Values,
+    as_values,
+    calls_of,
+    has_row_a_chain,
     host_noise,
     kind_of,
-    noise,
+    state_dtype,
+    to_numpy,
+    warn_of_terms,
 )
+from isotherm_torch import devices
 from isotherm_torch.graph import LEAST_STEPS, GraphGradient
+from isotherm_torch.normals import fill_normals
 
 
 class TorchLoop(ArrayLoop):
@@ -45,32 +51,34 @@ class TorchLoop(ArrayLoop):
 
     def __init__(self, plan: Plan, energy: Any) -> None:
         program = plan.transition(kind_of(energy))
-        fill, run_segment, about = _fast_parts(plan, program)
+        run_segment, about = _fast_parts(plan, program)
         self._graph: GraphGradient | None = None
-        both: Both | None = None
-        if hasattr(energy, "gradient"):
-            gradient, path = energy.gradient, f"array loop{about}"
-        else:
-            both = value_and_gradient_of(energy)
-            gradient, path = gradient_of(energy), f"array loop, autograd{about}"
-            if plan.device != "cpu" and plan.n_total >= LEAST_STEPS:
-                self._graph = GraphGradient(gradient, energy)
-                gradient = self._graph
-        self._step, about = _fused_step(plan, program)
-        path += about
-        super().__init__(plan, energy, gradient, fill, run_segment, both, path)
-        self._without_graph = self.path
         self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
+        self._step, about_step = _fused_step(plan, program)
+        about += about_step
+        calls, joint, path = None, None, f"array loop{about}"
+        value: Any
+        gradient: Any = getattr(energy, "gradient", None)
+        if not self._is_built_in:
+            if hasattr(energy, "gradient"):
+                value, gradient = InGradMode(energy), InGradMode(energy.gradient)
+            else:
+                path = f"array loop, autograd{about}"
+                value, joint = InGradMode(energy, is_leaf=True), gradient_of(energy)
+                gradient = joint
+                if devices.kind(plan.device) == "cuda" and plan.n_total >= LEAST_STEPS:
+                    gradient = self._graph = GraphGradient(gradient, energy)
+            calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
+        super().__init__(plan, energy, gradient, fill_normals, run_segment, calls, path)
+        self._without_graph = self.path
+
+    def begin(self, state: State) -> None:
+        with self._surroundings(state["x"]):
+            super().begin(state)
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
-        device = state["x"].device
-        with ExitStack() as surroundings:
-            surroundings.enter_context(torch.no_grad())
-            if self._is_built_in:
-                surroundings.enter_context(torch.autocast(device.type, enabled=False))
-            if device.type == "cuda":  # Triton launches on the current device
-                surroundings.enter_context(torch.cuda.device(device))
-            advance = super().advance if self._step is None else self._advance_fused
+        advance = super().advance if self._step is None else self._advance_fused
+        with self._surroundings(state["x"]):
             if self._graph is None:
                 return advance(state, start, stop, outputs)
             self._graph.check()
@@ -78,24 +86,57 @@ class TorchLoop(ArrayLoop):
             self.path = f"{self._without_graph}, {self._graph.status}"
             return state
 
+    def _surroundings(self, x: torch.Tensor) -> AbstractContextManager[Any]:
+        if not self._is_built_in and x.device.type == "cpu":
+            return torch.no_grad()
+        stack = ExitStack()
+        stack.enter_context(torch.no_grad())
+        if self._is_built_in:
+            stack.enter_context(torch.autocast(x.device.type, enabled=False))
+        if x.device.type == "cuda":  # Triton launches on the current device
+            stack.enter_context(torch.cuda.device(x.device))
+        return stack
+
     def _advance_fused(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         """The steps with noise and update in one kernel."""
         plan, x = self._plan, state["x"].clone()
         first = plan.kept_before(start)
         self._step.start(start, stop)
+        note = self._watching()
         for step in range(start, stop):
-            gradient = self._gradient(self._seen(x))
+            gradient = self._calls.gradient(self._seen(x))
             x = self._step(x, gradient.reshape(plan.shape), step)
+            if note is not None:
+                note(x, step)
             if plan.is_kept(step):
                 self._record(x, {}, plan.kept_before(step) - first, outputs)
         return {"x": x}
 
 
-Gradient: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-Both: TypeAlias = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+class InGradMode:
+    """A user's function of tensors, called with a copy of the state and with autograd at hand.
+
+    It may differentiate inside, whatever mode the chains run in.
+
+    Parameters
+    ----------
+    function : callable
+    is_leaf : bool
+        Whether autograd is to follow what is done to the state.
+    """
+
+    hands_copies = True
+
+    def __init__(self, function: Callable[[Any], Any], *, is_leaf: bool = False) -> None:
+        self._function = function
+        self._is_leaf = is_leaf
+
+    def __call__(self, x: torch.Tensor) -> Any:
+        with _grad_mode(x):
+            return self._function(x.clone().requires_grad_(self._is_leaf))
 
 
-def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> Gradient:
+def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> AutogradGradient:
     """∇U by autograd, for the state only.
 
     Parameters
@@ -113,50 +154,106 @@ def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> Gradient:
     Raises
     ------
     InputError
-        When called, if the energy's value does not depend on x.
+        When called, if the energy's value has the wrong shape, does not depend on x, or, as its
+        first call shows, mixes chains.
     """
-    both = value_and_gradient_of(energy)
-    return lambda x: both(x)[1]
+    return AutogradGradient(energy)
 
 
-def value_and_gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> Both:
-    """U of each chain and ∇U, by one pass of autograd; see `gradient_of`."""
+class AutogradGradient:
+    """See `gradient_of`.
 
-    def differentiate(leaf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        value = energy(leaf.requires_grad_(True))
-        result = None
-        if value.requires_grad:
-            (result,) = torch.autograd.grad(value, leaf, torch.ones_like(value), allow_unused=True)
+    Attributes
+    ----------
+    seen : tensor or None
+        What the energy returned at the last call.
+    """
+
+    hands_copies = True
+
+    def __init__(self, energy: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self.seen: torch.Tensor | None = None
+        self._energy = energy
+        self._shape: tuple[int, ...] | None = None  # of values that have been looked at
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        with _grad_mode(x):
+            leaf = x.clone().requires_grad_(True)
+            value = self._energy(leaf)
+            if not torch.is_tensor(value) or value.shape != self._shape:
+                value = self._look_at(value, leaf)
+            result = None
+            if value.requires_grad:
+                (result,) = torch.autograd.grad(
+                    value, leaf, torch.ones_like(value), allow_unused=True
+                )
         if result is None:
             raise InputError(
                 "the energy's value is not connected to x for autograd; calculate it from x with "
                 "torch operations, or give the energy a method gradient(x)"
             )
-        return value.detach(), result
+        self.seen = value.detach()
+        return result
 
-    def both(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if x.is_inference():  # autograd takes no such tensor, but takes a copy
-            with torch.inference_mode(False), torch.enable_grad():
-                return differentiate(x.clone())
-        with torch.enable_grad():
-            return differentiate(x.detach())
+    def _look_at(self, value: Any, leaf: torch.Tensor) -> torch.Tensor:
+        """Check what the energy returned; it is called no more often for that."""
+        if not torch.is_tensor(value):
+            raise InputError(
+                f"energy(x) returned {type(value).__name__}, through which autograd does not see; "
+                "return a tensor, or give the energy a method gradient(x)"
+            )
+        if not has_row_a_chain(value, leaf):
+            as_values(value, leaf)  # which says what is wrong
+        self._shape = value.shape
+        if value.shape == leaf.shape and leaf[0].numel() > 1 and value.requires_grad:
+            _look_at_terms(value, leaf)
+        return value
 
-    return both
+
+def _look_at_terms(value: torch.Tensor, leaf: torch.Tensor) -> None:
+    """Whether one number a coordinate can be terms of U: they may be a broadcast, or a score."""
+
+    def reached(part: torch.Tensor) -> torch.Tensor:
+        (slope,) = torch.autograd.grad(part, leaf, retain_graph=True, allow_unused=True)
+        return torch.zeros_like(leaf) if slope is None else slope
+
+    n = leaf.shape[0]
+    if n > 1 and bool((reached(value[0].sum())[1:] != 0).any()):
+        raise InputError(
+            f"energy(x) returned shape {tuple(value.shape)} for x of that shape, and its first row "
+            "depends on other chains: that is what (n, 1) and (n,) broadcast to, or a mean over "
+            f"the chains; its shape must be ({n},), one energy a chain"
+        )
+    n_coupled = int((reached(value.reshape(n, -1)[:, 0].sum())[0] != 0).sum())
+    if n_coupled > 1:
+        warn_of_terms(n_coupled)
 
 
-def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[FillNormals, RunSegment, str]:
-    """The sources of noise and of segments, and what the path says about them."""
+def _grad_mode(x: torch.Tensor) -> AbstractContextManager[Any]:
+    """Autograd at hand; a state of inference mode is then taken as a copy, which is none."""
+    if not x.is_inference():
+        return torch.enable_grad()
+    stack = ExitStack()
+    stack.enter_context(torch.inference_mode(False))
+    stack.enter_context(torch.enable_grad())
+    return stack
+
+
+def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]:
+    """The source of segments, and what the path says about noise and segments."""
+    segments = Segments(program, plan.state_dtype)
+    if not devices.is_exact(plan.device):
+        return segments, ", noise from the host"
     if plan.device != "cpu":
-        return noise.fill_normals, Segments(program, plan.state_dtype), ""
+        return segments, ""
     run = host_noise.run_segment(program, plan.state_dtype)
-    if isinstance(run, Segments):
-        return _fill_on_host, run, ""
-    return _fill_on_host, _OnHost(run), ", fused step"
+    return (run, "") if isinstance(run, Segments) else (_OnHost(run), ", fused step")
 
 
 def _fused_step(plan: Plan, program: TransitionProgram) -> tuple[Any, str]:
     """On CUDA the step as one kernel where that can be had, and what the path says about it."""
-    if plan.device == "cpu" or program.name != "langevin" or program.vectors:
+    is_langevin = program.name == "langevin" and not program.vectors
+    if devices.kind(plan.device) != "cuda" or not is_langevin:
         return None, ""
     try:
         from isotherm_torch import kernel
@@ -181,9 +278,4 @@ class _OnHost:
 
 
 def _as_numpy(value: Any) -> Any:
-    return value.numpy() if isinstance(value, torch.Tensor) else value
-
-
-def _fill_on_host(out: torch.Tensor, **counter: Any) -> None:
-    """The fastest source of noise for NumPy, on the tensor's own memory."""
-    host_noise.fill_normals()(out.numpy(), **counter)
+    return to_numpy(value) if isinstance(value, torch.Tensor) else value

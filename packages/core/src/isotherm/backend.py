@@ -20,11 +20,13 @@ from isotherm._arithmetic.exact import exact_sqrt
 from isotherm._arithmetic.sums import JoinedNodes, Moments, moments, total
 from isotherm._backends import host_noise, registry
 from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments, Values
+from isotherm._backends.compiled_cache import CompiledCache
 from isotherm._backends.memory import host_memory
 from isotherm._backends.protocol import (
     Backend,
     HasCurrentDevice,
     HasCurrentStream,
+    HasNormals,
     Outputs,
     Runner,
     State,
@@ -32,10 +34,20 @@ from isotherm._backends.protocol import (
 )
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.parameters import finite_numbers
+from isotherm._energies.origin import Declared
+from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers
 from isotherm._energies.protocol import kind_of
+from isotherm._energies.users import (
+    as_values,
+    calls_of,
+    has_row_a_chain,
+    state_dtype,
+    warn_of_terms,
+)
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
-from isotherm._programs.program import COMPARISONS, Instruction, Program
+from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
+from isotherm._programs.program import COMPARISONS, STRUCTURAL, Instruction, Program
+from isotherm._programs.tables import lists_of
 from isotherm._transitions.program import (
     Call,
     Kind,
@@ -47,20 +59,27 @@ from isotherm._transitions.program import (
     Variant,
     walk,
 )
-from isotherm.errors import InputError
+from isotherm.errors import InputError, plain_name, printable, short_repr
 
 __all__ = [
     "COMPARISONS",
     "PLAN_VERSION",
+    "STRUCTURAL",
     "Array",
+    "ArrayEvaluator",
     "ArrayLoop",
+    "ArrayProgram",
     "Backend",
     "Call",
+    "CompiledCache",
+    "Declared",
     "FillNormals",
+    "FixedParameters",
     "FormulaEnergy",
     "GaussianEnergy",
     "HasCurrentDevice",
     "HasCurrentStream",
+    "HasNormals",
     "InputError",
     "Instruction",
     "JoinedNodes",
@@ -68,6 +87,7 @@ __all__ = [
     "Loop",
     "Moments",
     "Outputs",
+    "Parameters",
     "Plan",
     "Program",
     "RunSegment",
@@ -82,22 +102,31 @@ __all__ = [
     "TransitionProgram",
     "Values",
     "Variant",
+    "as_values",
+    "calls_of",
     "device_name",
     "empty",
     "exact_sqrt",
     "finite_numbers",
     "functions",
+    "has_row_a_chain",
     "host_memory",
     "host_noise",
     "is_array",
     "kind_of",
     "library_of",
+    "lists_of",
     "moments",
     "move",
     "noise",
     "on_own_device",
+    "plain_name",
+    "printable",
     "registry",
+    "short_repr",
+    "state_dtype",
     "to_numpy",
     "total",
     "walk",
+    "warn_of_terms",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +15,14 @@ import numpy as np
 import isotherm
 from isotherm._arithmetic.arrays import to_numpy
 from isotherm._backends import registry
+from isotherm._runs.advance import describe
 from isotherm.errors import BackendNotFoundError, InputError, IsothermError
 
 try:
     import typer
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from isotherm._runs.progress import bar
 except ImportError:
@@ -90,8 +93,11 @@ def sample(
     for path in (out, plot):
         if path is not None and not path.parent.is_dir():
             raise InputError(f"the folder of {path} does not exist; make it first")
+        if path is not None and path.is_dir():
+            raise InputError(f"{path} is a folder; name a file in it")
     pictures = None if plot is None else _pictures()
-    with bar(_PATIENCE) as show:
+    with bar(_PATIENCE) as show, warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.DivergenceWarning)  # told below, in a sentence
         result = isotherm.run(plan, chosen, callback=show)
     if out is not None:
         _write_samples(out, result)
@@ -103,13 +109,26 @@ def sample(
     elif pictures is not None:
         pictures.diagnostics(result.diagnostics).savefig(plot, dpi=120)
     Console().print(summary_table(chosen, result))
+    divergence = result.info.divergence
+    if divergence is not None:
+        _complain(describe(plan, divergence))
+        if divergence.n_chains == plan.n_samples:  # there is no sample
+            raise typer.Exit(1)
 
 
 def summary_table(energy: Any, result: isotherm.Result) -> Table:
-    """What a run gave, for people: mean, standard deviation, energy, time, seed."""
+    """What a run gave, for people: mean, standard deviation, energy, time, seed.
+
+    Of chains that are not finite nothing is counted.
+    """
     states = to_numpy(result.samples).astype(np.float64)
-    energies = to_numpy(energy(result.samples))
-    with np.printoptions(precision=4, suppress=True, threshold=6, edgeitems=3):
+    with np.errstate(all="ignore"):
+        energies = to_numpy(energy(result.samples))
+    is_finite = np.isfinite(states).all(axis=1) & np.isfinite(energies)
+    states, energies = states[is_finite], energies[is_finite]
+    options = np.printoptions(precision=4, suppress=True, threshold=6, edgeitems=3)
+    with options, np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of no chain at all
         rows = {
             "mean": str(states.mean(axis=0)),
             "standard deviation": str(states.std(axis=0)),
@@ -120,7 +139,7 @@ def summary_table(energy: Any, result: isotherm.Result) -> Table:
         }
     table = Table(show_header=False)
     for name, text in rows.items():
-        table.add_row(name, text)
+        table.add_row(name, Text(text))  # not markup, which [nan] would be
     return table
 
 
@@ -165,12 +184,16 @@ def _pictures() -> Any:
 
 
 def main() -> None:
-    """Run the command; an error is one sentence and exit status 2."""
+    """Run the command; an error is one sentence and exit status 2, and a run without samples 1."""
     try:
         app()
     except IsothermError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        _complain(str(error))
         sys.exit(2)
     except OSError as error:  # of the files that were asked for
-        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        _complain(str(error))
         sys.exit(1)
+
+
+def _complain(sentence: str) -> None:
+    Console(stderr=True).print(sentence, style="red", markup=False, soft_wrap=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import reprlib
+
+_LONGEST_NAME = 80
 
 
 class IsothermError(Exception):
@@ -26,12 +29,24 @@ class BackendNotFoundError(IsothermError, ImportError):
     """A backend, or the library that it needs, is not installed."""
 
 
+class ExtraNotInstalledError(IsothermError, ImportError):
+    """What is optional was asked for, and the library that it needs is not installed."""
+
+
+class UnknownArgumentError(IsothermError, TypeError):
+    """A keyword that the function does not have; the message says which it may stand for."""
+
+
 class DivergenceError(IsothermError, RuntimeError):
     """Chains left the finite numbers and ``on_divergence="raise"`` was asked for."""
 
 
 class StoreError(IsothermError, ValueError):
     """A store cannot be used: it is no run's, a part of it is missing, or somebody writes to it."""
+
+
+class EnergyWarning(UserWarning):
+    """What an energy returned may not be what its author meant."""
 
 
 class DivergenceWarning(RuntimeWarning):
@@ -41,6 +56,27 @@ class DivergenceWarning(RuntimeWarning):
 def short_repr(value: object) -> str:
     """A value as messages show it: on one line, and shortened."""
     return " ".join(reprlib.repr(value).split())
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, where it can say it."""
+    try:
+        return str(error)
+    except Exception:  # of a user's own class
+        return "an error whose text cannot be had"
+
+
+def printable(name: object) -> str:
+    """A name as people are shown it, whatever was given for one: a line of text, and short."""
+    text = name if isinstance(name, str) else short_repr(name)
+    if len(text) > _LONGEST_NAME:
+        text = f"{text[: _LONGEST_NAME - 1]}…"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def plain_name(name: object) -> str:
+    """A name as source, paths and logs may hold it: at most 40 ASCII letters, digits and _."""
+    return re.sub(r"\W", "_", printable(name)[:40], flags=re.ASCII)
 
 
 def caller_stacklevel() -> int:

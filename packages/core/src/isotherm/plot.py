@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from isotherm._arithmetic.arrays import Array, to_numpy
 from isotherm._results.diagnostics import Diagnostics
-from isotherm.errors import InputError
+from isotherm.errors import ExtraNotInstalledError, InputError
+
+try:
+    from matplotlib.figure import Figure
+except ImportError:
+    raise ExtraNotInstalledError(
+        "plots need matplotlib, which is not installed; pip install 'isotherm[plot]'"
+    ) from None
 
 _POINTS = "#0072B2"  # Okabe and Ito's colours, which colour-blind readers can tell apart
 _ENDS = "#D55E00"

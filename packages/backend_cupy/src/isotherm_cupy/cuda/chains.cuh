@@ -7,15 +7,15 @@ __device__ __forceinline__ long long thread_number() {
 
 // A run as a kernel's parameters, which a struct would pass less portably: one line, for whoever
 // reads the kernels' signatures.
-#define RUN_PARAMETERS const REAL* step_size, const REAL* scale, const int* kept, int n_steps, long long first_step, unsigned k0, unsigned k1, unsigned stream, unsigned long long chain_offset, REAL low, REAL high, REAL* states, long long chain_stride, long long kept_stride
-#define RUN {step_size, scale, kept, n_steps, first_step, k0, k1, stream, chain_offset, low, high, states, chain_stride, kept_stride, step_size[0], scale[0]}
+#define RUN_PARAMETERS const REAL* step_size, const REAL* scale, int n_steps, long long first_step, int until_kept, int thinning, unsigned k0, unsigned k1, unsigned stream, unsigned long long chain_offset, REAL low, REAL high, REAL* states, long long chain_stride, long long kept_stride
+#define RUN {step_size, scale, n_steps, first_step, until_kept, thinning, k0, k1, stream, chain_offset, low, high, states, chain_stride, kept_stride, step_size[0], scale[0]}
 
 // Where in the stream a run is, its schedules, its clamp, and what becomes of kept states.
 struct Run {
     const REAL *step_size, *scale;
-    const int* kept;
     int n_steps;
     long long first_step;
+    int until_kept, thinning;  // the first step that is kept, counted from 1, and how far the next
     unsigned k0, k1, stream;
     unsigned long long chain_offset;
     REAL low, high;
@@ -46,9 +46,26 @@ struct Run {
         return v;
     }
 
-    __device__ __forceinline__ void keep(REAL v, long long chain, int j, int s) const {
+};
+
+// Where a thread's next kept state goes, and how many steps there are until then.
+struct Kept {
+    REAL* at;
+    int left, thinning;
+    long long stride;
+
+    __device__ __forceinline__ Kept(const Run& run, long long chain, int j)
+        : at(run.states + chain * run.chain_stride + j), left(run.until_kept),
+          thinning(run.thinning), stride(run.kept_stride) {}
+
+    // After every step: store(at) where its state is kept.
+    template <class Store> __device__ __forceinline__ void step(Store store) {
 #if KEEPS
-        if (kept[s] >= 0) states[chain * chain_stride + kept[s] * kept_stride + j] = v;
+        if (--left == 0) {
+            store(at);
+            at += stride;
+            left = thinning;
+        }
 #endif
     }
 };

@@ -11,12 +11,13 @@ extern "C" __global__ void advance(
     const Uniform uniform(parameters);
     REAL v = x[element];
     REAL z[STEPS_PER_BLOCK];
+    Kept kept(run, chain, j);
     for_each_step(
         run,
         [&](unsigned block) { run.fill(z, block, (unsigned)j, chain); },
         [&](int position, int s) {
             v = run.step(v, gradient(v, uniform), z[position], s);
-            run.keep(v, chain, j, s);
+            kept.step([&](REAL* at) { *at = v; });
         }
     );
     out[element] = v;

@@ -19,6 +19,7 @@ extern "C" __global__ void advance(
 #endif
     REAL v = is_there ? x[chain * DIM + j] : mean;
     REAL z[STEPS_PER_BLOCK];
+    Kept kept(run, chain, j);
     for_each_step(
         run,
         [&](unsigned block) { run.fill(z, block, (unsigned)j, chain); },
@@ -37,7 +38,7 @@ extern "C" __global__ void advance(
             for (int k = 1; k < DIM; ++k) slope = add(slope, mul(column[k * DIM], state[k]));
 #endif
             v = run.step(v, slope, z[position], s);
-            if (is_there) run.keep(v, chain, j, s);
+            kept.step([&](REAL* at) { if (is_there) *at = v; });
         }
     );
     if (is_there) out[chain * DIM + j] = v;

@@ -10,6 +10,7 @@ extern "C" __global__ void advance(
     REAL v[DIM], slope[DIM], z[DIM][STEPS_PER_BLOCK];
 #pragma unroll
     for (int j = 0; j < DIM; ++j) v[j] = x[chain * DIM + j];
+    Kept kept(run, chain, 0);
     for_each_step(
         run,
         [&](unsigned block) {
@@ -21,8 +22,11 @@ extern "C" __global__ void advance(
 #pragma unroll
             for (int j = 0; j < DIM; ++j) {
                 v[j] = run.step(v[j], slope[j], z[j][position], s);
-                run.keep(v[j], chain, j, s);
             }
+            kept.step([&](REAL* at) {
+#pragma unroll
+                for (int j = 0; j < DIM; ++j) at[j] = v[j];
+            });
         }
     );
 #pragma unroll

@@ -6,7 +6,8 @@ No array library but NumPy is imported here, unless an array of it, or its name,
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, TypeAlias, cast
@@ -36,6 +37,8 @@ def namespace(library: str) -> ModuleType:
     """The array-API namespace of a library, imported if need be."""
     if library in ("numpy", "torch", "cupy"):
         return importlib.import_module(f"array_api_compat.{library}")
+    if library == "jax":
+        return importlib.import_module("jax.numpy")
     return importlib.import_module(library)
 
 
@@ -58,6 +61,52 @@ def device_name(x: Array) -> str:
     if compat.is_cupy_array(x):
         return f"cuda:{device.id}"
     return "cpu" if "cpu" in str(device).lower() else str(device)
+
+
+def plain_array(name: str, x: Any) -> Any:
+    """`x`, of which every library sees the same numbers; what is no array is left as it is.
+
+    Raises
+    ------
+    InputError
+        It is an array of which a part would be lost, or that other libraries cannot read.
+    """
+    if isinstance(x, (list, tuple)):
+        for item in x:
+            if not isinstance(item, (int, float)):
+                plain_array(name, item)
+        return x
+    if isinstance(x, np.ndarray):
+        if isinstance(x, np.ma.MaskedArray):
+            raise InputError(
+                f"{name} is a masked array, whose mask chains would lose; fill it, "
+                "for example by .filled(0.0), or leave out what is masked"
+            )
+        return x.view(np.ndarray) if isinstance(x, np.matrix) else x  # whose * is of matrices
+    for is_so, what, remedy in _UNUSUAL_TENSORS:
+        if is_so(x):
+            raise InputError(f"{name} is a {what} tensor; {remedy}")
+    return x.resolve_neg() if hasattr(x, "resolve_neg") else x
+
+
+_UNUSUAL_TENSORS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
+    (
+        lambda x: bool(getattr(x, "is_nested", False)),
+        "nested",
+        "give a dense one, whose rows are of one length",
+    ),
+    (
+        lambda x: str(getattr(x, "layout", "torch.strided")) != "torch.strided",
+        "sparse",
+        "give .to_dense()",
+    ),
+    (lambda x: bool(getattr(x, "is_quantized", False)), "quantized", "give .dequantize()"),
+    (
+        lambda x: bool(getattr(x, "is_meta", False)),
+        "meta",
+        "which holds no numbers; give one on a device",
+    ),
+)
 
 
 def on_own_device(x: Array) -> AbstractContextManager[Any]:
@@ -89,6 +138,8 @@ def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     """
     if hasattr(x, "detach"):  # torch refuses to hand out what autograd tracks
         x = x.detach()
+    if hasattr(x, "resolve_neg"):  # ... and what is yet to be negated
+        x = x.resolve_neg()
     if is_array(x) and dtype_name(x.dtype) == "bfloat16":
         xp = compat.array_namespace(x)
         x = xp.astype(x, xp.float32)
@@ -137,6 +188,23 @@ def empty(library: str, shape: tuple[int, ...], dtype: str, device: str) -> Arra
     return xp.empty(shape, dtype=getattr(xp, dtype), device=device_of(library, device))
 
 
+def all_finite(x: Array) -> bool:
+    """Whether no element is NaN or infinite."""
+    host = x
+    if not isinstance(x, np.ndarray) and hasattr(x, "numpy"):
+        try:
+            host = x.detach().numpy()
+        except (AttributeError, TypeError):  # on a device, or in bfloat16
+            host = None
+    # One pass, of a tenth of the time. The squares of large numbers overflow, hence what follows.
+    if isinstance(host, np.ndarray) and host.dtype.kind == "f":
+        with np.errstate(all="ignore"):
+            if math.isfinite(np.vdot(host, host)):
+                return True
+    xp = compat.array_namespace(x)
+    return bool(xp.all(xp.isfinite(x)))
+
+
 def round_to(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
     """float64 numbers rounded once to a dtype, and held in float64.
 
@@ -152,7 +220,9 @@ def round_to(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
 def real_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     """A number or an array in float64, in host memory; None if it does not hold real numbers."""
     try:
-        numbers = to_numpy(value)
+        numbers = to_numpy(plain_array("the array", value))
+    except InputError:
+        raise
     except (TypeError, ValueError):
         return None
     return np.array(numbers, dtype=np.float64) if numbers.dtype.kind in "iuf" else None
@@ -160,8 +230,13 @@ def real_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
 
 def as_state(x: Any) -> Array | None:
     """`x` as an array: lists and numbers as NumPy arrays, arrays as they are."""
+    x = plain_array("x", x)
     if x is None or is_array(x):
         return x
+    if isinstance(x, (list, tuple)) and x and all(map(is_array, x)):
+        xp = compat.array_namespace(*x[:1])
+        if all(row.shape == x[0].shape and library_of(row) == library_of(x[0]) for row in x):
+            return xp.stack([row.detach() if hasattr(row, "detach") else row for row in x])
     numbers = real_numbers(x)
     if numbers is None:
         raise InputError(

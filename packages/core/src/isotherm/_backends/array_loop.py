@@ -7,7 +7,7 @@ noise from a faster source, or segments as one pass over memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import array_api_compat as compat
@@ -17,13 +17,17 @@ from isotherm._arithmetic import noise
 from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.sums import moments, total
 from isotherm._backends.protocol import Outputs, State
-from isotherm._energies.protocol import chain_energies, energy_terms, kind_of
+from isotherm._backends.watch import Watch
+from isotherm._energies.protocol import energy_terms, kind_of
+from isotherm._energies.users import EnergyCalls, calls_of
 from isotherm._plans.plan import Plan
-from isotherm._programs.program import _OPERATIONS as OPERATIONS
+from isotherm._programs.program import OPERATIONS
 from isotherm._transitions.program import Call, Kind, Loop, Segment, Statement, TransitionProgram
 
 #: The values of a step by their numbers: arrays (n_samples, dim) or (n_samples, 1), or floats.
 Values: TypeAlias = dict[int, Any]
+
+_ASKING = ("gradient", "value_and_gradient")  # of an energy
 
 
 class FillNormals(Protocol):
@@ -121,10 +125,13 @@ class ArrayLoop:
         The source of noise.
     run_segment : RunSegment, optional
         `Segments` by default.
-    value_and_gradient : callable, optional
-        x → (U, ∇U), where both are had at once for less.
+    calls : EnergyCalls, optional
+        How the two are called, where the backend calls a user's energy in a way of its own.
     path : str
         What the result's info calls this way of running.
+    why_not_fused : str, optional
+        Why the energy has no kernel where others have, and what would have one; a part of the path,
+        and said once where it costs time.
     """
 
     def __init__(
@@ -134,19 +141,58 @@ class ArrayLoop:
         gradient: Callable[[Array], Array],
         fill_normals: FillNormals = noise.fill_normals,
         run_segment: RunSegment | None = None,
-        value_and_gradient: Callable[[Array], tuple[Array, Array]] | None = None,
+        calls: EnergyCalls | None = None,
         path: str = "array loop",
+        why_not_fused: str | None = None,
     ) -> None:
-        self.path = path
+        self.path = path if why_not_fused is None else f"{path}: {why_not_fused}"
+        self.why_not_fused = why_not_fused
         self._plan = plan
         self._energy = energy
-        self._gradient = gradient
-        self._value_and_gradient = value_and_gradient
+        self._calls = calls or calls_of(energy, energy, gradient)
+        self._watch: Watch | None = None
+        self._shape, self._is_half = plan.shape, plan.dtype != plan.state_dtype
         self._kind = kind_of(energy)
         self.program = plan.transition(self._kind)
         self._run_segment = run_segment or Segments(self.program, plan.state_dtype)
         self._noise = _Noise(plan, fill_normals)
         self._constants: Values = {}
+
+    def begin(self, state: State) -> None:
+        """Ask the energy for the first step from a state, and refuse what is wrong with it."""
+        calls = (*_calls_in(self.program.prologue), *_calls_in(self.program.statements))
+        first = next((one.op for one in calls if one.op in _ASKING), None)
+        self._calls.begin(
+            self._seen(state["x"]),
+            wants_energies=self._plan.return_diagnostics,
+            wants_both=first == "value_and_gradient",
+        )
+
+    @property
+    def seen(self) -> Array | None:
+        """What the energy returned when it was last called, where that is known."""
+        return self._calls.seen
+
+    def first_bad_step(self) -> int | None:
+        """After how many of the steps last taken something was not finite, or 0; if it is known."""
+        return None if self._watch is None else self._watch.first() or 0
+
+    def _watching(self) -> Callable[[Array, int], None] | None:
+        """What to tell of the state after each step; None where nothing needs to be told."""
+        plan, calls = self._plan, self._calls
+        self._watch = None
+        if calls.is_pure or plan.on_divergence == "ignore":
+            return None
+        watch = self._watch = Watch(plan.device)
+        # A gradient that is kept from step to step was the last state's.
+        n_behind = 0 if self.program.cached_at_start else 1
+        is_adjusted = plan.is_adjusted
+
+        def note(x: Array, step: int) -> None:
+            seen = None if is_adjusted else calls.seen
+            watch.note(x, step + 1, seen, step + 1 - n_behind)
+
+        return note
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan, program = self._plan, self.program
@@ -166,6 +212,7 @@ class ArrayLoop:
         for name, index in program.cached_at_start.items():
             values[program.start[name]] = values[index]
         first = plan.kept_before(start)
+        note = self._watching()
         for step in range(start, stop):
             values |= {index: numbers[step - start] for index, numbers in coefficients}
             self._carry_out(program.statements, values, step)
@@ -173,6 +220,8 @@ class ArrayLoop:
             reports = {name: values[index] for name, index in program.reports.items()}
             values = dict(self._constants)
             values |= {program.start[name]: value for name, value in ends.items()}
+            if note is not None:
+                note(ends["x"], step)
             self._count(reports, step, outputs)
             if plan.is_kept(step):
                 x = xp.reshape(ends["x"], plan.shape)
@@ -220,13 +269,13 @@ class ArrayLoop:
         plan = self._plan
         match call.op:
             case "gradient":
-                return [self._in_rows(self._gradient(self._seen(args[0])), args[0])]
+                return [self._in_rows(self._calls.gradient(self._seen(args[0])), args[0])]
             case "value_and_gradient":
                 x = self._seen(args[0])
-                if self._value_and_gradient is None:
-                    energy, gradient = self._energy_of(x), self._gradient(x)
+                if self._kind == Kind.TERMS:
+                    energy, gradient = energy_terms(self._energy, x), self._calls.gradient(x)
                 else:
-                    energy, gradient = self._value_and_gradient(x)
+                    energy, gradient = self._calls.value_and_gradient(x)
                 return [self._in_rows(energy, args[0]), self._in_rows(gradient, args[0])]
             case "total":
                 return [total(args[0], axis=1)[:, None]]
@@ -243,18 +292,16 @@ class ArrayLoop:
 
     def _seen(self, x: Array) -> Array:
         """The state as the energy sees it: in its shape, and in half precision where it is."""
-        xp = compat.array_namespace(x)
-        x = xp.reshape(x, self._plan.shape)
-        if self._plan.dtype != self._plan.state_dtype:
+        if x.shape != self._shape:
+            x = compat.array_namespace(x).reshape(x, self._shape)
+        if self._is_half:
+            xp = compat.array_namespace(x)
             x = xp.astype(x, getattr(xp, self._plan.dtype))
         return x
 
-    def _energy_of(self, x: Array) -> Array:
-        if self._kind == Kind.TERMS:
-            return energy_terms(self._energy, x)
-        return chain_energies(self._energy(x))
-
     def _in_rows(self, values: Array, like: Array) -> Array:
+        if values.shape == like.shape and values.dtype == like.dtype:
+            return values
         xp = compat.array_namespace(like)
         rows = xp.reshape(values, (like.shape[0], -1))
         return rows if rows.dtype == like.dtype else xp.astype(rows, like.dtype)
@@ -278,7 +325,15 @@ class ArrayLoop:
         found = moments(x, self._plan.chain_offset)
         outputs.mean[k, ...] = xp.astype(found.mean, outputs.mean.dtype)
         outputs.variance[k, ...] = xp.astype(found.variance, outputs.variance.dtype)
-        outputs.energy[k, ...] = chain_energies(self._energy(self._seen(x)))
+        outputs.energy[k, ...] = self._calls.energies(self._seen(x))
+
+
+def _calls_in(statements: Sequence[Statement]) -> Iterator[Call]:
+    for one in statements:
+        if isinstance(one, Call):
+            yield one
+        elif isinstance(one, Loop):
+            yield from _calls_in(one.body)
 
 
 class _Noise:

@@ -1,4 +1,4 @@
-"""The NumPy backend: the array loop on NumPy arrays, and the oracle for all others."""
+"""The NumPy backend: the array loop on NumPy arrays; and the oracle for all backends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,15 @@ class NumpyBackend:
         return False
 
     def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
-        return ArrayLoop(plan, energy, energy.gradient, fill_normals())
+        from isotherm._backends import registry  # which loads this module
+
+        reason = registry.why_not_fused(self, plan, energy)
+        return ArrayLoop(plan, energy, energy.gradient, fill_normals(), why_not_fused=reason)
+
+
+def reference_runner(plan: Plan, energy: Any) -> ArrayLoop:
+    """The oracle for all backends: the array loop on core's own noise, nothing of a plugin's."""
+    return ArrayLoop(plan, energy, energy.gradient)
 
 
 def array_loop_reason(plan: Plan, energy: Any) -> str | None:

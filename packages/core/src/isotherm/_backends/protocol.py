@@ -162,6 +162,13 @@ class Backend(Protocol):
         """Make a supported plan ready to run."""
 
 
+class SaysWhyNotFused(Protocol):
+    """What a backend with kernels has besides: it tells why an energy has none."""
+
+    def why_not_fused(self, plan: Plan, energy: Any) -> str | None:
+        """In a few words, with what would be fused; None where there is a kernel."""
+
+
 class HasCurrentDevice(Protocol):
     """What a backend has besides if its library allocates and computes on a current device."""
 
@@ -173,6 +180,13 @@ class HasCurrentDevice(Protocol):
         device : str
             Of `Backend.resolve_device`.
         """
+
+
+class HasNormals(Protocol):
+    """What a backend has besides if it draws the noise stream faster than arrays can."""
+
+    def fill_normals(self, out: Array, **counter: Any) -> None:
+        """What `isotherm.backend.noise.fill_normals` does, with its bits; in the run's context."""
 
 
 class HasCurrentStream(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -83,15 +84,24 @@ def usable(name: str) -> Backend:
 
 
 def first_for(library: str, on_host: bool) -> Backend:
-    """The backend for arrays of a library where the user named none."""
+    """The backend for arrays of a library where the user named none.
+
+    Arrays of a library that no backend has are NumPy's as long as they are in host memory.
+    """
     if library != "numpy":
         for name in names():
             if load(name).library == library:
                 return usable(name)
-        raise BackendNotFoundError(
-            f"no installed backend takes arrays of {library}; pip install isotherm-{library}, or "
-            f"pass NumPy arrays"
-        )
+        if library in ("cupy", "torch"):
+            raise BackendNotFoundError(
+                f"no installed backend takes arrays of {library}; pip install isotherm-{library}, "
+                "or pass NumPy arrays"
+            )
+        if not on_host:
+            raise BackendNotFoundError(
+                f"no installed backend takes arrays of {library} on a device; move them to the "
+                "CPU, or share them with torch: torch.from_dlpack(x)"
+            )
     if on_host:
         return load("numpy")
     for name in ("cupy", "torch"):
@@ -111,6 +121,16 @@ def with_kernel(backend: Backend, plan: Plan, energy: Any) -> Backend:
         if other.status().reason is None and other.has_kernel(plan, energy):
             return other
     return backend
+
+
+def why_not_fused(backend: Backend, plan: Plan, energy: Any) -> str | None:
+    """Why the one to which a backend hands its chains has no kernel; None where it has."""
+    delegate = backend.delegates.get(plan.device.partition(":")[0])
+    if delegate not in names() or delegate is None:
+        return None
+    other = load(delegate)
+    reason: Callable[[Plan, Any], str | None] | None = getattr(other, "why_not_fused", None)
+    return None if reason is None or other.status().reason else reason(plan, energy)
 
 
 @cache

@@ -9,7 +9,8 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
-from isotherm._energies.parameters import finite_numbers, place_of
+from isotherm._energies.formulas import FormulaEnergy, formula
+from isotherm._energies.parameters import FixedParameters, finite_numbers, place_of
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError
 
@@ -17,7 +18,13 @@ from isotherm.errors import InputError
 WRITTEN_ORDER = 64
 
 
-class GaussianEnergy:
+@formula(dim=None)
+def _quadratic(x: Any, *, mean: Any, precision: Any) -> Any:
+    d = x - mean
+    return 0.5 * np.sum(d * (precision @ d))
+
+
+class GaussianEnergy(FixedParameters):
     """½ (x - mean)ᵀ Σ⁻¹ (x - mean), for any covariance Σ.
 
     Parameters
@@ -41,6 +48,8 @@ class GaussianEnergy:
     InputError
         Shapes do not fit, or `cov` is not symmetric positive definite.
     """
+
+    _set_once = ("mean", "cov", "precision")
 
     def __init__(self, mean: Any, cov: Any, device: object = None) -> None:
         self.name = "GaussianEnergy"
@@ -72,6 +81,24 @@ class GaussianEnergy:
         """Σ⁻¹ (x - mean) for each chain, of the shape of `x`."""
         mean, precision = self._parameters(x)
         return _product(precision, x - mean)
+
+    def as_formula(self) -> FormulaEnergy:
+        """The same energy as a formula, which adds to others."""
+        parameters = {"mean": self.mean, "precision": self.precision}
+        energy = FormulaEnergy(_quadratic, parameters, dim=self.dim)
+        energy.name = self.name
+        energy.library, energy.dtype, energy.device = self.library, self.dtype, self.device
+        return energy
+
+    def __add__(self, other: Any) -> FormulaEnergy:
+        return self.as_formula().__add__(other)
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Any) -> FormulaEnergy:
+        return self.as_formula().__mul__(factor)
+
+    __rmul__ = __mul__
 
     def _parameters(self, x: Array) -> tuple[Array, Array]:
         key = place_of(self.name, x)

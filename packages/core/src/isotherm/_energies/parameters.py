@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -14,7 +14,37 @@ from isotherm._arithmetic.arrays import (
     library_of,
     real_numbers,
 )
+from isotherm._energies.origin import Declared
 from isotherm.errors import InputError, short_repr
+
+_FIXED = (
+    "the parameters of an energy cannot be changed, as chains that are planned would not follow; "
+    "make another energy, which compiles nothing"
+)
+
+
+class Parameters(dict[str, Any]):
+    """Values by name, which stay as they are: what was made of them would not follow a change."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise InputError(_FIXED)
+
+    __setitem__ = __delitem__ = update = setdefault = pop = popitem = clear = _refuse
+    __ior__ = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+
+class FixedParameters(Declared):
+    """An energy whose parameters are set once; the attributes are named in `_set_once`."""
+
+    _set_once: ClassVar[tuple[str, ...]] = ("parameters",)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._set_once and name in self.__dict__:
+            raise InputError(_FIXED)
+        super().__setattr__(name, value)
 
 
 def finite_numbers(name: str, parameter: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, array_origin
+from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import Formula, FormulaEnergy
+from isotherm._energies.origin import Declared
 from isotherm._transitions.program import Kind
-from isotherm.errors import InputError
+from isotherm.errors import InputError, printable
 
 
 def as_energy(energy: Any) -> Any:
@@ -20,19 +21,17 @@ def as_energy(energy: Any) -> Any:
         return energy()
     if isinstance(energy, type):
         raise InputError(f"the energy must be an object; got the class {energy.__name__} itself")
-    if not callable(energy):
+    if not callable(energy) and not hasattr(energy, "gradient"):
         raise InputError(
-            f"the energy must be callable, U(x) of shape (n_samples,); got {type(energy).__name__}"
+            "the energy must be callable, U(x) of shape (n_samples,), or have a gradient(x); "
+            f"got {type(energy).__name__}"
         )
     return energy
 
 
-def origin(energy: Any) -> tuple[str | None, str | None, str | None]:
-    """The library, dtype and device of an energy's parameters; None for each that is not known."""
-    parameters = getattr(energy, "parameters", None)
-    if callable(parameters):  # a module of a library for networks
-        return array_origin(parameters())
-    return tuple(getattr(energy, name, None) for name in ("library", "dtype", "device"))  # type: ignore[return-value]
+def fixed(energy: Any, event_shape: tuple[int, ...]) -> Any:
+    """The energy as it is now, for one run: of a formula, with what its function reads now."""
+    return energy.fixed(event_shape) if isinstance(energy, FormulaEnergy) else energy
 
 
 def kind_of(energy: Any) -> Kind:
@@ -52,13 +51,15 @@ def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
 
     Values of parameters are not in it: one plan serves them all.
     """
-    parts = [type(energy).__qualname__]
+    # Not its qualified name, which is another where a class is sent to a worker by value.
+    parts = [printable(type(energy).__name__)]
     if isinstance(energy, FormulaEnergy):
-        program = energy.program(event_shape[0])
+        program = energy.program(event_shape)
         parts.append(f"{program.name} (program {program.digest[:12]})")
-    own = getattr(energy, "dim", None)
-    if isinstance(own, int):
-        parts.append(f"of dimension {own}")
+    if not isinstance(energy, Declared):
+        return " ".join([*parts, f"on states of shape {event_shape}"])
+    if energy.dim is not None:
+        parts.append(f"of dimension {energy.dim}")
     parameters = getattr(energy, "parameters", None)
     if isinstance(parameters, Mapping):
         shapes = (f"{name} {np.shape(value)}" for name, value in parameters.items())

@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, is_array, real_numbers
+from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers, round_to
 from isotherm._plans.plan import Schedule
 from isotherm.errors import InputError, short_repr
 
@@ -19,6 +19,8 @@ ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
 _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
 _MAX_STEPS = 2**33  # ... and a block of two float64 steps 32
 _MAX_COORDINATES = 2**32
+_MAX_AXES = 60  # NumPy has 64, and what is kept has up to three more than a state
+_MAX_VALUES = 2**28  # of a schedule that is no formula: 2 GiB
 
 
 def as_count(name: str, value: Any, least: int) -> int:
@@ -53,6 +55,8 @@ def as_shape(dim: Any) -> tuple[int, ...]:
     sizes = dim if isinstance(dim, (tuple, list)) else (dim,)
     if not sizes:
         raise InputError("dim must be a positive integer, or a shape of at least one axis")
+    if len(sizes) > _MAX_AXES:
+        raise InputError(f"a chain's state has {len(sizes)} axes; it may have {_MAX_AXES} at most")
     return tuple(as_count("dim", size, 1) for size in sizes)
 
 
@@ -76,7 +80,7 @@ def check_start(x: Array, dtype: str, name: str = "x") -> None:
     wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
     with np.errstate(over="ignore"):
         state = xp.astype(x, wanted, copy=False)
-    if not bool(xp.all(xp.isfinite(state))):
+    if not all_finite(state):
         raise InputError(
             f"{name} holds NaN, infinity or what {dtype} cannot hold; chains must start from "
             "finite states"
@@ -88,6 +92,7 @@ def as_schedule(
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A number, or one number a step, in float64; checked."""
     if callable(given) and not is_array(given):
+        check_length(name, len(steps))
         given = [given(step) for step in steps]
     values = real_numbers(given)
     if values is None:
@@ -108,6 +113,16 @@ def as_schedule(
     return values
 
 
+def check_length(name: str, n_steps: int) -> None:
+    """Refuse a schedule that would hold a number for each of very many steps."""
+    if n_steps > _MAX_VALUES:
+        raise InputError(
+            f"{name} would hold a number for each of {n_steps} steps, of which there may be "
+            f"{_MAX_VALUES}; give a number (with decay=), or make the run in parts, each with its "
+            "step_offset"
+        )
+
+
 def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps: range) -> Schedule:
     """Step t of a schedule times (1 - decay)^t."""
     if isinstance(decay, bool) or not isinstance(decay, (int, float, np.number)):
@@ -116,7 +131,9 @@ def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps:
         raise InputError(f"decay must be in [0, 1), not {short_repr(decay)}")
     if decay == 0.0:
         return Schedule(step_size)
-    return Schedule(step_size * (1.0 - float(decay)) ** np.arange(steps.start, steps.stop))
+    if step_size.ndim == 0:
+        return Schedule(step_size, float(decay), steps.start, len(steps))
+    return Schedule(step_size * Schedule(1.0, float(decay), steps.start, len(steps)).values)
 
 
 def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
@@ -129,9 +146,43 @@ def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
         raise InputError(f"clamp must be a pair (low, high), not {short_repr(clamp)}") from None
     if math.isnan(low or 0.0) or math.isnan(high or 0.0):
         raise InputError(f"clamp must not be NaN: {short_repr(clamp)}")
+    if low == math.inf or high == -math.inf:
+        raise InputError(
+            f"clamp={short_repr(clamp)} leaves no finite number between its bounds; give None for "
+            "a side without one"
+        )
     if low is not None and high is not None and low >= high:
         raise InputError(f"clamp must be (low, high) with low < high, not {short_repr(clamp)}")
     return None if low is None and high is None else (low, high)
+
+
+def check_rounded(
+    step_size: Schedule, clamp: tuple[float | None, float | None] | None, dtype: str
+) -> None:
+    """Refuse step sizes and bounds that are others once they are rounded to a dtype."""
+    values = step_size.ends
+    with np.errstate(over="ignore"):
+        rounded = round_to(values, dtype)
+        bounds = [
+            None if bound is None else float(round_to(np.array([bound]), dtype)[0])
+            for bound in clamp or (None, None)
+        ]
+    is_wrong = (rounded == 0.0) | ~np.isfinite(rounded)
+    if is_wrong.any():
+        first = int(np.argmax(is_wrong))
+        step = step_size.size if step_size.decay else first + 1
+        where = "" if step_size.is_constant else f" at step {step}"
+        raise InputError(
+            f"step_size is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
+            f"{dtype}, so that the energy would have no say; take a size that {dtype} can hold "
+            "(less decay, fewer steps), or dtype='float64'"
+        )
+    low, high = bounds
+    if low == math.inf or high == -math.inf or (None not in bounds and bounds[0] == bounds[1]):
+        raise InputError(
+            f"clamp={short_repr(clamp)} rounds to {(low, high)} in {dtype}, between which there is "
+            "no room; give wider bounds, or dtype='float64'"
+        )
 
 
 def as_number(value: Any) -> float:
@@ -140,6 +191,17 @@ def as_number(value: Any) -> float:
     if numbers is None or numbers.ndim:
         raise TypeError
     return float(numbers)
+
+
+def as_seconds(name: str, value: Any) -> float:
+    """A time, which may be 0 or infinite."""
+    try:
+        seconds = as_number(value)
+    except TypeError:
+        seconds = math.nan
+    if isinstance(value, bool) or not seconds >= 0.0:
+        raise InputError(f"{name} must be a number of seconds, 0 or more, not {short_repr(value)}")
+    return seconds
 
 
 def as_backend_name(backend: Any) -> str:

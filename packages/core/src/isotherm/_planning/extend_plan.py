@@ -1,4 +1,4 @@
-"""Plans that come from elsewhere: of a run that goes on, or read from a store."""
+"""What every plan has to be, and the plan of a run that goes on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isotherm._arithmetic.arrays import FLOATING
+from isotherm._arithmetic.versions import ARITHMETIC_VERSION, STREAM_VERSION
 from isotherm._backends import registry
 from isotherm._energies.protocol import signature
 from isotherm._planning.arguments import (
@@ -21,6 +22,8 @@ from isotherm._planning.arguments import (
     as_schedule,
     as_seed,
     as_shape,
+    check_length,
+    check_rounded,
     check_stream,
     decayed,
 )
@@ -60,6 +63,7 @@ def extend_plan(
     n_steps, step_size, noise_scale, decay, backend, device
         As given to `isotherm.resume`.
     """
+    _check_versions(plan)
     if n_steps is None and done == plan.n_total:
         raise InputError(f"all {done} steps of this run are done; say how many more: n_steps=100")
     last = plan.n_total if n_steps is None else done + as_count("n_steps", n_steps, 1)
@@ -96,15 +100,30 @@ def extend_plan(
     return plan, last
 
 
+def _check_versions(plan: Plan) -> None:
+    """Refuse to go on with a run in other bits than it began with."""
+    for name, own in (
+        ("stream_version", STREAM_VERSION), ("arithmetic_version", ARITHMETIC_VERSION),
+    ):  # fmt: skip
+        given = getattr(plan, name)
+        if given != own:
+            raise InputError(
+                f"the run has {name} {given} and this release of isotherm has {own}, so that its "
+                "chains would go on in other bits; go on with the release that began it"
+            )
+
+
 def validate_plan(plan: Plan) -> Plan:
-    """A plan that came from elsewhere, after a look at everything that `make_plan` looks at.
+    """A plan, just made or from elsewhere, after a look at all that it says.
+
+    What passes here can be stored, and what is stored passes here.
 
     Raises
     ------
     InputError
-        A field is not what `make_plan` would have made.
+        A field is not what a plan may hold.
     """
-    n_steps = as_count("n_steps", plan.n_steps, 1)
+    n_steps = as_count("n_steps", plan.n_steps, 0)
     burn_in = as_count("burn_in", plan.burn_in, 0)
     step_offset = as_count("step_offset", plan.step_offset, 0)
     chain_offset = as_count("chain_offset", plan.chain_offset, 0)
@@ -123,12 +142,12 @@ def validate_plan(plan: Plan) -> Plan:
         if not isinstance(getattr(plan, name), str):
             raise InputError(f"{name} must be a name, not {short_repr(getattr(plan, name))}")
     steps = range(burn_in + n_steps)
-    return replace(
+    checked = replace(
         plan,
         n_samples=n_samples,
         event_shape=event_shape,
         thinning=as_count("thinning", plan.thinning, 1),
-        step_size=Schedule(as_schedule("step_size", plan.step_size.values, steps, positive=True)),
+        step_size=_as_step_size(plan.step_size, step_offset, steps),
         noise_scale=Schedule(as_schedule("noise_scale", plan.noise_scale.values, steps)),
         seed=as_seed(plan.seed),
         clamp=as_bounds(plan.clamp),
@@ -144,9 +163,20 @@ def validate_plan(plan: Plan) -> Plan:
         if plan.inverse_mass is None
         else as_inverse_mass(plan.inverse_mass.values, (math.prod(event_shape),)),
         divergence_threshold=as_threshold(plan.divergence_threshold),
+        stream_version=as_count("stream_version", plan.stream_version, 1),
+        arithmetic_version=as_count("arithmetic_version", plan.arithmetic_version, 1),
         return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
         on_divergence=as_on_divergence(plan.on_divergence),
     )
+    check_rounded(checked.step_size, checked.clamp, checked.state_dtype)
+    return checked
+
+
+def _as_step_size(schedule: Schedule, step_offset: int, steps: range) -> Schedule:
+    if not schedule.decay:
+        return Schedule(as_schedule("step_size", schedule.values, steps, positive=True))
+    start = as_schedule("step_size", schedule.start, steps, positive=True)
+    return decayed(start, schedule.decay, range(step_offset, step_offset + len(steps)))
 
 
 def _extend_schedule(
@@ -154,7 +184,7 @@ def _extend_schedule(
 ) -> Schedule:
     """A schedule of `planned` steps that goes on for the steps `beyond` of the noise stream."""
     if given is None and not decay:
-        if schedule.values.ndim and beyond:
+        if not schedule.is_constant and beyond:
             raise InputError(
                 f"the run's {name} changed from step to step, and that was planned for {planned} "
                 f"steps only; say what follows: {name}="
@@ -163,8 +193,11 @@ def _extend_schedule(
     if given is None:
         raise InputError(f"decay is that of a {name}; give this as well")
     new = decayed(as_schedule(name, given, beyond, positive=name == "step_size"), decay, beyond)
-    if schedule.values.ndim == 0 and schedule == new:
+    if schedule.is_constant and schedule == new:
         return schedule
+    if schedule.decay and (new.start, new.decay) == (schedule.start, schedule.decay):
+        return Schedule(schedule.start, schedule.decay, schedule.first, planned + len(beyond))
+    check_length(name, planned + len(beyond))
     counts = (planned, len(beyond))
     parts = (
         np.broadcast_to(part.values, (count,))

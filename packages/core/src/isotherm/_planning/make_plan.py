@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +20,8 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.protocol import as_energy, origin, signature
+from isotherm._energies.origin import Declared, name_of, origin
+from isotherm._energies.protocol import as_energy, fixed, signature
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
@@ -34,6 +35,10 @@ from isotherm._planning.arguments import (
     check_stream,
     decayed,
 )
+from isotherm._planning.extend_plan import validate_plan
+from isotherm._planning.keywords import knows_keywords
+from isotherm._planning.memo import find as find_made
+from isotherm._planning.memo import keep, key_of
 from isotherm._planning.sampler_arguments import (
     as_friction,
     as_inverse_mass,
@@ -47,9 +52,10 @@ from isotherm._planning.sampler_arguments import (
 from isotherm._planning.seeds import seed_of
 from isotherm._plans.plan import DIVERGENCE_THRESHOLD, Plan, Schedule
 from isotherm._transitions.catalogue import find
-from isotherm.errors import BackendError, InputError, short_repr
+from isotherm.errors import BackendError, InputError, printable, short_repr
 
 
+@knows_keywords
 def make_plan(
     energy: Any,
     x: Array | None = None,
@@ -85,17 +91,18 @@ def make_plan(
     Parameters
     ----------
     energy : callable
-        U: x of shape (n_samples, *event_shape) → shape (n_samples,), or terms of the shape of x
-        which are summed. With a method ``gradient`` (x → the shape of x) unless the backend
+        U: x of shape (n_samples, *event_shape) → shape (n_samples,) or (n_samples, 1), or terms,
+        which are summed: of the shape of x, or (n_samples, 1, ...). It is called with an array of
+        its own, which it may keep. With a method ``gradient`` (x → the shape of x) unless a backend
         differentiates by itself. The target is exp(-U/noise_scale²).
     x : array, optional
-        Where the chains start: shape (n_samples, *event_shape); or (dim,), or one row
-        (1, *event_shape), from which all chains start. Without it they start from N(0, I), drawn
-        from the noise stream.
+        Where the chains start: shape (n_samples, *event_shape); or (dim,), the shape that `dim`
+        says, or one row (1, *event_shape), from which all chains start. Without it they start from
+        N(0, I), drawn from the noise stream.
     dim : int or tuple of int, optional
         The shape of one chain's state; needed where neither `x` nor the energy tells it.
     n_steps : int
-        Steps after the burn-in.
+        Steps after the burn-in; with 0, and no burn-in, the start comes back.
     n_samples : int, optional
         Chains; the rows of `x` by default, else 1.
     burn_in : int
@@ -142,7 +149,9 @@ def make_plan(
         Of the adjusted samplers: a step whose |ΔH|/noise_scale² is larger counts as diverging;
         1000 by default.
     dtype : dtype or str, optional
-        That of `x`, else of the energy's parameters, else float32.
+        That of `x`, else of the energy's parameters, else float32 (with torch, what
+        ``torch.set_default_dtype`` set). A network is called in the dtype of its own parameters,
+        whatever that of the state.
     device : str or device, optional
         That of `x`, else of the energy's parameters, else the backend's first.
     backend : str, optional
@@ -166,17 +175,31 @@ def make_plan(
         The backend cannot run this, or is not installed.
     """
     energy, x = as_energy(energy), as_state(x)
-    n_steps = as_count("n_steps", n_steps, 1)
+    key = key_of(
+        energy, x,
+        (
+            dim, n_steps, n_samples, burn_in, thinning, return_trajectory, return_diagnostics,
+            sampler, step_size, noise_scale, temperature, decay, clamp, friction, n_leapfrog,
+            jitter, inverse_mass, divergence_threshold, dtype, device, backend, chain_offset,
+            step_offset, on_divergence,
+        ),
+    )  # fmt: skip
+    made = None if key is None else find_made(energy, key)
+    if made is not None and x is not None:
+        check_start(x, made.plan.dtype)
+        return replace(made.plan, seed=seed_of(seed, made.asked))
+    n_steps = as_count("n_steps", n_steps, 0)
     burn_in = as_count("burn_in", burn_in, 0)
     thinning = as_count("thinning", thinning, 1)
     chain_offset = as_count("chain_offset", chain_offset, 0)
     step_offset = as_count("step_offset", step_offset, 0)
-    if thinning > n_steps:
+    if thinning > max(n_steps, 1):
         raise InputError(
             f"thinning={thinning} is more than n_steps={n_steps}, so that no state would be kept; "
             "take more steps or thin less"
         )
     n_samples, event_shape = _state_shape(energy, x, dim, n_samples)
+    energy = fixed(energy, event_shape)
     check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
     on_divergence = as_on_divergence(on_divergence)
     steps = range(step_offset, step_offset + burn_in + n_steps)
@@ -203,20 +226,32 @@ def make_plan(
         scale = 1.0 if noise_scale is None else noise_scale
         noise_scales = Schedule(as_schedule("noise_scale", scale, steps))
     check_noise_scale(transition, noise_scales)
+    if not callable(energy) and (transition.is_adjusted or return_diagnostics):
+        what = "return_diagnostics" if return_diagnostics else f"sampler={transition.name!r}"
+        raise InputError(
+            f"{what} needs the energy's value, and {type(energy).__name__} has a gradient alone; "
+            "take sampler='langevin' or 'underdamped' without diagnostics, or add U(x)"
+        )
     frictions = as_friction(own["friction"], steps)
     if frictions is not None and own["n_leapfrog"] is not None:
         check_substeps(event_shape, steps)
 
     own_library, own_dtype, own_device = origin(energy)
     library = own_library or "numpy" if x is None else library_of(x)
+    # What another library differentiates runs there; the states come back as they were given.
+    is_elsewhere = x is not None and own_library not in (None, "numpy", library)
+    is_elsewhere = is_elsewhere and not hasattr(energy, "gradient")
     where = None if device is None else str(device)
     if where is None:
-        where = own_device if x is None else device_name(x)
+        where = own_device if x is None or is_elsewhere else device_name(x)
     named = None if backend is None else registry.usable(as_backend_name(backend))
-    asked = named or registry.first_for(library, on_host=where is None or where.startswith("cpu"))
-    as_dtype = _dtype(dtype, x, own_dtype)
+    asked = named or registry.first_for(
+        own_library if is_elsewhere and own_library else library,
+        on_host=where is None or where.startswith("cpu"),
+    )
+    as_dtype = _dtype(dtype, x, own_dtype or _default_dtype(asked, energy))
     plan = Plan(
-        energy=getattr(energy, "name", type(energy).__name__),
+        energy=printable(name_of(energy)),
         n_samples=n_samples,
         event_shape=event_shape,
         n_steps=n_steps,
@@ -250,6 +285,7 @@ def make_plan(
         has_start=x is not None,
         energy_signature=signature(energy, event_shape),
     )
+    plan = validate_plan(plan)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)
@@ -258,6 +294,8 @@ def make_plan(
     if x is not None:
         with on_own_device(x):
             check_start(x, plan.dtype)
+    if key is not None:
+        keep(energy, key, plan, asked)
     return plan
 
 
@@ -265,11 +303,11 @@ def _state_shape(
     energy: Any, x: Array | None, dim: Any, n_samples: Any
 ) -> tuple[int, tuple[int, ...]]:
     """(n_samples, event_shape) of what the user said in three ways, which must agree."""
-    own = getattr(energy, "dim", None)
+    own = _own_shape(energy)
     wanted = None if n_samples is None else as_count("n_samples", n_samples, 1)
     said = None if dim is None else as_shape(dim)
     if x is None:
-        shape = said or (None if own is None else (own,))
+        shape = said or own
         if shape is None:
             raise InputError(
                 "give x, where the chains start, or dim, the number of coordinates of a chain"
@@ -281,27 +319,29 @@ def _state_shape(
             "not be empty"
         )
     else:
-        is_one_state = x.ndim == 1
+        is_one_state = x.ndim == 1 or tuple(x.shape) == said
         shape = tuple(map(int, x.shape if is_one_state else x.shape[1:]))
         rows = 1 if is_one_state else int(x.shape[0])
         if said is not None and said != shape:
-            raise InputError(f"x has shape {tuple(x.shape)} but dim is {dim}; leave out dim")
+            raise InputError(
+                f"x has shape {tuple(x.shape)} but dim is {dim}; it is read as {rows} chains of "
+                f"shape {shape}: leave out dim, or reshape x"
+            )
         if rows > 1 and wanted not in (None, rows):
             raise InputError(
                 f"x has shape {tuple(x.shape)}, that is {rows} chains, but n_samples is {wanted}; "
                 "leave out n_samples, or pass one state of shape (dim,)"
             )
-    if own is not None and shape != (own,):
+    if own is not None and shape != own:
         given = f"dim is {dim}" if x is None else f"x has shape {tuple(x.shape)}"
-        raise InputError(f"{given} but the energy has dimension {own}")
-    if isinstance(energy, FormulaEnergy):
-        if len(shape) != 1 and not energy.is_elementwise:
-            raise InputError(
-                f"{energy.name} takes states of one axis, not of shape {shape}; reshape x to "
-                "(n_samples, dim)"
-            )
-        energy.program(shape[0])
+        raise InputError(f"{given} but the energy has dimension {energy.dim}")
     return wanted or rows, shape
+
+
+def _own_shape(energy: Any) -> tuple[int, ...] | None:
+    """The shape of a chain's state that an energy says."""
+    dim = energy.dim if isinstance(energy, Declared) else None
+    return dim if dim is None or isinstance(dim, tuple) else (dim,)
 
 
 def _device(backend: Backend, device: str | None, *, is_wanted: bool) -> str:
@@ -317,6 +357,14 @@ def _device(backend: Backend, device: str | None, *, is_wanted: bool) -> str:
             f"the arrays are on {device}, where backend {backend.name!r} cannot run; move them, "
             "name the device to move them to, or choose another backend"
         ) from None
+
+
+def _default_dtype(backend: Backend, energy: Any) -> str | None:
+    """That of the library's own setting, of which energies of ours are independent."""
+    if isinstance(energy, Declared):
+        return None
+    ask: Callable[[], str] | None = getattr(backend, "default_dtype", None)
+    return None if ask is None else ask()
 
 
 def _dtype(dtype: Any, x: Array | None, own: str | None) -> str:

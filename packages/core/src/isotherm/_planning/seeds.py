@@ -107,7 +107,7 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 
 
 def _of_this_process(drawn: int) -> int:
-    """A seed drawn from a library's generator; in a child another one than its parent's."""
+    """A seed drawn from a library's generator; in a child another one than in its parent."""
     if not _family.place:
         return drawn
     digest = hashlib.blake2b(repr((drawn, _family.place)).encode(), digest_size=8)

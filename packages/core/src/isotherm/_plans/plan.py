@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import round_to
 from isotherm._arithmetic.noise import steps_per_block
+from isotherm._arithmetic.versions import ARITHMETIC_VERSION, STREAM_VERSION
 from isotherm._plans.masses import InverseMass
 from isotherm._transitions.catalogue import find
 from isotherm._transitions.program import Kind, Mass, TransitionProgram, Variant
@@ -26,40 +28,84 @@ ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 class Schedule:
-    """One float64 number a step; a constant stands once.
+    """One float64 number a step; a constant, and one that decays, stand as what they are.
 
     Parameters
     ----------
     values : float or array, shape (n,)
+    decay : float
+        Of a number in [0, 1): step i has values·(1 - decay)^(first + i).
+    first, size : int
+        Of a schedule that decays: the first step's number in the noise stream, and how many steps
+        there are.
     """
 
-    __slots__ = ("values",)
+    __slots__ = ("_given", "decay", "first", "size")
 
-    def __init__(self, values: Any) -> None:
-        self.values = np.array(values, dtype=np.float64)
-        self.values.flags.writeable = False
+    def __init__(self, values: Any, decay: float = 0.0, first: int = 0, size: int = 0) -> None:
+        self._given = np.array(values, dtype=np.float64)
+        self._given.flags.writeable = False
+        self.decay = float(decay)
+        self.first, self.size = (first, size) if decay else (0, self._given.size)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every step has the same number."""
+        return self._given.ndim == 0 and not self.decay
+
+    @property
+    def start(self) -> float:
+        """The number that decays, or that of the first step."""
+        return float(self._given.flat[0]) if self._given.size else 0.0
+
+    @property
+    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """A number where it is constant, else one a step: as much memory as there are steps."""
+        return self.between(0, self.size) if self.decay else self._given
+
+    @property
+    def ends(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Numbers among which are the least and the greatest."""
+        if not self.decay:
+            return np.atleast_1d(self._given)
+        if not self.size:
+            return np.empty(0)
+        return np.concatenate([self.between(0, 1), self.between(self.size - 1, self.size)])
 
     def between(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The numbers of the steps start..stop-1; shape (stop - start,)."""
-        if self.values.ndim == 0:
-            return np.broadcast_to(self.values, (stop - start,))
-        if not 0 <= start <= stop <= self.values.size:  # a kernel would read beyond the end
-            raise InputError(f"the schedule has {self.values.size} steps, and {stop} were asked")
-        return self.values[start:stop]
+        if self.is_constant:
+            return np.broadcast_to(self._given, (stop - start,))
+        if not 0 <= start <= stop <= self.size:  # a kernel would read beyond the end
+            raise InputError(f"the schedule has {self.size} steps, and {stop} were asked")
+        if not self.decay:
+            return self._given[start:stop]
+        # (1 - decay)^t by functions whose bits do not depend on the machine's library.
+        rate = functions.log(np.float64(1.0) - np.array([self.decay]))
+        steps = np.arange(self.first + start, self.first + stop)
+        values: np.ndarray[Any, np.dtype[np.float64]] = self._given * functions.exp(steps * rate)
+        return values
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Schedule) and np.array_equal(self.values, other.values)
+        return (
+            isinstance(other, Schedule)
+            and (self.decay, self.first, self.size) == (other.decay, other.first, other.size)
+            and np.array_equal(self._given, other._given)
+        )
 
     def __hash__(self) -> int:
-        return hash(self.values.tobytes())
+        return hash((self._given.tobytes(), self.decay, self.first, self.size))
 
     def __repr__(self) -> str:
         return f"Schedule({self})"
 
     def __str__(self) -> str:
-        if self.values.ndim == 0:
-            return f"{float(self.values):g}"
-        return f"{self.values[0]:g} … {self.values[-1]:g} ({self.values.size} values)"
+        if self.is_constant:
+            return f"{float(self._given):g}"
+        if not self.size:
+            return "none"
+        first, last = self.between(0, 1)[0], self.between(self.size - 1, self.size)[0]
+        return f"{first:g} … {last:g} ({self.size} values)"
 
 
 @dataclass(frozen=True)
@@ -140,6 +186,8 @@ class Plan:
     divergence_threshold: float = DIVERGENCE_THRESHOLD
     has_start: bool = False
     energy_signature: str = ""
+    stream_version: int = STREAM_VERSION
+    arithmetic_version: int = ARITHMETIC_VERSION
     version: int = PLAN_VERSION
 
     @property

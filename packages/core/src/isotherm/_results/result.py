@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._results.diagnostics import Diagnostics
@@ -17,13 +17,17 @@ class Divergence:
     ----------
     first_step : int
         The first step of the run (counted from 1, burn-in included) after which a chain was not
-        finite.
+        finite, or its energy, where that is at hand, NaN.
     n_chains : int
         How many chains were not finite when they were counted.
+    of_energy : bool
+        Whether the states are finite and it is their energy that is NaN: chains are outside of its
+        support.
     """
 
     first_step: int
     n_chains: int
+    of_energy: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Progress:
         Chains that are not finite now.
     n_before : int
         Steps that were done before a run was gone on with.
+
+    Notes
+    -----
+    What is of the chains themselves is made when it is asked for, in the library of the result.
     """
 
     n_steps: int
@@ -54,6 +62,29 @@ class Progress:
     energy: float | None
     n_diverged: int
     n_before: int = 0
+    _read: Callable[[str], Array | None] = field(
+        default=lambda name: None, repr=False, compare=False
+    )
+
+    @property
+    def samples(self) -> Array | None:
+        """The chains' states now, as a copy; None where shares run in other processes."""
+        return self._read("samples")
+
+    @property
+    def mean(self) -> Array | None:
+        """Over the chains now, of shape (*event_shape)."""
+        return self._read("mean")
+
+    @property
+    def variance(self) -> Array | None:
+        """Over the chains now, divided by their number; of shape (*event_shape)."""
+        return self._read("variance")
+
+    @property
+    def energies(self) -> Array | None:
+        """U of each chain at the last state kept since the last call; None without diagnostics."""
+        return self._read("energies")
 
     @property
     def rate(self) -> float:

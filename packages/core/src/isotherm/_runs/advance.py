@@ -5,27 +5,26 @@ Chains advance in pieces, so that Ctrl-C is answered, progress short_repr and di
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array
+from isotherm._arithmetic.arrays import Array, all_finite
 from isotherm._backends.protocol import Outputs, Runner, State
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import Recorder
 from isotherm._results.result import Divergence
 from isotherm.errors import DivergenceError
 
-# The first piece takes no longer than a second where a chain's step takes 10 microseconds, as a
-# compiled energy with a loop may; the next ones are made to last this long.
-_FIRST_PIECE = 2**21  # coordinates times steps, at most
-_FIRST_CHAINS = 2**17  # chains times steps, at most
-_FIRST_STEPS = 1024  # at most
+# The first piece is one block of steps, as nothing is known of what a step costs; the next ones are
+# made to last this long.
 _PIECE_SECONDS = 0.25
+_MOST_STEPS = 2**20  # of a piece, for whose coefficients there must be memory
 
 
 @dataclass(frozen=True)
@@ -42,18 +41,34 @@ class Snapshot:
         The step, counted from 1, after which a chain was first not finite.
     outputs : Outputs
         Of what was kept in this snapshot.
+    energies : array or None
+        The last energies that are at hand, shape (n_samples,) or terms.
     """
 
     state: State
     n_steps: int = 0
     first_bad: int | None = None
     outputs: Outputs = field(default_factory=Outputs)
+    energies: Array | None = None
 
     @cached_property  # asked for by several, and counts on all chains
     def divergence(self) -> Divergence | None:
         if self.first_bad is None:
             return None
-        return Divergence(self.first_bad, count_diverged(self.state["x"]))
+        return divergence_of(self.first_bad, self.state["x"], self.energies)
+
+
+_log = logging.getLogger(__name__)
+_SLOW = 1.0  # seconds that are worth a word
+_reasons_told: set[str] = set()
+
+
+def tell_once_if_slow(runner: Runner, seconds: float) -> None:
+    """Say why a run that will take long is not fused where others are, once for each reason."""
+    reason = getattr(runner, "why_not_fused", None)
+    if reason is not None and seconds > _SLOW and reason not in _reasons_told:
+        _reasons_told.add(reason)
+        _log.warning("about %.0f s to go, as the chains are not fused: %s", seconds, reason)
 
 
 def advance(
@@ -65,6 +80,8 @@ def advance(
     *,
     has_callbacks: bool,
     counts: Outputs | None = None,
+    energy_at_end: Callable[[Array], Array] | None = None,
+    every: int | None = None,
 ) -> Iterator[Snapshot]:
     """The pieces from the end of `snapshot` to the step `last`.
 
@@ -80,6 +97,10 @@ def advance(
         Whether something is to be done between pieces even where the plan does not ask for it.
     counts : Outputs, optional
         Whose ``accepted`` and ``diverging`` the steps are added to.
+    energy_at_end : callable, optional
+        U, with which chains that end outside of its support are found.
+    every : int, optional
+        A piece ends at every multiple of so many steps.
 
     Raises
     ------
@@ -89,24 +110,31 @@ def advance(
     checks_divergence = plan.on_divergence != "ignore"
     # Between pieces the host waits; where nothing needs it, a device is left to run on.
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
-    length = last if is_asynchronous else _first_length(plan)
+    length = _MOST_STEPS if is_asynchronous else plan.steps_per_block
     while snapshot.n_steps < last:
         start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
+        if every is not None:
+            stop = min(stop, (start // every + 1) * every)
         outputs = recorder.outputs(start, stop)
         if counts is not None:
             outputs = replace(outputs, accepted=counts.accepted, diverging=counts.diverging)
         began = time.perf_counter()
         with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
             state = runner.advance(before, start, stop, outputs)
-            if checks_divergence and first_bad is None and not _is_finite(state["x"]):
-                first_bad = _first_bad_step(runner, before, start, stop)
-                if plan.on_divergence == "raise":
-                    found = Divergence(first_bad, count_diverged(state["x"]))
-                    raise DivergenceError(describe(plan, found))
+            x, energies = state["x"], _energies(plan, runner, outputs)
+            if checks_divergence and stop == last and energy_at_end is not None:
+                energies = energy_at_end(x)
+            if checks_divergence and first_bad is None:
+                first_bad = _first_bad(plan, runner, before, x, outputs, energies, start, stop)
+                if first_bad is not None and plan.on_divergence == "raise":
+                    raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
+        if stop < last:
+            taken = time.perf_counter() - began
+            tell_once_if_slow(runner, taken * (last - stop) / (stop - start))
         if stop < last and not is_asynchronous:
-            length = _next_length(plan, length, time.perf_counter() - began)
-        snapshot = Snapshot(state, stop, first_bad, outputs)
+            length = next_length(plan, length, stop - start, time.perf_counter() - began)
+        snapshot = Snapshot(state, stop, first_bad, outputs, energies)
         yield snapshot
 
 
@@ -117,8 +145,30 @@ def count_diverged(x: Array) -> int:
     return int(x.shape[0] - xp.count_nonzero(finite))
 
 
+def count_nan(energies: Array) -> int:
+    """How many chains have no energy; `energies` have shape (n_samples,) or are terms."""
+    xp = compat.array_namespace(energies)
+    rows = xp.isnan(xp.reshape(energies, (energies.shape[0], -1)) if energies.ndim else energies)
+    return int(xp.count_nonzero(xp.any(rows, axis=1) if energies.ndim else rows))
+
+
+def divergence_of(first_step: int, x: Array, energies: Array | None) -> Divergence:
+    """What is known of chains that are not finite, or that have no energy."""
+    n_chains = count_diverged(x)
+    if n_chains or energies is None:
+        return Divergence(first_step, n_chains)
+    return Divergence(first_step, max(1, count_nan(energies)), of_energy=True)
+
+
 def describe(plan: Plan, divergence: Divergence) -> str:
     """A divergence as a sentence that says what to do."""
+    if divergence.of_energy:
+        return (
+            f"{divergence.n_chains} of {plan.n_samples} chains are where the energy is NaN, the "
+            f"first at step {divergence.first_step} of {plan.n_total}: their samples are outside "
+            "of its support; set clamp=(low, high), take a smaller step_size, or sample a "
+            "transformed variable (the logarithm of one that is positive)"
+        )
     return (
         f"{divergence.n_chains} of {plan.n_samples} chains left the finite numbers, the first at "
         f"step {divergence.first_step} of {plan.n_total}; take a smaller step_size (it is "
@@ -127,26 +177,75 @@ def describe(plan: Plan, divergence: Divergence) -> str:
     )
 
 
-def _first_length(plan: Plan) -> int:
-    """Steps of the first snapshot: whole blocks of the noise stream."""
-    coordinates = plan.n_samples * plan.n_coordinates
-    length = min(_FIRST_STEPS, _FIRST_CHAINS // plan.n_samples, _FIRST_PIECE // coordinates)
-    return _whole_blocks(plan, length)
+def next_length(plan: Plan, length: int, taken: int, seconds: float) -> int:
+    """Steps of the piece after one that was to have `length` steps.
+
+    Parameters
+    ----------
+    plan : Plan
+    length, taken : int
+        Steps that the piece was to have, and those that it had: fewer where it was cut, by the end
+        of a chunk that it fills.
+    seconds : float
+        That it took.
+    """
+    if taken < length and seconds < _PIECE_SECONDS:
+        return length  # so few steps tell nothing of many
+    # At most fourfold at a time: the first piece may have been quick for lack of divergence. Where
+    # even sixteenfold is but a quarter of what it may last, small runs are spared two pieces.
+    most = 16.0 if 64.0 * seconds < _PIECE_SECONDS else 4.0
+    wanted = taken * min(most, _PIECE_SECONDS / max(seconds, 1e-6))
+    blocks = int(min(wanted, _MOST_STEPS)) // plan.steps_per_block
+    return max(1, blocks) * plan.steps_per_block
 
 
-def _next_length(plan: Plan, length: int, seconds: float) -> int:
-    """Steps of a piece that lasts about `_PIECE_SECONDS`, by the time of the one before."""
-    # At most fourfold at a time: the first piece may have been quick for lack of divergence.
-    return _whole_blocks(plan, int(length * min(4.0, _PIECE_SECONDS / max(seconds, 1e-6))))
+def _energies(plan: Plan, runner: Runner, outputs: Outputs) -> Array | None:
+    """The last energies at hand: of a state that was kept, else of one before the last step."""
+    if outputs.energy is not None and outputs.energy.shape[0]:
+        return outputs.energy[-1, ...]
+    # What an adjusted sampler asked for last was a proposal, which may be outside.
+    return None if plan.is_adjusted else getattr(runner, "seen", None)
 
 
-def _whole_blocks(plan: Plan, length: int) -> int:
-    return max(1, length // plan.steps_per_block) * plan.steps_per_block
+def _first_outside(
+    plan: Plan, outputs: Outputs, energies: Array, start: int, stop: int
+) -> int | None:
+    """The first step, counted from 1, of those that are known to have left the support."""
+    kept = outputs.energy
+    if kept is not None and kept.shape[0]:
+        xp = compat.array_namespace(kept)
+        is_outside = xp.any(xp.isnan(kept), axis=1)
+        if bool(xp.any(is_outside)):
+            row = plan.kept_before(start) + int(xp.argmax(xp.astype(is_outside, xp.uint8)))
+            return int(plan.kept_steps(row, row + 1)[0])
+    return stop if count_nan(energies) else None
 
 
-def _is_finite(x: Array) -> bool:
-    xp = compat.array_namespace(x)
-    return bool(xp.all(xp.isfinite(x)))
+def _first_bad(
+    plan: Plan,
+    runner: Runner,
+    before: State,
+    x: Array,
+    outputs: Outputs,
+    energies: Array | None,
+    start: int,
+    stop: int,
+) -> int | None:
+    """The first step, counted from 1, after which a chain was not finite or had no energy."""
+    told = _told(runner)
+    if told:
+        return told
+    if told is None and not all_finite(x):
+        return _first_bad_step(runner, before, start, stop)
+    if energies is None or (told == 0 and outputs.energy is None):
+        return None
+    return _first_outside(plan, outputs, energies, start, stop)
+
+
+def _told(runner: Runner) -> int | None:
+    """The first step that was not finite of those last taken, or 0, by a runner that watches."""
+    tell: Callable[[], int | None] | None = getattr(runner, "first_bad_step", None)
+    return None if tell is None else tell()
 
 
 def _first_bad_step(runner: Runner, before: State, start: int, stop: int) -> int:
@@ -158,7 +257,7 @@ def _first_bad_step(runner: Runner, before: State, start: int, stop: int) -> int
     while stop - start > 1:
         middle = (start + stop) // 2
         state = runner.advance(before, start, middle, Outputs())
-        if _is_finite(state["x"]):
+        if all_finite(state["x"]):
             before, start = state, middle
         else:
             stop = middle

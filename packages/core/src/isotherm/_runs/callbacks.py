@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 
+from isotherm._planning.arguments import as_count
 from isotherm._results.result import Progress
 from isotherm.errors import InputError, short_repr
 
@@ -12,10 +14,41 @@ from isotherm.errors import InputError, short_repr
 Callback = Callable[[Progress], object]
 
 
+@dataclass
+class Callbacks:
+    """What is told of a run, and when.
+
+    Attributes
+    ----------
+    functions : list of callable
+        Called after every piece.
+    every : int or None
+        A piece ends at every multiple of so many steps.
+    """
+
+    functions: list[Callback] = field(default_factory=list)
+    every: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.functions)
+
+    def tell(self, status: Progress) -> bool:
+        """Whether anybody wants the run to end."""
+        answers = [report(status) for report in self.functions]  # all are called
+        return any(answers)
+
+
 def collect_callbacks(
-    progress: bool | Callable[[int, int], object], callback: Callback | None, stack: ExitStack
-) -> list[Callback]:
-    """What the caller asked to be callbacks, checked; the stack takes a bar away at the end."""
+    progress: bool | Callable[[int, int], object],
+    callback: Callback | None,
+    stack: ExitStack,
+    every: int | None = None,
+) -> Callbacks:
+    """What the caller asked to be told, checked; the stack takes a bar away at the end."""
+    if every is not None:
+        every = as_count("callback_every", every, 1)
+        if callback is None:
+            raise InputError("callback_every says how often callback is called; give both")
     if not (isinstance(progress, bool) or callable(progress)):
         raise InputError(
             "progress must be True, False or a callable of (done, total), not "
@@ -34,8 +67,18 @@ def collect_callbacks(
 
         callbacks.append(tell)
     if callback is not None:
-        callbacks.append(callback)
-    return callbacks
+        callbacks.append(callback if every is None else _at_multiples(callback, every))
+    return Callbacks(callbacks, every)
+
+
+def _at_multiples(callback: Callback, every: int) -> Callback:
+    """The callback, not told of pieces that end between."""
+
+    def tell(status: Progress) -> object:
+        is_due = status.n_steps % every == 0 or status.n_steps == status.n_total
+        return callback(status) if is_due else False
+
+    return tell
 
 
 def _bar() -> AbstractContextManager[Callback]:

@@ -13,13 +13,16 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array, as_state, empty, is_array, move, round_to
+from isotherm._arithmetic.arrays import Array, as_state, empty, move, on_own_device, round_to
 from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
-from isotherm._backends.protocol import Backend, Outputs, State
+from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.origin import Declared
 from isotherm._energies.protocol import signature
+from isotherm._energies.score import ScoreEnergy
+from isotherm._energies.users import WithKeywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
@@ -48,10 +51,12 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     """The energy as a function of x alone."""
     if keywords is None:
         return energy
-    if hasattr(energy, "gradient"):
+    if isinstance(energy, ScoreEnergy) and isinstance(keywords, Mapping):
+        return energy.with_keywords(keywords)
+    if isinstance(energy, Declared):
         raise InputError(
-            "model_kwargs are for an energy that is differentiated by autograd; "
-            f"{type(energy).__name__} has a gradient of its own, so put them into the object"
+            f"model_kwargs are for energies that a user wrote; {type(energy).__name__} has a "
+            "gradient of its own and takes none, so give it other parameters"
         )
     if not isinstance(keywords, Mapping):
         raise InputError(
@@ -59,13 +64,18 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
             f"{type(keywords).__name__}"
         )
     # A module's own call takes anything and hands it to `forward`.
-    function = getattr(energy, "forward", energy)
-    try:
-        inspect.signature(function).bind(None, **keywords)
-    except TypeError as error:
-        raise InputError(f"the energy does not take these model_kwargs: {error}") from None
-    except ValueError:  # a function written in C may not tell its signature
-        pass
+    functions = {"the energy": getattr(energy, "forward", energy)}
+    if hasattr(energy, "gradient"):
+        functions["the energy's gradient"] = energy.gradient
+    for name, function in functions.items():
+        try:
+            inspect.signature(function).bind(None, **keywords)
+        except TypeError as error:
+            raise InputError(f"{name} does not take these model_kwargs: {error}") from None
+        except ValueError:  # a function written in C may not tell its signature
+            pass
+    if hasattr(energy, "gradient"):
+        return WithKeywords(energy, keywords)
     return functools.partial(energy, **keywords)
 
 
@@ -113,18 +123,20 @@ def _fresh_momentum(plan: Plan, backend: Backend) -> Array:
 def _normals(plan: Plan, backend: Backend, stream: noise.Stream) -> Array:
     shape = (plan.steps_per_block, plan.n_samples, plan.n_coordinates)
     normals = empty(backend.library, shape, plan.state_dtype, plan.device)
-    fill = fill_normals() if backend.library == "numpy" else noise.fill_normals
+    own = fill_normals() if backend.library == "numpy" else noise.fill_normals
+    fill = getattr(backend, "fill_normals", own)
     fill(normals, seed=plan.seed, stream=stream, block=0, chain_offset=plan.chain_offset)
     return normals[0, ...]
 
 
 def _moved(plan: Plan, backend: Backend, given: Array, name: str) -> Array:
-    rows = given if given.ndim > 1 else given[None, ...]
+    rows = given[None, ...] if given.ndim == len(plan.event_shape) else given
     if tuple(rows.shape) not in (plan.shape, (1, *plan.event_shape)):
         raise InputError(
             f"{name} has shape {tuple(given.shape)} but the plan was made for {plan.shape}"
         )
-    check_start(rows, plan.dtype, name)
+    with on_own_device(rows):
+        check_start(rows, plan.dtype, name)
     state = move(rows, backend.library, plan.state_dtype, plan.device)
     return compat.array_namespace(state).broadcast_to(state, plan.shape)
 
@@ -196,20 +208,9 @@ def check_belongs(plan: Plan, energy: Any, x: Array | None) -> None:
         )
 
 
-def check_energy(plan: Plan, energy: Any, x: Array) -> None:
-    """Refuse a user's energy whose outputs have the wrong shapes, before the first step."""
-    if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
-        return  # checked when the plan was made
-    checks: list[tuple[str, Any, tuple[tuple[int, ...], ...], str]] = []
-    if plan.return_diagnostics or not hasattr(energy, "gradient"):
-        per_chain = ((plan.n_samples,), (plan.n_samples, 1), plan.shape)
-        checks.append(("energy(x)", energy, per_chain, f"({plan.n_samples},) or that of x"))
-    if hasattr(energy, "gradient"):
-        checks.append(("energy.gradient(x)", energy.gradient, (plan.shape,), "that of x"))
-    for name, function, shapes, expected in checks:
-        value = function(x)
-        if not is_array(value) or tuple(value.shape) not in shapes:
-            shape = f"shape {tuple(value.shape)}" if is_array(value) else type(value).__name__
-            raise InputError(
-                f"{name} returned {shape} for x of shape {plan.shape}; its shape must be {expected}"
-            )
+def begin(plan: Plan, runner: Runner, state: State) -> None:
+    """Let the runner ask a user's energy for the first step, and refuse what is wrong with it."""
+    ask: Callable[[State], None] | None = getattr(runner, "begin", None)
+    if ask is not None and plan.n_total:
+        with np.errstate(all="ignore"):
+            ask(state)

@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -30,7 +30,7 @@ from isotherm._results.recorder import mover
 from isotherm._results.result import Divergence, Info, Progress, Result
 from isotherm._runs.advance import count_diverged
 from isotherm._transitions.catalogue import find
-from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr
+from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr, text_of
 
 #: An executor of the kind of `concurrent.futures`, or a function that makes one.
 ExecutorLike = Executor | Callable[[], Executor]
@@ -121,7 +121,8 @@ def _shards(plan: Plan, n_shares: int | None) -> list[list[range]]:
     ):
         raise InputError(f"n_shares must be an integer of at least 1, not {short_repr(n_shares)}")
     n = plan.n_samples
-    count = min(n, n_shares or _SHARDS)
+    # Two chains at least: an energy may squeeze its result, or normalise over the chains.
+    count = min(n, n_shares or min(_SHARDS, max(1, n // 2)))
     run = range(plan.chain_offset, plan.chain_offset + n)
     # Cut at multiples of a power of two, a shard has a few large nodes, not many small ones.
     step = 1 << max(0, (n // count // 8).bit_length() - 1)
@@ -148,7 +149,7 @@ def _part(
 
 
 def _rows(plan: Plan, x: Array) -> Numbers:
-    rows = to_numpy(x if x.ndim > 1 else x[None, ...])
+    rows = to_numpy(x[None, ...] if x.ndim == len(plan.event_shape) else x)
     if rows.shape not in (plan.shape, (1, *plan.event_shape)):
         raise InputError(f"x has shape {tuple(x.shape)} but the plan was made for {plan.shape}")
     return rows
@@ -214,7 +215,7 @@ def _sendable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # which it may raise in pickling is as free as what it holds
-        said = RuntimeError(f"{type(error).__name__}: {error}")
+        said = RuntimeError(f"{type(error).__name__}: {text_of(error)}")
         for note in getattr(error, "__notes__", ()):
             said.add_note(note)
         return said
@@ -242,6 +243,11 @@ def _results(tasks: dict[int, Task], executor: ExecutorLike) -> Done:
     while left:
         count = len(left)
         pool = make()
+        if not hasattr(pool, "submit"):
+            raise InputError(
+                "the function given as executor must return one of concurrent.futures' kind; it "
+                f"returned {short_repr(pool)}"
+            )
         try:
             broken = yield from _work(pool, left)
         except BaseException:
@@ -277,6 +283,12 @@ def _work(executor: Executor, left: dict[int, Task]) -> Done:
             except BrokenExecutor as error:
                 broken = error
                 continue
+            except CancelledError:
+                raise BrokenExecutor(
+                    f"the executor called off shards of the run, {len(left)} of which were left: "
+                    "it was shut down, or their futures were cancelled; run again with one that "
+                    "is left to work"
+                ) from None
             i = futures.pop(future)
             del left[i]
             yield i, _checked(outcome)
@@ -368,7 +380,7 @@ class _Whole:
             self._energy[:, rows] = found.energy
             if self._energy_error is not None:
                 self._energy_error[:, rows] = found.energy_error
-            self._last_energies += float(found.energy[-1].sum(dtype=np.float64))
+            self._last_energies += float(found.energy[-1:].sum(dtype=np.float64))
         self._infos.append((len(chains), result.info))
         self._n_done += len(chains)
         self._n_diverged += count_diverged(result.samples)

@@ -16,17 +16,20 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, to_numpy
+from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
-from isotherm._energies.protocol import as_energy
+from isotherm._energies.formulas import has_limited_support
+from isotherm._energies.protocol import as_energy, fixed
+from isotherm._planning.arguments import as_seconds
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
 from isotherm._results.result import Info, Progress, Result, RunInterrupted
 from isotherm._runs.advance import Snapshot, advance, count_diverged, describe
-from isotherm._runs.callbacks import Callback, collect_callbacks
+from isotherm._runs.callbacks import Callback, Callbacks, collect_callbacks
 from isotherm._runs.checks import (
+    begin,
     check_belongs,
-    check_energy,
     checked_allocator,
     initial_state,
     probe_energy,
@@ -34,7 +37,7 @@ from isotherm._runs.checks import (
     with_keywords,
 )
 from isotherm._runs.executors import ExecutorLike, run_on_executor
-from isotherm.errors import DivergenceWarning, InputError, caller_stacklevel
+from isotherm.errors import DivergenceWarning, InputError, StoreError, caller_stacklevel
 
 
 def run(
@@ -46,7 +49,9 @@ def run(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
+    callback_every: int | None = None,
     store: str | os.PathLike[str] | None = None,
+    flush_every: float = 5.0,
     executor: ExecutorLike | None = None,
     n_shares: int | None = None,
 ) -> Result:
@@ -68,18 +73,24 @@ def run(
         from N(0, noise_scale² M), from the noise stream.
     model_kwargs : mapping of str to anything, optional
         Keywords that the energy receives at every call, as they are: a network's conditioning, with
-        one row per chain. For energies without a ``gradient``.
+        one row per chain. A ``gradient`` of the energy's own receives them too.
     progress : bool or callable
         True shows a bar on stderr, which needs ``isotherm[progress]``; a callable is called now and
         then with the number of steps taken and of steps in all.
     callback : callable, optional
         Called now and then with a `Progress`. Where it returns something true, the run ends, and
         the result holds what was done: ``info.n_steps`` steps and the states kept in them.
+    callback_every : int, optional
+        Call it at every multiple of so many steps, and at the end; by default about four times a
+        second.
     store : path, optional
         A folder, not yet there, in which all kept states (whatever ``plan.return_trajectory``) and
         the diagnostics asked for are kept while the chains run, so that memory holds only a chunk
         of them. It is a Zarr group that xarray and ArviZ read; `open_run` opens it, `resume` goes
         on. Needs ``isotherm[store]``.
+    flush_every : float
+        Seconds after which what is done is written to the store, though it fills no chunk; what a
+        run that is killed has not written is lost.
     executor : concurrent.futures.Executor, or callable that makes one, optional
         Whose workers the chains are shared out among: ``ProcessPoolExecutor``, Dask's
         ``client.get_executor()``, ``MPIPoolExecutor``. The result does not depend on the workers:
@@ -109,6 +120,8 @@ def run(
         asked for.
     RunInterrupted
         Ctrl-C.
+    StoreError
+        The store was moved, removed or made anew while the run was writing to it.
     OSError
         The store cannot be written, the disk is full; what was written before can be gone on with.
     """
@@ -119,7 +132,18 @@ def run(
     elif n_shares is not None:
         raise InputError("n_shares shares out chains among the workers of an executor; give both")
     else:
-        result = _run(plan, energy, x, model_kwargs, momentum, progress, callback, store)
+        result = _run(
+            plan,
+            energy,
+            x,
+            model_kwargs,
+            momentum,
+            progress,
+            callback,
+            store,
+            callback_every,
+            flush_every,
+        )
     return warn_of_divergence(plan, result)
 
 
@@ -132,14 +156,17 @@ def _run(
     progress: bool | Callable[[int, int], object] = False,
     callback: Callback | None = None,
     store: str | os.PathLike[str] | None = None,
+    callback_every: int | None = None,
+    flush_every: float = 5.0,
     moments_dtype: str | None = None,
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
-    energy = as_energy(energy)
+    energy = fixed(as_energy(energy), plan.event_shape)
     check_belongs(plan, energy, x)
     energy = with_keywords(energy, model_kwargs)
     backend = registry.usable(plan.backend)
+    flush_every = as_seconds("flush_every", flush_every)
     if store is not None:
         plan = replace(plan, return_trajectory=True)
     with ExitStack() as stack:
@@ -148,20 +175,21 @@ def _run(
             plan, backend, is_stored=store is not None, moments_dtype=moments_dtype
         )
         state = initial_state(plan, backend, as_state(x), momentum)
-        check_energy(plan, energy, state["x"])
         runner = backend.prepare(plan, energy)
-        callbacks = collect_callbacks(progress, callback, stack)
+        begin(plan, runner, state)
+        callbacks = collect_callbacks(progress, callback, stack, callback_every)
         recorder: Recorder
         if store is None:
             recorder = InMemory(plan, allocate, moments_dtype)
         else:
             disk = store_module()
-            folder, header = disk.create(
-                store, plan, probe_energy(plan, energy), runner.path, state
-            )
+            probe = probe_energy(plan, energy)
+            folder, header = disk.create(store, plan, probe, runner.path, state)
             stack.enter_context(folder.locked())
-            recorder = disk.Writer(folder, header, allocate)
-        return advance_to(plan, runner, Snapshot(state), plan.n_total, recorder, callbacks, started)
+            recorder = disk.Writer(folder, header, allocate, flush_every)
+        return advance_to(
+            plan, runner, Snapshot(state), plan.n_total, recorder, callbacks, started, energy
+        )
 
 
 def _run_on_executor(
@@ -183,7 +211,7 @@ def _run_on_executor(
                 f"{name}= follows all chains step by step, and the workers of an executor are not "
                 f"in step; leave out {name} or executor"
             )
-    energy = as_energy(energy)
+    energy = fixed(as_energy(energy), plan.event_shape)
     check_belongs(plan, energy, x)
     with_keywords(energy, model_kwargs)
     with ExitStack() as stack:
@@ -191,7 +219,7 @@ def _run_on_executor(
         return run_on_executor(
             partial(_run, moments_dtype="float64"), plan, energy, as_state(x), executor,
             momentum=as_state(momentum),
-            model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks,
+            model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks.functions,
         )  # fmt: skip
 
 
@@ -209,16 +237,21 @@ def advance_to(
     snapshot: Snapshot,
     last: int,
     recorder: Recorder,
-    callbacks: list[Callback],
+    callbacks: Callbacks,
     started: float,
+    energy: Any = None,
 ) -> Result:
     """Let the chains advance from the end of a piece to the step `last`; what comes out."""
     n_before, interrupted = snapshot.n_steps, False
     n_kept, mean_energy = plan.kept_before(n_before), None
     counts = _counts(plan, snapshot.state["x"])
     snapshots = advance(
-        plan, runner, snapshot, last, recorder, has_callbacks=bool(callbacks), counts=counts
-    )
+        plan, runner, snapshot, last, recorder,
+        has_callbacks=bool(callbacks),
+        counts=counts,
+        every=callbacks.every,
+        energy_at_end=energy if has_limited_support(energy, plan.event_shape) else None,
+    )  # fmt: skip
     try:
         for snapshot in snapshots:
             recorder.advanced(snapshot.state, snapshot.n_steps, snapshot.divergence)
@@ -234,14 +267,14 @@ def advance_to(
                     energy=mean_energy,
                     n_diverged=count_diverged(snapshot.state["x"]),
                     n_before=n_before,
+                    _read=partial(_read, plan, snapshot),
                 )
-                answers = [report(status) for report in callbacks]  # all are callbacks
-                if any(answers):
+                if callbacks.tell(status):
                     break
     except KeyboardInterrupt:
         interrupted = True
     except BaseException:
-        with contextlib.suppress(OSError):  # the error that came first is raised
+        with contextlib.suppress(OSError, StoreError):  # the error that came first is raised
             recorder.close(snapshot.state, snapshot.n_steps, snapshot.divergence)
         raise
     trajectory, diagnostics = recorder.close(snapshot.state, snapshot.n_steps, snapshot.divergence)
@@ -291,6 +324,22 @@ def _rates(plan: Plan, counts: Outputs | None, first: int, last: int) -> dict[st
         "acceptance_rate": accepted / (n_steps * plan.n_samples),
         "n_divergences": diverging,
     }
+
+
+def _read(plan: Plan, snapshot: Snapshot, name: str) -> Array | None:
+    """What a callback asks for of the chains at the end of a piece."""
+    x, back = snapshot.state["x"], mover(plan)
+    xp = compat.array_namespace(x)
+    if name == "samples":  # a copy: the run goes on from here
+        return back(xp.asarray(x, copy=True))
+    if name == "energies":
+        rows = snapshot.outputs.energy
+        if rows is None or not rows.shape[0]:
+            return None
+        return back(xp.asarray(rows[-1, ...], copy=True))
+    with np.errstate(all="ignore"):  # of chains that diverged
+        found = getattr(moments(x, plan.chain_offset), name)
+        return back(xp.reshape(xp.astype(found, x.dtype), plan.event_shape))
 
 
 def _mean_energy(outputs: Outputs) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array
 from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._planning.sampler_arguments import check_arguments
 from isotherm._plans.plan import Plan
@@ -46,6 +47,7 @@ class Sampler:
         dtype: Any,
         device: Any,
         backend: str | None,
+        seed: object = None,
         **own: Any,
     ) -> None:
         self.energy_function = as_energy(energy_function)
@@ -54,6 +56,7 @@ class Sampler:
         self.dtype = dtype
         self.device = device
         self.backend = backend
+        self.seed = seed
         self._noise_scale = noise_scale
         self._own = own
         check_arguments(
@@ -144,6 +147,7 @@ class Sampler:
         return_info: Literal[True],
         **options: Unpack[RunOptions],
     ) -> tuple[Array, Diagnostics, Info]: ...
+    @knows_keywords
     def sample_chain(
         self,
         x: Array | None = None,
@@ -164,7 +168,9 @@ class Sampler:
         model_kwargs: Mapping[str, Any] | None = None,
         progress: bool | Callable[[int, int], object] = False,
         callback: Callable[[Progress], object] | None = None,
+        callback_every: int | None = None,
         store: str | os.PathLike[str] | None = None,
+        flush_every: float = 5.0,
         executor: ExecutorLike | None = None,
     ) -> Array | tuple[Array | Diagnostics | Info, ...]:
         """Run the chains.
@@ -189,7 +195,8 @@ class Sampler:
             Keep the states; keep mean, variance and energies at each kept step; say how the run
             went (seed, backend, path, divergences, acceptance).
         seed : int, generator or key, optional
-            Key of the noise, 0 ≤ seed < 2⁶⁴; see `isotherm.make_plan`. A fresh one by default.
+            Key of the noise, 0 ≤ seed < 2⁶⁴; see `isotherm.make_plan`. By default that of the
+            sampler, else a fresh one.
         momentum : array, optional
             With which the chains start, where the sampler carries one; see `isotherm.run`.
         chain_offset, step_offset : int
@@ -203,9 +210,13 @@ class Sampler:
             True shows a bar; see `isotherm.run`.
         callback : callable, optional
             Is told how far the run is, and may end it; see `isotherm.run`.
+        callback_every : int, optional
+            At every multiple of so many steps; by default about four times a second.
         store : path, optional
             A folder in which all kept states, and the diagnostics asked for, are kept while the
             chains run; see `isotherm.run`.
+        flush_every : float
+            Seconds after which what is done is in the store; see `isotherm.run`.
         executor : concurrent.futures.Executor, or callable that makes one, optional
             Whose workers the chains are shared out among; see `isotherm.run`.
 
@@ -237,7 +248,7 @@ class Sampler:
             thinning=thinning,
             return_trajectory=return_trajectory,
             return_diagnostics=return_diagnostics,
-            seed=seed,
+            seed=self.seed if seed is None else seed,
             chain_offset=chain_offset,
             step_offset=step_offset,
             on_divergence=on_divergence,
@@ -250,7 +261,9 @@ class Sampler:
             model_kwargs=model_kwargs,
             progress=progress,
             callback=callback,
+            callback_every=callback_every,
             store=store,
+            flush_every=flush_every,
             executor=executor,
         )
         return shortened(plan, result, with_info=return_info)

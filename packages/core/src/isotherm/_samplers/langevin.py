@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.keywords import knows_keywords
 from isotherm._samplers.base import Sampler
 
 
@@ -39,6 +40,8 @@ class LangevinDynamics(Sampler):
     inverse_mass : float, array or matrix, optional
         M⁻¹, a preconditioner: a number, one a coordinate (*event_shape), or a symmetric positive
         definite matrix (dim, dim) for up to 64 coordinates; 1 by default.
+    seed : int, generator or key, optional
+        Of runs that are given none: with a number they are all the same, with a generator not.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class LangevinDynamics(Sampler):
 
     name = "langevin"
 
+    @knows_keywords
     def __init__(
         self,
         energy_function: Any,
@@ -69,6 +73,7 @@ class LangevinDynamics(Sampler):
         *,
         temperature: ScheduleLike | None = None,
         inverse_mass: Any = None,
+        seed: object = None,
     ) -> None:
         super().__init__(
             energy_function,
@@ -78,6 +83,7 @@ class LangevinDynamics(Sampler):
             dtype=dtype,
             device=device,
             backend=backend,
+            seed=seed,
             decay=decay,
             clamp=clamp,
             inverse_mass=inverse_mass,
@@ -104,7 +110,7 @@ class UnderdampedLangevin(Sampler):
         sample.
     friction : float, array or callable
         γ ≥ 0, of a unit of time; 0 is Hamiltonian dynamics.
-    noise_scale, temperature, dtype, device, backend, inverse_mass
+    noise_scale, temperature, dtype, device, backend, inverse_mass, seed
         See `LangevinDynamics`; momenta have the law N(0, noise_scale² M).
 
     Raises
@@ -123,6 +129,7 @@ class UnderdampedLangevin(Sampler):
 
     name = "underdamped"
 
+    @knows_keywords
     def __init__(
         self,
         energy_function: Any,
@@ -135,6 +142,7 @@ class UnderdampedLangevin(Sampler):
         *,
         temperature: ScheduleLike | None = None,
         inverse_mass: Any = None,
+        seed: object = None,
     ) -> None:
         super().__init__(
             energy_function,
@@ -144,6 +152,7 @@ class UnderdampedLangevin(Sampler):
             dtype=dtype,
             device=device,
             backend=backend,
+            seed=seed,
             friction=friction,
             inverse_mass=inverse_mass,
         )

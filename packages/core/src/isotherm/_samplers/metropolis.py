@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.keywords import knows_keywords
 from isotherm._plans.plan import DIVERGENCE_THRESHOLD
 from isotherm._samplers.base import Sampler
 
@@ -23,7 +24,7 @@ class MALA(Sampler):
         U; see `LangevinDynamics`. Its value is needed, not only its gradient.
     step_size : float, array or callable, optional
         η > 0, as for `LangevinDynamics`; needed to sample.
-    noise_scale, temperature, dtype, device, backend, inverse_mass
+    noise_scale, temperature, dtype, device, backend, inverse_mass, seed
         See `LangevinDynamics`.
     divergence_threshold : float
         A step whose |ΔH|/noise_scale² is larger counts as diverging.
@@ -46,6 +47,7 @@ class MALA(Sampler):
 
     name = "mala"
 
+    @knows_keywords
     def __init__(
         self,
         energy_function: Any,
@@ -57,6 +59,7 @@ class MALA(Sampler):
         *,
         temperature: ScheduleLike | None = None,
         inverse_mass: Any = None,
+        seed: object = None,
         divergence_threshold: float = DIVERGENCE_THRESHOLD,
     ) -> None:
         super().__init__(
@@ -67,6 +70,7 @@ class MALA(Sampler):
             dtype=dtype,
             device=device,
             backend=backend,
+            seed=seed,
             inverse_mass=inverse_mass,
             divergence_threshold=divergence_threshold,
         )
@@ -96,7 +100,7 @@ class HamiltonianMonteCarlo(Sampler):
         (0, 1) the base-2 radical inverse of t + 1.
     friction : float, array or callable
         γ ≥ 0, of a unit of time.
-    noise_scale, temperature, dtype, device, backend, inverse_mass
+    noise_scale, temperature, dtype, device, backend, inverse_mass, seed
         See `LangevinDynamics`; momenta have the law N(0, noise_scale² M).
     divergence_threshold : float
         A step whose |ΔH|/noise_scale² is larger counts as diverging.
@@ -117,6 +121,7 @@ class HamiltonianMonteCarlo(Sampler):
 
     name = "hmc"
 
+    @knows_keywords
     def __init__(
         self,
         energy_function: Any,
@@ -131,6 +136,7 @@ class HamiltonianMonteCarlo(Sampler):
         *,
         temperature: ScheduleLike | None = None,
         inverse_mass: Any = None,
+        seed: object = None,
         divergence_threshold: float = DIVERGENCE_THRESHOLD,
     ) -> None:
         super().__init__(
@@ -141,6 +147,7 @@ class HamiltonianMonteCarlo(Sampler):
             dtype=dtype,
             device=device,
             backend=backend,
+            seed=seed,
             n_leapfrog=n_leapfrog,
             jitter=jitter,
             friction=friction,

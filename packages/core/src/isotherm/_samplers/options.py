@@ -31,7 +31,9 @@ class RunOptions(TypedDict, total=False):
     model_kwargs: Mapping[str, Any] | None
     progress: bool | Callable[[int, int], object]
     callback: Callable[[Progress], object] | None
+    callback_every: int | None
     store: str | os.PathLike[str] | None
+    flush_every: float
     executor: ExecutorLike | None
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Unpack, overload
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Info, Progress
@@ -64,6 +65,7 @@ def sample_chain(
     return_info: Literal[True],
     **options: Unpack[SampleOptions],
 ) -> tuple[Array, Diagnostics, Info]: ...
+@knows_keywords
 def sample_chain(
     energy: Any,
     x: Array | None = None,
@@ -98,7 +100,9 @@ def sample_chain(
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
+    callback_every: int | None = None,
     store: str | os.PathLike[str] | None = None,
+    flush_every: float = 5.0,
     executor: ExecutorLike | None = None,
 ) -> Array | tuple[Array | Diagnostics | Info, ...]:
     """Sample exp(-U/noise_scale²) with many chains, in one call.
@@ -106,17 +110,18 @@ def sample_chain(
     Parameters
     ----------
     energy : callable
-        U: x of shape (n_samples, *event_shape) → shape (n_samples,), or terms of the shape of x
-        which are summed. With a method ``gradient`` (x → the shape of x) unless the backend
+        U: x of shape (n_samples, *event_shape) → shape (n_samples,) or (n_samples, 1), or terms,
+        which are summed: of the shape of x, or (n_samples, 1, ...). It is called with an array of
+        its own, which it may keep. With a method ``gradient`` (x → the shape of x) unless a backend
         differentiates by itself. The target is exp(-U/noise_scale²).
     x : array, optional
-        Where the chains start: shape (n_samples, *event_shape); or (dim,), or one row
-        (1, *event_shape), from which all chains start. Without it they start from N(0, I), drawn
-        from the noise stream.
+        Where the chains start: shape (n_samples, *event_shape); or (dim,), the shape that `dim`
+        says, or one row (1, *event_shape), from which all chains start. Without it they start from
+        N(0, I), drawn from the noise stream.
     dim : int or tuple of int, optional
         The shape of one chain's state; needed where neither `x` nor the energy tells it.
     n_steps : int
-        Steps after the burn-in.
+        Steps after the burn-in; with 0, and no burn-in, the start comes back.
     n_samples : int, optional
         Chains; the rows of `x` by default, else 1.
     burn_in : int
@@ -164,7 +169,9 @@ def sample_chain(
         Of the adjusted samplers: a step whose |ΔH|/noise_scale² is larger counts as diverging;
         1000 by default.
     dtype : dtype or str, optional
-        That of `x`, else of the energy's parameters, else float32.
+        That of `x`, else of the energy's parameters, else float32 (with torch, what
+        ``torch.set_default_dtype`` set). A network is called in the dtype of its own parameters,
+        whatever that of the state.
     device : str or device, optional
         That of `x`, else of the energy's parameters, else the backend's first.
     backend : str, optional
@@ -183,9 +190,13 @@ def sample_chain(
         True shows a bar; see `isotherm.run`.
     callback : callable, optional
         Is told how far the run is, and may end it; see `isotherm.run`.
+    callback_every : int, optional
+        At every multiple of so many steps; by default about four times a second.
     store : path, optional
         A folder in which all kept states, and the diagnostics asked for, are kept while the
         chains run; see `isotherm.run`.
+    flush_every : float
+        Seconds after which what is done is in the store; see `isotherm.run`.
     executor : concurrent.futures.Executor, or callable that makes one, optional
         Whose workers the chains are shared out among; see `isotherm.run`.
 
@@ -252,7 +263,9 @@ def sample_chain(
         model_kwargs=model_kwargs,
         progress=progress,
         callback=callback,
+        callback_every=callback_every,
         store=store,
+        flush_every=flush_every,
         executor=executor,
     )
     return shortened(plan, result, with_info=return_info)

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from isotherm._arithmetic import functions
 from isotherm._arithmetic.noise import Stream
 from isotherm._programs.symbols import Symbol
 from isotherm._transitions.trace import (
@@ -49,7 +50,7 @@ def _step(
 
 def refreshment(given: Schedules) -> Mapping[str, Numbers]:
     """What is left of a momentum after a step, e^(-γh), and the noise that joins it."""
-    decay = np.exp(-(given.friction * given.step_size))
+    decay = functions.exp(-(given.friction * given.step_size))
     return {"decay": decay, "kick": given.noise_scale * np.sqrt((1.0 - decay) * (1.0 + decay))}
 
 

@@ -7,7 +7,7 @@ rather than √a), so that rounding errors stay small whatever is nested in what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
@@ -21,39 +21,32 @@ N_PARAMETERS = 2
 
 UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "square", "cube", "inverse")
 BINARY = ("add", "sub", "mul", "div", "min", "max")
-ALL = (*UNARY, *BINARY, "where")
-EXACT = ("neg", "sqrt", "abs", "square", "cube", "inverse", *BINARY, "where")
-"""Operations that IEEE 754 rounds correctly."""
 
 
-def trees(n_coordinates: int, operations: Sequence[str] = ALL) -> st.SearchStrategy[Tree]:
+def trees(n_coordinates: int) -> st.SearchStrategy[Tree]:
     """Trees over this many coordinates and `N_PARAMETERS` parameters."""
     leaves: st.SearchStrategy[Tree] = st.one_of(
         st.tuples(st.just("x"), st.integers(0, n_coordinates - 1)),
         st.tuples(st.just("p"), st.integers(0, N_PARAMETERS - 1)),
         st.tuples(st.just("const"), st.sampled_from([-1.5, 0.25, 0.7, 1.0, 2.0, 3.3])),
     )
-    unary = [op for op in operations if op in UNARY]
-    binary = [op for op in operations if op in BINARY]
 
     def grow(smaller: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
-        kinds: list[st.SearchStrategy[Tree]] = [
-            st.tuples(st.sampled_from(unary), smaller),
-            st.tuples(st.sampled_from(binary), smaller, smaller),
-        ]
-        if "where" in operations:
-            kinds.append(st.tuples(st.just("where"), smaller, smaller, smaller))
-        return st.one_of(kinds)
+        return st.one_of(
+            st.tuples(st.sampled_from(UNARY), smaller),
+            st.tuples(st.sampled_from(BINARY), smaller, smaller),
+            st.tuples(st.just("where"), smaller, smaller, smaller),
+        )
 
     return st.recursive(leaves, grow, max_leaves=12)
 
 
-def energies(operations: Sequence[str] = ALL) -> st.SearchStrategy[FormulaEnergy]:
+def energies() -> st.SearchStrategy[FormulaEnergy]:
     """Energies of random formulas, of one coordinate and of states of two."""
 
     def energy(dim: int | None) -> st.SearchStrategy[FormulaEnergy]:
         parameters = st.lists(st.floats(0.5, 2.0), min_size=N_PARAMETERS, max_size=N_PARAMETERS)
-        return st.builds(formula_energy, trees(dim or 1, operations), parameters, st.just(dim))
+        return st.builds(formula_energy, trees(dim or 1), parameters, st.just(dim))
 
     return st.sampled_from([None, 2]).flatmap(energy)
 

@@ -1,0 +1,418 @@
+"""The parts of benchmarks/gpu.py: what each process does on the card.
+
+    RECORDS=FILE python benchmarks/gpu_parts.py {versions,kernels,times,tiny,peers}
+
+Every check and figure becomes a line of the file at once, and a check that fails stops no other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reference import machine
+
+import isotherm
+from isotherm.backend import Outputs, registry, to_numpy
+from isotherm_cupy import CudaEnergy
+
+PACKAGES = (
+    "isotherm", "isotherm-cupy", "isotherm-torch", "numpy", "array-api-compat", "cupy-cuda12x",
+    "cupy-cuda13x", "torch", "triton", "torchebm",
+)  # fmt: skip
+
+
+class Records:
+    """A line of a file for each thing found."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.n_bad = 0
+
+    def add(self, name: str, **found: Any) -> None:
+        line = json.dumps({"name": name, **found}, ensure_ascii=False)
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
+
+    def check(self, name: str, work: Callable[[], dict[str, Any] | None]) -> None:
+        """Note what some work finds, or why it fails."""
+        try:
+            found = work() or {}
+        except Exception as error:
+            self.n_bad += 1
+            traceback.print_exc()
+            self.add(name, ok=False, error=f"{type(error).__name__}: {str(error)[:500]}")
+        else:
+            self.add(name, ok=True, **found)
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where kernels run, and how their time is taken.
+
+    Attributes
+    ----------
+    backend, device : str
+    xp : module
+        The library of its arrays.
+    synchronize : callable
+        Waits for all that was launched.
+    kernel_seconds : callable
+        Of some work, between two events on the card itself.
+    """
+
+    backend: str
+    device: str
+    xp: Any
+    synchronize: Callable[[], object]
+    kernel_seconds: Callable[[Callable[[], object]], float]
+
+
+def the_card() -> Card:
+    reason = registry.load("cupy").status().reason
+    if reason is not None:
+        sys.exit(f"this needs a GPU: {reason}")
+    import cupy
+
+    def kernel_seconds(work: Callable[[], object]) -> float:
+        start, stop = cupy.cuda.Event(), cupy.cuda.Event()
+        start.record()
+        work()
+        stop.record()
+        stop.synchronize()
+        return float(cupy.cuda.get_elapsed_time(start, stop)) / 1000
+
+    synchronize = cupy.cuda.runtime.deviceSynchronize
+    return Card("cupy", "cuda:0", cupy, synchronize, kernel_seconds)
+
+
+def versions(records: Records) -> None:
+    """What there is; nothing of it is needed for the other parts."""
+    records.add("python", version=platform.python_version(), host=machine())
+    for name in PACKAGES:
+        try:
+            records.add(name, version=version(name))
+        except PackageNotFoundError:
+            records.add(name, version=None)
+    for name in ("cupy", "torch"):
+        if name in registry.names():
+            status = registry.load(name).status()
+            records.add(f"backend {name}", reason=status.reason, devices=status.devices)
+    command = [
+        "nvidia-smi",
+        "--query-gpu=name,driver_version,memory.total",
+        "--format=csv,noheader",
+    ]
+    records.check("nvidia-smi", lambda: {"output": subprocess.check_output(command, text=True)})
+
+
+# -- every kind of kernel, against the reference
+
+STANDARD = CudaEnergy(
+    energy="real total = 0; for (int i = 0; i < dim; ++i) total += x[i] * x[i] / 2; return total;",
+    gradient="for (int i = 0; i < dim; ++i) out[i] = x[i];",
+)
+
+
+def gaussian(dim: int) -> Any:
+    return isotherm.GaussianEnergy(np.linspace(-1, 1, dim), np.eye(dim) + 0.3)
+
+
+def flat_well(x: Any) -> Any:
+    return 0.0 * x
+
+
+# Name, energy, the energy for the reference, coordinates, the path, whether bits are equal.
+KINDS: list[tuple[str, Any, Any, int, str, bool]] = [
+    ("elementwise", isotherm.DoubleWellEnergy(), None, 5, "fused program", True),
+    ("whole state", isotherm.RosenbrockEnergy(b=2.0), None, 4, "fused program", True),
+    ("quadratic, small", gaussian(3), None, 3, "fused quadratic form", False),
+    ("quadratic, large", gaussian(100), None, 100, "fused quadratic form", False),
+    ("array loop", isotherm.RosenbrockEnergy(b=2.0), None, 40, "array loop", True),
+    ("CUDA functions", STANDARD, isotherm.HarmonicEnergy(), 3, "fused CUDA functions", True),
+]
+# More chains than a block; a last block of steps that is not whole.
+PLAIN = {"n_samples": 777, "n_steps": 13, "step_size": 0.01, "seed": 2**63 + 5}
+KEPT = {"return_trajectory": True, "return_diagnostics": True}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "kept": {**KEPT, "burn_in": 3, "thinning": 3},
+    "schedule, clamp": {
+        **KEPT, "step_size": [0.01] * 6 + [0.02] * 7, "clamp": (-1.0, 0.5),
+        "noise_scale": [1.0] * 4 + [0.0] * 5 + [0.5] * 4,
+    },
+    "far in the stream": {"chain_offset": 2**40 - 100, "step_offset": 2**32 - 7},
+    "no noise": {"noise_scale": 0.0},
+}  # fmt: skip
+
+
+def kernels(card: Card, records: Records) -> None:
+    for (name, *kind), dtype in product(KINDS, ("float32", "float64")):
+        for option, options in OPTIONS.items():
+            if isinstance(kind[0], CudaEnergy) and card.backend != "cupy":
+                continue
+            records.check(
+                f"{name}, {dtype}, {option}",
+                lambda kind=kind, options=options, dtype=dtype: compared(
+                    card, *kind, **PLAIN | {"dtype": dtype} | options
+                ),
+            )
+    records.check("subnormal numbers", lambda: subnormal(card))
+    records.check("a start drawn", lambda: drawn(card))
+
+
+def compared(
+    card: Card, energy: Any, reference: Any, dim: int, path: str, has_bits: bool, **options: Any
+) -> dict[str, Any]:
+    """The largest difference from the reference, which is none where the bits are to be equal."""
+    x = np.linspace(-1, 1, dim).astype(options["dtype"])
+    results = []
+    for each, backend in ((energy, card.backend), (reference or energy, "numpy")):
+        plan = isotherm.make_plan(each, x, backend=backend, **options)
+        results.append(isotherm.run(plan, each, x))
+    got, expected = results
+    assert got.info.path == path, got.info.path
+    largest = 0.0
+    for name in ("samples", "trajectory"):
+        ours, theirs = getattr(got, name), getattr(expected, name)
+        if theirs is not None:
+            ours, theirs = to_numpy(ours), to_numpy(theirs)
+            largest = max(largest, float(np.abs(ours - theirs).max()))
+            assert not has_bits or ours.tobytes() == theirs.tobytes(), (name, largest)
+    if expected.diagnostics is not None:
+        for name in ("mean", "variance", "energy"):
+            ours, theirs = (to_numpy(getattr(r.diagnostics, name)) for r in results)
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert largest < 1e-3
+    return {"largest difference": largest}
+
+
+def subnormal(card: Card) -> None:
+    x = np.ldexp(np.random.default_rng(5).normal(size=(64, 3)), -130).astype(np.float32)
+    options = {"n_steps": 6, "step_size": 0.25, "noise_scale": 1e-38, "seed": 1}
+    energy = isotherm.HarmonicEnergy()
+    ours, theirs = (
+        isotherm.sample_chain(energy, x, backend=backend, **options)
+        for backend in (card.backend, "numpy")
+    )
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def drawn(card: Card) -> None:
+    for dtype in ("float32", "float64"):
+        ours, theirs = (
+            isotherm.sample_chain(
+                isotherm.HarmonicEnergy(), dim=7, n_samples=999, n_steps=1, seed=4, dtype=dtype,
+                backend=backend, chain_offset=2**33,
+            )
+            for backend in (card.backend, "numpy")
+        )  # fmt: skip
+        assert to_numpy(ours).tobytes() == theirs.tobytes(), dtype
+
+
+def tiny(card: Card, records: Records) -> None:
+    """Each kind once, small, for a tool that watches every access."""
+    for name, energy, _, dim, _, _ in KINDS:
+        if isinstance(energy, CudaEnergy) and card.backend != "cupy":
+            continue
+        options = {"n_samples": 37, "n_steps": 9, "thinning": 2, "step_size": 0.01, "seed": 1}
+        records.check(
+            name,
+            lambda energy=energy, dim=dim, options=options: (
+                isotherm.sample_chain(
+                    energy, dim=dim, dtype="float32", backend=card.backend, **KEPT, **options
+                )
+                and None
+            ),
+        )
+
+
+# -- how fast
+
+flat = isotherm.formula(flat_well)
+WORKLOADS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "double well, 4096 x 32 x 1000": (
+        isotherm.DoubleWellEnergy(),
+        {"dim": 32, "n_samples": 4096, "n_steps": 1000},
+    ),
+    "10-D Gaussian, 10,000 x 500": (gaussian(10), {"n_samples": 10_000, "n_steps": 500}),
+    "100-D Gaussian, 4096 x 500": (gaussian(100), {"n_samples": 4096, "n_steps": 500}),
+    "10-D Rosenbrock, 10,000 x 500": (
+        isotherm.RosenbrockEnergy(),
+        {"dim": 10, "n_samples": 10_000, "n_steps": 500},
+    ),
+    "no force, 65,536 x 32 x 400": (flat(), {"dim": 32, "n_samples": 2**16, "n_steps": 400}),
+}
+COMMON = {"step_size": 5e-4, "seed": 0, "dtype": "float32"}
+
+
+def times(card: Card, records: Records, rounds: int = 7, **smaller: int) -> None:
+    """Kernels by events, whole calls by the clock; the first call, which compiles, apart."""
+    for name, (energy, options) in WORKLOADS.items():
+        plan = isotherm.make_plan(
+            energy, backend=card.backend, on_divergence="ignore", **COMMON | options | smaller
+        )
+        records.check(name, lambda plan=plan, energy=energy: timed(card, plan, energy, rounds))
+    if find_spec("torch"):
+        for width in (64, 512):
+            records.check(
+                f"perceptron, {width} wide",
+                lambda width=width: module_times(card, width, rounds, **smaller),
+            )
+
+
+def timed(card: Card, plan: Any, energy: Any, rounds: int) -> dict[str, Any]:
+    began = time.perf_counter()
+    isotherm.run(plan, energy)
+    card.synchronize()
+    first = time.perf_counter() - began
+    runner = registry.load(plan.backend).prepare(plan, energy)
+    state = {"x": card.xp.zeros(plan.shape, plan.dtype)}
+    by_events, by_clock = [], []
+    for _ in range(rounds):
+        by_events.append(
+            card.kernel_seconds(lambda: runner.advance(state, 0, plan.n_total, Outputs()))
+        )
+        began = time.perf_counter()
+        isotherm.run(plan, energy)
+        card.synchronize()
+        by_clock.append(time.perf_counter() - began)
+    work = plan.n_samples * plan.n_coordinates * plan.n_total
+    return {
+        "first call": first,
+        "kernel": spread(by_events),
+        "call": spread(by_clock),
+        "coordinates and steps a second": work / statistics.median(by_events),
+    }
+
+
+def spread(seconds: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(seconds), "best": min(seconds), "worst": max(seconds)}
+
+
+def module_times(
+    card: Card, width: int, rounds: int, n_samples: int = 1000, n_steps: int = 1000
+) -> dict[str, Any]:
+    import torch
+
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Linear(2, width), torch.nn.Tanh(), torch.nn.Linear(width, 1)
+    ).to(card.device)
+    x = torch.zeros(n_samples, 2, device=card.device)
+    found: dict[str, Any] = {}
+    for name, divergence in (("watched", "warn"), ("not watched", "ignore")):
+        plan = isotherm.make_plan(
+            module, x, backend="torch", n_steps=n_steps, seed=0, on_divergence=divergence
+        )
+        seconds = []
+        for _ in range(rounds + 1):
+            card.synchronize()
+            began = time.perf_counter()
+            result = isotherm.run(plan, module, x)
+            card.synchronize()
+            seconds.append((time.perf_counter() - began) / n_steps * 1e6)
+        found[f"microseconds a step, {name}"] = spread(seconds[1:])
+        found["path"] = result.info.path
+    return found
+
+
+# -- beside others
+
+
+def peers(card: Card, records: Records, rounds: int = 5, **smaller: int) -> None:
+    for name in ("double well, 4096 x 32 x 1000", "10-D Gaussian, 10,000 x 500"):
+        energy, options = WORKLOADS[name]
+        plan = isotherm.make_plan(energy, backend=card.backend, **COMMON | options | smaller)
+        for peer, work in works(card, plan, energy):
+            records.check(f"{name}: {peer}", lambda work=work: clocked(card, work, rounds))
+    n_chains, n_steps = smaller.get("n_samples", 2**16), smaller.get("n_steps", 400)
+
+    def normals() -> None:
+        for _ in range(n_steps):
+            card.xp.random.standard_normal(n_chains * 32)
+
+    records.check("as many normals of the library", lambda: clocked(card, normals, 3))
+
+
+def clocked(card: Card, work: Callable[[], object], rounds: int) -> dict[str, Any]:
+    seconds = []
+    for _ in range(rounds + 1):
+        card.synchronize()
+        began = time.perf_counter()
+        work()
+        card.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return {"first call": seconds[0], "call": spread(seconds[1:])}
+
+
+def works(card: Card, plan: Any, energy: Any) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Isotherm and whoever else is there, on the same work."""
+    yield "Isotherm", lambda: isotherm.run(plan, energy)
+    yield "by hand", lambda: by_hand(card, plan, energy)
+    if find_spec("torch"):
+        on_torch = isotherm.make_plan(
+            energy, backend="torch", device=card.device.partition(":")[0], dim=plan.event_shape,
+            n_samples=plan.n_samples, n_steps=plan.n_steps, **COMMON,
+        )  # fmt: skip
+        yield "Isotherm's torch loop", lambda: isotherm.run(on_torch, energy)
+    if find_spec("torchebm"):
+        yield "TorchEBM", lambda: torchebm(card, plan, energy)
+
+
+def by_hand(card: Card, plan: Any, energy: Any) -> Any:
+    """The loop that one would write: the library's normals, the energy's gradient, the step."""
+    xp = card.xp
+    x = xp.zeros(plan.shape, plan.dtype)
+    size = COMMON["step_size"]
+    scale = (2 * size) ** 0.5
+    for _ in range(plan.n_steps):
+        noise = xp.random.standard_normal(x.size).reshape(x.shape).astype(x.dtype)
+        x = x - size * energy.gradient(x) + scale * noise
+    return x
+
+
+def torchebm(card: Card, plan: Any, energy: Any) -> Any:
+    import torch
+    from torchebm.core import DoubleWellModel, GaussianModel
+    from torchebm.samplers import LangevinDynamics
+
+    if isinstance(energy, isotherm.GaussianEnergy):
+        model = GaussianModel(torch.tensor(energy.mean), torch.tensor(energy.cov))
+    else:
+        model = DoubleWellModel(barrier_height=2.0)
+    device = card.device.partition(":")[0]
+    sampler = LangevinDynamics(
+        model.float().to(device), step_size=COMMON["step_size"], device=device
+    )
+    return sampler.sample(x=torch.zeros(plan.shape, device=device), n_steps=plan.n_steps)
+
+
+def main() -> None:
+    name, records = sys.argv[1], Records(Path(os.environ["RECORDS"]))
+    if name == "versions":
+        versions(records)
+    else:
+        {"kernels": kernels, "tiny": tiny, "times": times, "peers": peers}[name](
+            the_card(), records
+        )
+    sys.exit(records.n_bad > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The noise stream on arrays: a block of normals by one kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isotherm.backend import Array, FillNormals, noise
+from isotherm_cupy.modules import Compile
+from isotherm_cupy.source import assemble
+
+_NO_STEPS = {"VARIES": 0, "CLAMPS": 0, "KEEPS": 0}
+
+
+def filler(xp: Any, compile_: Compile) -> FillNormals:
+    """What `isotherm.backend.noise.fill_normals` is, with its bits.
+
+    Parameters
+    ----------
+    xp : module
+        The array library of the device's memory.
+    compile_ : callable
+        source → `isotherm_cupy.modules.Module`.
+    """
+
+    def fill(
+        out: Array,
+        *,
+        seed: int,
+        stream: int,
+        block: int,
+        chain_offset: int = 0,
+        coordinate_offset: int = 0,
+    ) -> None:
+        dtype = str(out.dtype)
+        drawn_in = dtype if dtype == "float64" else "float32"
+        is_direct = dtype == drawn_in and out.flags.c_contiguous
+        normals = out if is_direct else xp.empty(out.shape, dtype=drawn_in)
+        _, n, dim = out.shape
+        module = compile_(assemble(drawn_in, "fill.cu", constants=_NO_STEPS))
+        arguments = [normals, np.int64(n), np.int32(dim), np.uint32(block)]
+        arguments += [np.uint32(seed & noise.MASK), np.uint32(seed >> 32), np.uint32(stream)]
+        arguments += [np.uint64(chain_offset), np.uint32(coordinate_offset)]
+        module.launch("fill", n * dim, arguments)
+        if normals is not out:
+            out[...] = normals
+
+    return fill

@@ -1,0 +1,169 @@
+"""Where an energy comes from: the library, dtype and device of what it calculates with."""
+
+from __future__ import annotations
+
+import dis
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from isotherm._arithmetic.arrays import FLOATING, array_origin, dtype_name, is_array
+
+Origin = tuple[str | None, str | None, str | None]
+
+_DEPTH = 3  # an energy's attribute, of which a function, which closes over a network
+_ELEMENTS = 16  # of a list of networks
+# Libraries whose networks and functions tell by their own modules' names where they come from.
+_DIFFERENTIATING = ("torch",)
+
+
+class Declared:
+    """An energy of this package or of a backend, which tells about itself.
+
+    Of what a user wrote nothing is read by such names: a network's ``dim`` may be a hidden width.
+
+    Attributes
+    ----------
+    name : str
+    dim : int, tuple of int or None
+        The only dimension, or shape of a state, that it takes.
+    library, dtype, device : str or None
+        Of its parameters.
+    """
+
+    name: str
+    dim: int | tuple[int, ...] | None = None
+    library: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+
+
+def name_of(energy: Any) -> str:
+    """The energy's name, for people."""
+    if isinstance(energy, Declared):
+        return energy.name
+    if isinstance(energy, functools.partial):
+        return name_of(energy.func)
+    if isinstance(energy, MethodType):
+        return name_of(energy.__self__)
+    return energy.__name__ if isinstance(energy, FunctionType) else type(energy).__name__
+
+
+def origin(energy: Any) -> Origin:
+    """The library, dtype and device of an energy's parameters; None for each that is not known."""
+    if isinstance(energy, Declared):
+        return energy.library, energy.dtype, energy.device
+    if is_module(energy) or not hasattr(energy, "gradient"):
+        return _found_in(energy)
+    return None, None, None  # one that brings its gradient is of the library that calls it
+
+
+def parameters_dtype(energy: Any) -> str | None:
+    """The dtype of the first network's parameters that an energy calculates with, if any."""
+    if isinstance(energy, Declared):
+        return None
+    for part in _parts(energy):
+        if is_module(part):
+            for value in part.parameters():
+                if is_array(value) and dtype_name(value.dtype) in FLOATING:
+                    return dtype_name(value.dtype)
+    return None
+
+
+def is_module(part: Any) -> bool:
+    """Whether this is a network: an object of a library, with parameters."""
+    return callable(getattr(part, "parameters", None)) and not isinstance(part, type)
+
+
+def _found_in(energy: Any) -> Origin:
+    known: Origin = (None, None, None)
+    for part in _parts(energy):
+        if is_module(part):
+            buffers: Callable[[], Iterable[Any]] = getattr(part, "buffers", tuple)
+            own = _first_floating(chain(part.parameters(), buffers()))
+            if own[0] is not None:
+                return own
+        elif is_array(part):
+            own = array_origin([part])
+            if own[0] != "numpy" and None in known:
+                known = own
+        library = _library_of_code(part)
+        if library is not None and known[0] is None:
+            known = (library, None, None)
+    return known
+
+
+def _first_floating(values: Iterable[Any]) -> Origin:
+    first: Origin = (None, None, None)
+    for value in values:
+        own = array_origin([value])
+        if own[1] is not None:
+            return own
+        first = first if first[0] is not None else own
+    return first
+
+
+def _library_of_code(part: Any) -> str | None:
+    """The library of a network without parameters, or of the functions that a function calls."""
+    if isinstance(part, ModuleType):
+        names = [part.__name__]
+    elif isinstance(part, FunctionType):
+        return None
+    else:
+        kind = part if isinstance(part, type) else type(part)
+        names = [base.__module__ for base in kind.__mro__]
+    roots = {name.partition(".")[0] for name in names}
+    return next((name for name in _DIFFERENTIATING if name in roots), None)
+
+
+def _parts(energy: Any) -> Iterator[Any]:
+    """The energy, and what it calculates with, nearest first."""
+    level, met = [energy], set()
+    for _ in range(_DEPTH + 1):
+        following = []
+        for part in level:
+            if id(part) not in met:
+                met.add(id(part))
+                yield part
+                following += _held_by(part)
+        level = following
+
+
+def _held_by(part: Any) -> list[Any]:
+    if isinstance(part, functools.partial):
+        return [part.func, *part.args, *part.keywords.values()]
+    if isinstance(part, MethodType):
+        return [part.__self__, part.__func__]
+    if isinstance(part, FunctionType):
+        names = _globals_of(part.__code__)
+        cells = part.__closure__ or ()
+        return [
+            *(cell.cell_contents for cell in cells if not _is_empty(cell)),
+            *(part.__globals__[name] for name in names if name in part.__globals__),
+            *(part.__defaults__ or ()),
+        ]
+    if isinstance(part, (list, tuple)):
+        return list(part[:_ELEMENTS])
+    if isinstance(part, (type, ModuleType)) or is_module(part) or is_array(part):
+        return []
+    own = list(getattr(part, "__dict__", {}).values())
+    calls = (vars(base).get("__call__") for base in type(part).__mro__)
+    return [*own, *calls]
+
+
+def _is_empty(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return True
+    return False
+
+
+@functools.lru_cache
+def _globals_of(code: CodeType) -> tuple[str, ...]:
+    """The names of the globals that a function reads, those of functions inside it included."""
+    own = (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
+    inner = (_globals_of(part) for part in code.co_consts if isinstance(part, CodeType))
+    return tuple(dict.fromkeys(chain(own, *inner)))

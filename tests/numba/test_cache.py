@@ -1,0 +1,167 @@
+"""Generated modules: compiled once, found again, and never run from what another user wrote."""
+
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm.backend import CompiledCache
+from isotherm_numba import CompiledEnergy, codegen_cache
+
+COUNT_COMPILED = """
+import isotherm
+from isotherm_numba import codegen_cache
+loaded = []
+load = codegen_cache.load
+codegen_cache.load = lambda *args: loaded.append(load(*args)) or loaded[-1]
+isotherm.sample_chain(isotherm.HarmonicEnergy(), dim=2, n_samples=5, n_steps=3, backend="numba")
+stats = [f.stats for module in loaded for f in vars(module).values() if hasattr(f, "stats")]
+hits = sum(sum(stat.cache_hits.values()) for stat in stats)
+misses = sum(sum(stat.cache_misses.values()) for stat in stats)
+print(hits, misses)
+"""
+
+
+def count_compiled(**environment):
+    """How many functions a new process finds in the cache, and how many it compiles."""
+    command = [sys.executable, "-W", "error", "-c", COUNT_COMPILED]
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    ended = subprocess.run(
+        command, text=True, capture_output=True, check=True, env=env | environment
+    )
+    told = [line for line in ended.stderr.splitlines() if not line.startswith("compiling ")]
+    return *map(int, ended.stdout.split()), "\n".join(told)
+
+
+def test_a_second_process_compiles_nothing_and_one_with_damaged_files_compiles_again(tmp_path):
+    tmp_path.chmod(0o777)
+    compiled = count_compiled(NUMBA_CACHE_DIR=str(tmp_path))
+    hits, misses, told = compiled
+    assert (hits, told) == (0, "")
+    found = count_compiled(NUMBA_CACHE_DIR=str(tmp_path))
+    (folder,) = tmp_path.iterdir()
+    # The loop, the energy's two, and normals; what these call is a part of them.
+    assert found == (len(list(folder.iterdir())), 0, "") == (4, 0, "")
+    assert misses >= 4
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for i, file in enumerate(folder.iterdir()):
+        file.write_bytes(file.read_bytes()[:-1] if i % 2 else os.urandom(1000))
+    assert count_compiled(NUMBA_CACHE_DIR=str(tmp_path)) == compiled
+    assert count_compiled(NUMBA_CACHE_DIR=str(tmp_path)) == found
+
+
+def test_what_another_program_planted_is_not_run(tmp_path, monkeypatch):
+    ran = tmp_path / "ran"
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(ran),)
+
+    cache = CompiledCache(tmp_path / "cache", "NUMBA_CACHE_DIR")
+    monkeypatch.setattr(codegen_cache, "_compiled", lambda: cache)
+    source = (
+        "from isotherm_numba.codegen_cache import kept\n"
+        "@kept('float64(float64)')\n"
+        "def double(x):\n"
+        "    return 2.0 * x\n"
+    )
+    assert codegen_cache.load.__wrapped__("planted", source).double(4.0) == 8.0
+    (file,) = cache.folder.iterdir()
+    file.write_bytes(pickle.dumps(Bomb()))
+    assert codegen_cache.load.__wrapped__("planted", source).double(4.0) == 8.0
+    assert not ran.exists()
+
+
+def test_kernels_are_kept_apart_by_every_source_that_flows_in(monkeypatch):
+    one = codegen_cache.load.__wrapped__("first", "answer = 1")
+    monkeypatch.setattr(codegen_cache, "_sources", lambda: "other coefficients of the noise")
+    assert one.__name__ != codegen_cache.load.__wrapped__("first", "answer = 1").__name__
+
+
+@pytest.mark.parametrize("variables", [["HOME", "XDG_CACHE_HOME"], ["NUMBA_CACHE_DIR"]])
+def test_a_folder_that_cannot_be_written_is_no_obstacle(variables, tmp_path):
+    blocked = tmp_path / "file"  # which refuses root as well
+    blocked.write_text("not a folder")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    hits, misses, told = count_compiled(
+        TMPDIR=str(temporary), **dict.fromkeys(variables, str(blocked))
+    )
+    assert hits == 0 < misses
+    assert f"it cannot be kept in {blocked}" in told
+    assert "set NUMBA_CACHE_DIR to a folder" in told
+    assert not list(temporary.iterdir())
+
+
+def test_a_module_that_fails_is_not_left_half_made():
+    before = set(sys.modules)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            codegen_cache.load("broken", "1 / 0")
+    assert set(sys.modules) == before
+
+
+def test_a_long_compilation_is_announced(monkeypatch, caplog):
+    monkeypatch.setattr(codegen_cache, "_PATIENCE", 0.01)
+    with caplog.at_level(logging.WARNING):
+        codegen_cache.build("slow", "import time; time.sleep(0.2)", ())
+    assert "compiling slow;" in caplog.text
+
+
+WITHOUT_COMPILING = """
+import isotherm
+from tests.numba.test_cache import huber
+options = {"dim": 2, "n_samples": 5, "n_steps": 3, "seed": 0}
+for energy in (isotherm.HarmonicEnergy(), huber()):
+    plan = isotherm.make_plan(energy, **options)
+    print(plan.backend, isotherm.run(plan, energy).samples.tobytes().hex())
+try:
+    isotherm.make_plan(energy, **options, backend="numba")
+except isotherm.BackendError as error:
+    print(error)
+"""
+
+
+def huber():
+    def energy(x):
+        return np.abs(x).sum()
+
+    def gradient(x, out):
+        out[:] = np.sign(x)
+
+    return CompiledEnergy(energy, gradient)
+
+
+def test_where_numba_compiles_nothing_numpy_takes_its_place():
+    told = subprocess.check_output(
+        [sys.executable, "-W", "error", "-c", WITHOUT_COMPILING],
+        text=True,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    ).splitlines()
+    options = {"dim": 2, "n_samples": 5, "n_steps": 3, "seed": 0}
+    for line, energy in zip(told, (isotherm.HarmonicEnergy(), huber()), strict=False):
+        here = isotherm.sample_chain(energy, **options, backend="numba").tobytes().hex()
+        assert line == f"numpy {here}"
+    assert told[2].endswith("cannot be used here: NUMBA_DISABLE_JIT is set; unset it")
+
+
+def test_ctrl_c_is_held_back_until_a_function_is_compiled():
+    # Numba that is interrupted in the middle of its work may fail for ever after.
+    done = []
+
+    def compile_two():
+        with codegen_cache.uninterrupted():
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+                done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_two()
+    assert done == [True, True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
