@@ -163,6 +163,7 @@ class Sampler:
         *,
         return_info: bool = False,
         momentum: Array | None = None,
+        frozen: object = None,
         chain_offset: int = 0,
         step_offset: int = 0,
         on_divergence: OnDivergence = "warn",
@@ -200,6 +201,8 @@ class Sampler:
             sampler, else a fresh one.
         momentum : array, optional
             With which the chains start, where the sampler carries one; see `isotherm.run`.
+        frozen : bool array, optional
+            Of the shape of a chain's state: True where a coordinate does not move.
         chain_offset, step_offset : int
             The noise stream's numbers of the first chain and the first step: rows k.. of a run are
             the run with ``chain_offset=k``; a run goes on with ``step_offset`` the steps behind it.
@@ -242,6 +245,7 @@ class Sampler:
         """
         plan = self.plan(
             x,
+            frozen=frozen,
             dim=dim,
             n_steps=n_steps,
             n_samples=n_samples,

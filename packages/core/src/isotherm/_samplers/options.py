@@ -25,6 +25,7 @@ class RunOptions(TypedDict, total=False):
     return_trajectory: bool
     seed: object
     momentum: Array | None
+    frozen: object
     chain_offset: int
     step_offset: int
     on_divergence: OnDivergence

@@ -89,6 +89,7 @@ def sample_chain(
     n_leapfrog: ScheduleLike | None = None,
     jitter: float | None = None,
     inverse_mass: object = None,
+    frozen: object = None,
     divergence_threshold: float | None = None,
     dtype: object = None,
     device: object = None,
@@ -165,6 +166,9 @@ def sample_chain(
     inverse_mass : float, array or matrix, optional
         M⁻¹: a number, one a coordinate (*event_shape), or a symmetric positive definite matrix
         (dim, dim) for up to 64 coordinates; 1 by default.
+    frozen : bool array, optional
+        Of the shape of a chain's state: True where neither noise nor gradient moves a coordinate.
+        The others draw the numbers that they would have drawn.
     divergence_threshold : float, optional
         Of the adjusted samplers: a step whose |ΔH|/noise_scale² is larger counts as diverging;
         1000 by default.
@@ -247,6 +251,7 @@ def sample_chain(
         n_leapfrog=n_leapfrog,
         jitter=jitter,
         inverse_mass=inverse_mass,
+        frozen=frozen,
         divergence_threshold=divergence_threshold,
         dtype=dtype,
         device=device,
