@@ -297,7 +297,7 @@ def test_a_value_kept_from_another_call_is_refused():
         return sum(x * x) + kept.setdefault("first", x[0])
 
     energy().program(2)
-    with pytest.raises(FormulaError, match="kept from an earlier call"):
+    with pytest.raises(FormulaError, match="of an earlier call was kept"):
         energy().program(3)
 
 

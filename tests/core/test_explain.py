@@ -33,7 +33,7 @@ def with_numba():
 @pytest.mark.parametrize(
     ("energy", "reason"),
     [
-        (Object(), "Object is an object.*CompiledEnergy"),
+        (Object(), "an object whose methods take arrays.*CompiledEnergy"),
         (long(), r"program of \d+ operations.*arrays in the place of loops"),
     ],
 )

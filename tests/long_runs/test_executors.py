@@ -262,7 +262,9 @@ def test_dask_runs_a_dead_worker_s_shares_again(tmp_path):
 def test_progress_is_told_as_shares_are_done(threads):
     told = []
     result = run(executor=threads, n_shares=4, progress=lambda *at: told.append(at))
-    assert told == [(12, 45), (22, 45), (34, 45), (45, 45)]
+    # Shares are nearly as large as each other, and done in any order.
+    assert [total for _, total in told] == [45] * 4
+    np.testing.assert_allclose([done for done, _ in told], [12, 23, 34, 45], atol=1)
     assert result.info.n_steps == 45
 
 

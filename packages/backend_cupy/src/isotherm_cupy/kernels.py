@@ -91,7 +91,7 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     if isinstance(energy, GaussianEnergy):
         return f"a covariance of more than {_QUADRATIC} coordinates is better a matrix product"
     return (
-        f"{plan.energy} is an object whose methods take arrays; @isotherm.formula, or "
+        "an object whose methods take arrays is called with arrays; @isotherm.formula, or "
         "isotherm_cupy.CudaEnergy, would be fused"
     )
 

@@ -149,7 +149,7 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
             chains_per_tile=chains,
         )
     return (
-        f"{plan.energy} is an object whose methods take arrays; @isotherm.formula, or "
+        "an object whose methods take arrays is called with arrays; @isotherm.formula, or "
         "isotherm_numba.CompiledEnergy with plain loops over one chain, would be fused"
     )
 
@@ -165,7 +165,9 @@ def _too_long(name: str, length: int) -> str:
 def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> Kernel | str:
     if len(program.instructions) > _LONGEST:
         return _too_long(program.name, len(program.instructions))
-    chains = _lanes_of_chains(plan, _PROGRAM_LANES)
+    has_products = any(one.op in ("matmul", "matmul_t") for one in program.instructions)
+    # A product's loops are short, as the quadratic form's are.
+    chains = _lanes_of_chains(plan, _QUADRATIC_LANES if has_products else _PROGRAM_LANES)
     try:
         functions, numbers = print_arrays(program, chains, parameters.astype(plan.dtype))
     except OverflowError:

@@ -20,7 +20,7 @@ from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
 from isotherm._programs.program import Evaluator
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
 from isotherm._transitions.program import Kind
-from isotherm.errors import InputError, printable, short_repr
+from isotherm.errors import InputError, array_repr, printable, short_repr
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ class FormulaEnergy(FixedParameters):
         return self.__dict__ | {"_evaluators": {}, "_parts": parts}
 
     def __repr__(self) -> str:
-        values = {name: value.tolist() for name, value in self.parameters.items()} | self.static
+        values = {name: array_repr(value) for name, value in self.parameters.items()} | self.static
         given = ", ".join(f"{name}={value}" for name, value in values.items())
         return f"{printable(self.name)}({given})"
 

@@ -12,7 +12,7 @@ from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import FormulaEnergy, formula
 from isotherm._energies.parameters import FixedParameters, finite_numbers, place_of
 from isotherm._transitions.program import Kind
-from isotherm.errors import InputError
+from isotherm.errors import InputError, array_repr
 
 #: Coordinates up to which the order of the sums in the quadratic form is written.
 WRITTEN_ORDER = 64
@@ -114,7 +114,7 @@ class GaussianEnergy(FixedParameters):
         return self.__dict__ | {"_moved": {}}  # bound to a device: moved again where needed
 
     def __repr__(self) -> str:
-        return f"GaussianEnergy(mean={self.mean.tolist()}, cov={self.cov.tolist()})"
+        return f"GaussianEnergy(mean={array_repr(self.mean)}, cov={array_repr(self.cov)})"
 
 
 def _product(precision: Array, centred: Array) -> Array:

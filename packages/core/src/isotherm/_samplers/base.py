@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self, Unpack, overload
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array
+from isotherm._energies.origin import name_of
 from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import ScheduleLike
 from isotherm._planning.keywords import knows_keywords
@@ -279,4 +280,4 @@ class Sampler:
             "backend": self.backend,
         }
         said = [f"{name}={short_repr(value)}" for name, value in given.items() if value is not None]
-        return f"{type(self).__name__}({', '.join([short_repr(self.energy_function), *said])})"
+        return f"{type(self).__name__}({', '.join([name_of(self.energy_function), *said])})"
