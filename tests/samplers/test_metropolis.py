@@ -171,6 +171,7 @@ PROPOSAL = Transition(
     HAMILTONIAN.coefficients,
     carried=("x", "momentum"),
     cached=("gradient",),
+    arguments={"n_leapfrog": 10, "jitter": 0.0},
 )
 ENERGIES = (
     isotherm.DoubleWellEnergy(barrier_height=0.5),

@@ -146,5 +146,19 @@ def n_substeps(
 
 
 _CACHED = ("energy", "gradient")
-HAMILTONIAN = Transition("hmc", _step, _coefficients, cached=_CACHED, is_adjusted=True)
-MALA = Transition("mala", _step, _of_one_substep, cached=_CACHED, is_adjusted=True)
+HAMILTONIAN = Transition(
+    "hmc",
+    _step,
+    _coefficients,
+    cached=_CACHED,
+    is_adjusted=True,
+    arguments={"n_leapfrog": 10, "jitter": 1.0, "friction": 0.0, "divergence_threshold": None},
+)
+MALA = Transition(
+    "mala",
+    _step,
+    _of_one_substep,
+    cached=_CACHED,
+    is_adjusted=True,
+    arguments={"divergence_threshold": None},
+)
