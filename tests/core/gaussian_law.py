@@ -7,19 +7,20 @@ FALSE_ALARMS = 1e-6
 """How often `check` would fail on other seeds, shared by its comparisons; with one seed: never."""
 
 
-def moments(start, mean, precision, step_sizes, noise_scales):
+def moments(start, mean, precision, step_sizes, noise_scales, inverse_mass=1.0):
     """Mean and covariance after one step for each of the step sizes, from one start.
 
-    x' = x - η P (x - μ) + s √(2η) ξ is linear: with A = I - ηP the mean's distance to μ becomes A
-    times itself, and the covariance A C Aᵀ + 2 η s² I.
+    x' = x - η W P (x - μ) + s √(2η) √W ξ is linear: with A = I - ηWP the mean's distance to μ
+    becomes A times itself, and the covariance A C Aᵀ + 2 η s² W. W is the inverse mass.
     """
     distance = start - mean
     covariance = np.zeros_like(precision)
     identity = np.eye(len(mean))
+    inverse_mass = inverse_mass if np.ndim(inverse_mass) == 2 else inverse_mass * identity
     for step_size, noise_scale in zip(step_sizes, noise_scales, strict=True):
-        shrink = identity - step_size * precision
+        shrink = identity - step_size * inverse_mass @ precision
         distance = shrink @ distance
-        covariance = shrink @ covariance @ shrink.T + 2 * step_size * noise_scale**2 * identity
+        covariance = shrink @ covariance @ shrink.T + 2 * step_size * noise_scale**2 * inverse_mass
     return mean + distance, covariance
 
 

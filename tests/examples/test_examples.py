@@ -49,6 +49,22 @@ def test_a_formula_on_arrays_is_ten_lines(example, picture, options, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [picture]
 
 
+@pytest.mark.parametrize(
+    ("example", "options"),
+    [
+        ("underdamped_double_well", ["--steps", "4000"]),
+        ("eight_schools", ["--chains", "16"]),
+    ],
+)
+def test_an_example_in_small_finds_what_it_says(example, options):
+    source = ROOT / f"examples/{example}.py"
+    command = [sys.executable, source, *options]
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    said = re.findall(r"^print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
+    assert said
+    assert process.stdout.splitlines()[-len(said) :] == said
+
+
 def test_training_an_energy_brings_samples_to_the_data(tmp_path):
     command = [sys.executable, ROOT / "examples/train_energy_model.py", tmp_path, "--steps", "100"]
     process = subprocess.run(command, check=True, capture_output=True, text=True)

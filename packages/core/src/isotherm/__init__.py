@@ -1,6 +1,6 @@
 """Isotherm: Langevin sampling from energy functions, the same chain on every array library."""
 
-from isotherm import math
+from isotherm import math, transitions
 from isotherm._energies.builtin import (
     AckleyEnergy,
     DoubleWellEnergy,
@@ -85,5 +85,6 @@ __all__ = [
     "score",
     "summary",
     "to_arviz",
+    "transitions",
     "vectorize",
 ]

@@ -18,27 +18,14 @@ from isotherm._planning.arguments import (
     decayed,
 )
 from isotherm._plans.masses import InverseMass, cholesky
-from isotherm._plans.plan import DIVERGENCE_THRESHOLD, Schedule
-from isotherm._transitions.catalogue import find
+from isotherm._plans.plan import Schedule
+from isotherm._transitions.catalogue import find, names
 from isotherm._transitions.trace import Transition
 from isotherm.errors import InputError, short_repr
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 LARGEST_DENSE_MASS = 64  # coordinates: beyond, a step would be all matrix
-
-# What each sampler takes besides step_size, decay, noise_scale and inverse_mass, with defaults.
-_OWN: Mapping[str, Mapping[str, Any]] = {
-    "langevin": {"step_size": 1e-3, "clamp": None},
-    "underdamped": {"friction": 1.0},
-    "mala": {"divergence_threshold": DIVERGENCE_THRESHOLD},
-    "hmc": {
-        "n_leapfrog": 10,
-        "jitter": 1.0,
-        "friction": 0.0,
-        "divergence_threshold": DIVERGENCE_THRESHOLD,
-    },
-}
 
 
 def with_defaults(sampler: object, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,8 +36,8 @@ def with_defaults(sampler: object, given: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         There is no such sampler, or it does not take what was given.
     """
-    name = find(sampler).name
-    own = _OWN.get(name, dict.fromkeys(given))  # a user's own may take anything
+    transition = find(sampler)
+    name, own = transition.name, transition.arguments
     made = {}
     for argument, value in given.items():
         if value is None:
@@ -58,7 +45,7 @@ def with_defaults(sampler: object, given: Mapping[str, Any]) -> dict[str, Any]:
         elif argument in own or argument in ("step_size", "inverse_mass"):
             made[argument] = value
         else:
-            takers = [repr(other) for other, theirs in _OWN.items() if argument in theirs]
+            takers = [repr(other) for other in names() if argument in find(other).arguments]
             raise InputError(
                 f"sampler {name!r} takes no {argument}; leave it out, or choose sampler="
                 f"{' or '.join(takers)}"

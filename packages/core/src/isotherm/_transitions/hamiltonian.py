@@ -49,7 +49,11 @@ def _step(
 ) -> tuple[Mapping[str, Symbol], Mapping[str, Symbol]]:
     start = state.point
     p = c.momentum_scale * mass_root(c, draw.normal(Stream.MOMENTUM))
-    end, kinetic = (_langevin if c.variant.has_friction else _leapfrog)(start, p, c, draw)
+    if c.variant.has_friction:
+        end, kinetic = _langevin(start, p, c, draw)
+    else:
+        end, q = leapfrog(start, p, c)
+        kinetic = _gained(c, p, q)
     error = c.inverse_temperature * energy_error(start, end, kinetic)
     # An energy of minus infinity is no better a state than one of NaN, which no comparison accepts.
     error = where(error < c.lowest, -error, error)
@@ -67,8 +71,8 @@ def _step(
     }
 
 
-def _leapfrog(start: Point, p: Symbol, c: Coefficients, draw: Draw) -> tuple[Point, Symbol]:
-    """The end of a trajectory, and what the kinetic energy gained; two half kicks are one."""
+def leapfrog(start: Point, p: Symbol, c: Coefficients) -> tuple[Point, Symbol]:
+    """The end of a trajectory, and its momentum there; two half kicks are one."""
 
     def substep(_: Symbol, x: Symbol, p: Symbol) -> Sequence[Symbol]:
         x = x + c.step_size * inverse_mass(c, p)
@@ -76,13 +80,13 @@ def _leapfrog(start: Point, p: Symbol, c: Coefficients, draw: Draw) -> tuple[Poi
 
     x, q = repeat(c.n_before_last, substep, start.x, p - c.half_step * start.gradient)
     end = evaluate(x + c.step_size * inverse_mass(c, q))
-    return end, _gained(c, p, q - c.half_step * end.gradient)
+    return end, q - c.half_step * end.gradient
 
 
 def _langevin(start: Point, p: Symbol, c: Coefficients, draw: Draw) -> tuple[Point, Symbol]:
     """The same with a partial refreshment of the momentum between two substeps."""
 
-    def leapfrog(point: Point, p: Symbol, *, is_last: bool) -> tuple[Point, Symbol, Symbol]:
+    def kicked(point: Point, p: Symbol, *, is_last: bool) -> tuple[Point, Symbol, Symbol]:
         q = p - c.half_step * point.gradient
         end = evaluate(point.x + c.step_size * inverse_mass(c, q), with_energy=is_last)
         q = q - c.half_step * end.gradient
@@ -91,12 +95,12 @@ def _langevin(start: Point, p: Symbol, c: Coefficients, draw: Draw) -> tuple[Poi
     def substep(
         number: Symbol, x: Symbol, g: Symbol, p: Symbol, kinetic: Symbol
     ) -> Sequence[Symbol]:
-        end, p, gained = leapfrog(Point(x, g, None), p, is_last=False)
+        end, p, gained = kicked(Point(x, g, None), p, is_last=False)
         noise = mass_root(c, draw.substep_normal(number))
         return end.x, end.gradient, c.decay * p + c.kick * noise, kinetic + gained
 
     x, g, p, kinetic = repeat(c.n_before_last, substep, start.x, start.gradient, p, p - p)
-    end, _, gained = leapfrog(Point(x, g, None), p, is_last=True)
+    end, _, gained = kicked(Point(x, g, None), p, is_last=True)
     return end, kinetic + gained
 
 
@@ -142,5 +146,19 @@ def n_substeps(
 
 
 _CACHED = ("energy", "gradient")
-HAMILTONIAN = Transition("hmc", _step, _coefficients, cached=_CACHED, is_adjusted=True)
-MALA = Transition("mala", _step, _of_one_substep, cached=_CACHED, is_adjusted=True)
+HAMILTONIAN = Transition(
+    "hmc",
+    _step,
+    _coefficients,
+    cached=_CACHED,
+    is_adjusted=True,
+    arguments={"n_leapfrog": 10, "jitter": 1.0, "friction": 0.0, "divergence_threshold": None},
+)
+MALA = Transition(
+    "mala",
+    _step,
+    _of_one_substep,
+    cached=_CACHED,
+    is_adjusted=True,
+    arguments={"divergence_threshold": None},
+)

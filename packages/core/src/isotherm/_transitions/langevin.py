@@ -56,4 +56,6 @@ def _coefficients(given: Schedules) -> Mapping[str, Numbers]:
     }
 
 
-LANGEVIN = Transition("langevin", _step, _coefficients)
+LANGEVIN = Transition(
+    "langevin", _step, _coefficients, arguments={"step_size": 1e-3, "clamp": None}
+)

@@ -164,6 +164,8 @@ class Draw:
 
     def substep_normal(self, pass_: Symbol) -> Symbol:
         """One standard normal a coordinate, of a pass of a repetition."""
+        if self._builder.instructions[pass_.index].op != "variable":
+            raise FormulaError("substep_normal() takes the number of the pass that repeat() gives")
         (z,) = self._builder.call("substep_normal", (pass_.index,), (Space.STATE,))
         return z
 
@@ -316,7 +318,12 @@ class Schedules:
     def __getattr__(self, name: str) -> Numbers:
         if name.startswith("_"):
             raise AttributeError(name)
-        return self.values[name]
+        try:
+            return self.values[name]
+        except KeyError:
+            raise FormulaError(
+                f"a plan of this sampler has no {name!r}; it has {', '.join(self.values)}"
+            ) from None
 
 
 #: (state, coefficients, draw) → the parts of the next state, and what is to be reported.
@@ -342,6 +349,10 @@ class Transition:
     cached : tuple of str
         Of ``"energy"`` and ``"gradient"``: what a step hands to the next one, and is computed from
         x where a run begins or is gone on with.
+    arguments : mapping of str to anything
+        What of ``friction``, ``n_leapfrog``, ``jitter``, ``clamp`` and ``divergence_threshold``
+        the sampler takes, with defaults; and a default of ``step_size``, if there is one. Every
+        sampler takes a step size, a noise scale and an inverse mass.
     is_adjusted : bool
         Whether a step ends in a Metropolis decision. It then reports ``"energy_error"``,
         ``"accepted"`` and ``"diverging"``.
@@ -353,6 +364,7 @@ class Transition:
     carried: tuple[str, ...] = ("x",)
     cached: tuple[str, ...] = ()
     is_adjusted: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict, compare=False)
     _programs: dict[Variant, TransitionProgram] = field(
         default_factory=dict, repr=False, compare=False
     )

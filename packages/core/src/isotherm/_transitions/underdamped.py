@@ -59,5 +59,10 @@ def _coefficients(given: Schedules) -> Mapping[str, Numbers]:
 
 
 UNDERDAMPED = Transition(
-    "underdamped", _step, _coefficients, carried=("x", "momentum"), cached=("gradient",)
+    "underdamped",
+    _step,
+    _coefficients,
+    carried=("x", "momentum"),
+    cached=("gradient",),
+    arguments={"friction": 1.0},
 )

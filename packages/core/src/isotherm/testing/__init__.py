@@ -40,6 +40,7 @@ from isotherm._energies.gaussian import WRITTEN_ORDER
 from isotherm._energies.protocol import chain_energies
 from isotherm._results.recorder import allocator
 from isotherm.testing import formulas
+from isotherm.testing.transitions import TransitionConformance as TransitionConformance
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
 

@@ -1,0 +1,44 @@
+"""How often chains cross a barrier: underdamped Langevin dynamics at several frictions.
+
+The rate of crossing is small for little friction, where energy is slow to come and go, and for
+much, where every step is soon taken back: Kramers's turnover (Physica 7, 1940). Transition state
+theory, which counts what turns back at the top, is above all of them.
+
+Run it as ``python underdamped_double_well.py [folder] [--steps 20000]``.
+"""
+
+import argparse
+
+import numpy as np
+
+import isotherm
+
+parser = argparse.ArgumentParser()
+parser.add_argument("folder", nargs="?")  # nothing is drawn
+parser.add_argument("--steps", type=int, default=20_000)
+n_steps = parser.parse_args().steps
+
+HEIGHT, STEP_SIZE, THINNING = 5.0, 0.05, 5
+energy = isotherm.DoubleWellEnergy(barrier_height=HEIGHT)  # wells at -1 and 1, ∇²U = 8 HEIGHT there
+# Of transition state theory: crossings a unit of time of a chain in equilibrium, each way, ω/2π exp(-HEIGHT).
+highest = np.sqrt(8.0 * HEIGHT) / (2.0 * np.pi) * np.exp(-HEIGHT)
+
+start = np.where(np.arange(1000) % 2, 1.0, -1.0)[:, None].astype(np.float32)
+rates = {}
+for friction in (0.03, 0.3, 3.0, 30.0):
+    trajectory = isotherm.sample_chain(
+        energy, start, sampler="underdamped", n_steps=n_steps, burn_in=400, thinning=THINNING,
+        step_size=STEP_SIZE, friction=friction, return_trajectory=True, seed=0,
+    )[:, :, 0]  # fmt: skip
+    # A crossing ends in the other well: what turns back at the top does not count.
+    wells = np.where(trajectory > 0.7, 1, np.where(trajectory < -0.7, -1, 0))
+    crossings = 0
+    last = wells[:, 0].copy()
+    for now in wells.T:
+        crossings += np.count_nonzero(now * last == -1)
+        last = np.where(now == 0, last, now)
+    rates[friction] = crossings / (len(start) * n_steps * STEP_SIZE)
+    print(f"friction {friction:5g}: {rates[friction]:.5f} crossings a unit of time")
+print(f"transition state theory: {highest:.5f}")
+print(max(rates.values()) < highest)  # True
+print(rates[0.03] < rates[0.3] > rates[30.0])  # True

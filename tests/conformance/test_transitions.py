@@ -1,0 +1,31 @@
+"""The transitions' suite on every backend that can run here, and on a fifth one."""
+
+from isotherm._backends import registry
+from isotherm.testing import TransitionConformance
+from tests import backends
+from tests.conformance.strict import StrictBackend
+from tests.conformance.test_backends import SUITES
+
+registry.register(StrictBackend())
+
+SAMPLERS = {
+    "langevin": {"step_size": 0.01},
+    "underdamped": {"step_size": 0.1, "friction": 1.5},
+    "mala": {"step_size": 0.05},
+    "hmc": {"step_size": 0.2, "n_leapfrog": 6},
+    "malt": {"step_size": 0.2, "n_leapfrog": 9, "friction": 0.7},
+}
+
+for name in [*backends.usable(), StrictBackend.name]:
+    for sampler, options in SAMPLERS.items():
+        suite = f"Test{sampler.title()}On{name.title().replace('_', '')}"
+        given = {
+            "backend": name,
+            "sampler": "hmc" if sampler == "malt" else sampler,
+            "options": options,
+        }
+        if name == StrictBackend.name:
+            given["n_long"] = 20  # its checks take a millisecond an operation
+        if name in SUITES:
+            given["threads"] = SUITES[name].threads
+        globals()[suite] = type(suite, (TransitionConformance,), given)
