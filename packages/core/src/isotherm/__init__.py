@@ -23,6 +23,8 @@ from isotherm._runs.run import run
 from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
 from isotherm._samplers.sample_chain import sample_chain
+from isotherm._warmup.tuning import Tuning
+from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import (
     BackendError,
     BackendNotFoundError,
@@ -33,8 +35,10 @@ from isotherm.errors import (
     FormulaError,
     InputError,
     IsothermError,
+    SamplingWarning,
     StoreError,
     UnknownArgumentError,
+    WarmUpWarning,
 )
 
 __version__ = "0.1.0"
@@ -67,9 +71,12 @@ __all__ = [
     "Result",
     "RosenbrockEnergy",
     "RunInterrupted",
+    "SamplingWarning",
     "StoreError",
+    "Tuning",
     "UnderdampedLangevin",
     "UnknownArgumentError",
+    "WarmUpWarning",
     "check_gradient",
     "formula",
     "make_plan",
@@ -81,4 +88,5 @@ __all__ = [
     "summary",
     "to_arviz",
     "vectorize",
+    "warm_up",
 ]
