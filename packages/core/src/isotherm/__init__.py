@@ -20,6 +20,7 @@ from isotherm._results.result import Divergence, Info, Progress, Result, RunInte
 from isotherm._runs.arviz import summary, to_arviz
 from isotherm._runs.resume import open_run, resume
 from isotherm._runs.run import run
+from isotherm._runs.virial import Virial, virial
 from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
 from isotherm._samplers.sample_chain import sample_chain
@@ -76,6 +77,7 @@ __all__ = [
     "Tuning",
     "UnderdampedLangevin",
     "UnknownArgumentError",
+    "Virial",
     "WarmUpWarning",
     "check_gradient",
     "formula",
@@ -88,5 +90,6 @@ __all__ = [
     "summary",
     "to_arviz",
     "vectorize",
+    "virial",
     "warm_up",
 ]
