@@ -80,12 +80,14 @@ class Diagnostics:
     @property
     def step_size(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         """That of the step before each kept state, shape (n_kept,), where it is known."""
-        return self._made("step_size")
+        made: np.ndarray[Any, np.dtype[np.float64]] | None = self._made("step_size")
+        return made
 
     @property
     def n_substeps(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
         """Of ``"hmc"``: the substeps of that step's trajectory, shape (n_kept,)."""
-        return self._made("n_substeps")
+        made: np.ndarray[Any, np.dtype[np.int64]] | None = self._made("n_substeps")
+        return made
 
     def _made(self, name: str) -> Any:
         return self._told[name]() if name in self._told else None
