@@ -21,7 +21,9 @@ BACKENDS = {
     "cupy": ["./packages/backend_cupy[cuda12]", "nvidia-cuda-nvrtc-cu12"],
 }
 PLUGINS = [requirement for requirements in BACKENDS.values() for requirement in requirements]
-TEST_TOOLS = ["array-api-strict", "dask", "distributed", "mpmath", "pytest-xdist", "scipy"]
+TEST_TOOLS = [
+    "array-api-strict", "dask", "distributed", "mpmath", "mypy", "pytest-xdist", "scipy",
+]  # fmt: skip
 # A process for each core, of which the backends' own threads leave little more than four to use.
 PROCESSES = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
 EXAMPLE_TOOLS = ["pandas", "scikit-learn"]

@@ -188,6 +188,29 @@ def test_check_gradient_refuses_what_it_cannot_check(energy, x, message):
         isotherm.check_gradient(energy, x)
 
 
+def test_check_gradient_draws_states_and_tells_their_seed():
+    report = isotherm.check_gradient(isotherm.RosenbrockEnergy(), dim=4)
+    assert report.is_correct
+    assert f"seed={report.seed}" in str(report)
+    again = isotherm.check_gradient(isotherm.RosenbrockEnergy(), dim=4, seed=report.seed)
+    assert again == report
+    assert isotherm.check_gradient(isotherm.GaussianEnergy([0.0, 1.0], np.eye(2))).is_correct
+    with pytest.raises(isotherm.InputError, match="or dim, the shape of one"):
+        isotherm.check_gradient(isotherm.RosenbrockEnergy())
+    assert isotherm.check_gradient(isotherm.HarmonicEnergy(), np.ones((2, 3))).seed is None
+
+
+def test_check_gradient_of_a_formula_with_data():
+    @isotherm.formula(dim=None)
+    def logistic(w, *, X, y):
+        z = X @ w
+        return np.sum(np.logaddexp(0.0, z) - y * z)
+
+    rng = np.random.default_rng(0)
+    energy = logistic(rng.normal(size=(60, 3)), rng.integers(0, 2, 60), dim=3)
+    assert isotherm.check_gradient(energy, seed=1).is_correct
+
+
 NESTED = {
     "products": lambda e, x, k: k * e,
     "products and signs": lambda e, x, k: -(k * e),

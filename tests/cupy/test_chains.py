@@ -63,7 +63,7 @@ def gaussian(dim, dtype="float32"):
 def test_a_gaussian_of_any_size_agrees_with_the_reference(build, dim, path, dtype):
     energy = gaussian(dim, dtype)
     got, expected = run(energy, build, n_samples=37), run(energy, "numpy", n_samples=37)
-    assert got.path == path
+    assert got.path.startswith(path)
     close = 2000 * np.finfo(dtype).eps
     np.testing.assert_allclose(got.trajectory, expected.trajectory, rtol=close, atol=close)
     np.testing.assert_allclose(got.energy, expected.energy, rtol=close, atol=close)
@@ -85,7 +85,7 @@ def test_a_program_of_more_coordinates_than_registers_runs_on_arrays(build):
     energy, dim = isotherm.RosenbrockEnergy(b=1.0), kernels._WHOLE_STATE + 1
     got = run(energy, build, dim=dim, n_samples=9, clamp=(-1.0, None), noise_scale=0.5)
     expected = run(energy, "numpy", dim=dim, n_samples=9, clamp=(-1.0, None), noise_scale=0.5)
-    assert got.path == "array loop"
+    assert got.path.startswith("array loop")
     assert got.trajectory.tobytes() == expected.trajectory.tobytes()
 
 

@@ -73,7 +73,7 @@ def test_cuda_functions_are_stepped_as_the_same_energy_on_arrays_is(build, dim, 
         plan = isotherm.make_plan(energy, backend=backend, **options)
         results.append(isotherm.run(plan, energy))
     got, expected = results
-    assert got.info.path == path
+    assert got.info.path.startswith(path)
     assert to_numpy(got.trajectory).tobytes() == expected.trajectory.tobytes()
     assert to_numpy(got.diagnostics.energy).tobytes() == expected.diagnostics.energy.tobytes()
 

@@ -1,12 +1,14 @@
 """Kills a run into a store at every write, and looks at what is left. Not a test by itself.
 
-``python kills.py FOLDER``: prints how many writes the run makes. Each attempt is a forked child;
-this process itself reads and writes no store, so that it has no thread that a child would lack.
+``python kills.py FOLDER``: prints at how many writes were killed a run, one that is gone on with,
+and one that was begun in a store of format 1. Each attempt is a forked child; this process itself
+reads and writes no store, so that it has no thread that a child would lack.
 """
 
 import os
 import sys
 import traceback
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,30 +25,45 @@ RUN = {
     "dim": 2, "n_samples": 3, "n_steps": 11, "burn_in": 2, "thinning": 2, "step_size": 0.05,
     "seed": 3, "backend": "numpy", "return_trajectory": True, "return_diagnostics": True,
 }  # fmt: skip
+# What format_1.zip was made with; it was ended after 47 of 67 steps.
+RUN_OF_FORMAT_1 = RUN | {
+    "n_samples": 5, "n_steps": 60, "burn_in": 7, "thinning": 3, "noise_scale": 0.5,
+    "step_size": [0.05 / (1 + 0.01 * i) for i in range(67)],
+}  # fmt: skip
 
 
 def small_chunks() -> None:
-    """Pieces of 4 steps; chunks of 4 draws, written when they are full and after each piece."""
+    """Pieces of 4 steps; chunks of 4 draws; all is written after each piece."""
     pieces._PIECE_SECONDS = 0.0
     layout._LEAST_CHUNK_BYTES = 0
-    layout._CHUNK_BYTES = 4 * 3 * 2 * 4
-    writer._COMMIT_SECONDS = -1.0
+    layout._CHUNK_BYTES = 240  # which gives format_1.zip its chunks
+    writer.Writer._is_due = lambda self: True
 
 
 def kill_at(write: int) -> None:
-    """End the process at a write, when half of the file is written."""
-    replace, count = folder._replace, 0
+    """End the process at a write, when half of the file is written, or before a file is removed."""
+    put, unlink, count = folder.Store._put, Path.unlink, 0
 
-    def replace_or_die(file: Path, content: bytes, *, flush: bool) -> None:
+    def is_last() -> bool:
         nonlocal count
-        if count == write:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.with_name(f"{file.name}.partial").write_bytes(content[: len(content) // 2])
-            os._exit(KILLED)
         count += 1
-        replace(file, content, flush=flush)
+        return count > write
 
-    folder._replace = replace_or_die
+    def put_or_die(self, name: str, content: bytes, *, flush: bool) -> None:
+        if is_last():
+            file = self.path / f"{name}.partial"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content[: len(content) // 2])
+            os._exit(KILLED)
+        put(self, name, content, flush=flush)
+
+    def unlink_or_die(self) -> None:
+        if is_last():
+            os._exit(KILLED)
+        unlink(self)
+
+    folder.Store._put = put_or_die
+    Path.unlink = unlink_or_die
 
 
 def child(work) -> int:
@@ -65,12 +82,13 @@ def child(work) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def check(path: Path, whole: isotherm.Result) -> None:
+def check(path: Path, make: dict) -> None:
     """What is left is sound, a beginning of the whole run, and can be gone on with."""
     if not path.exists():  # killed before there was a run
         return
+    whole = isotherm.run(isotherm.make_plan(WELL, **make), WELL)
     part = isotherm.open_run(path)
-    n_kept = max(0, part.info.n_steps - RUN["burn_in"]) // RUN["thinning"]
+    n_kept = max(0, part.info.n_steps - make["burn_in"]) // make["thinning"]
     same = np.testing.assert_array_equal
     same(part.trajectory, whole.trajectory[:, :n_kept])
     same(part.diagnostics.energy, whole.diagnostics.energy[:n_kept])
@@ -81,8 +99,11 @@ def check(path: Path, whole: isotherm.Result) -> None:
         n_kept = read.sizes["draw"]
         same(read["mean"], whole.diagnostics.mean[:n_kept])
     if part.info.n_steps == whole.info.n_steps:
-        part = isotherm.resume(path, WELL, n_steps=1)
-        whole = isotherm.run(isotherm.make_plan(WELL, **RUN | {"n_steps": 12}), WELL)
+        part = isotherm.resume(path, WELL, n_steps=1, step_size=0.05)
+        make = make | {"n_steps": make["n_steps"] + 1}
+        if isinstance(make["step_size"], list):
+            make["step_size"] = [*make["step_size"], 0.05]
+        whole = isotherm.run(isotherm.make_plan(WELL, **make), WELL)
     else:
         part = isotherm.resume(path, WELL)
     same(part.samples, whole.samples)
@@ -92,24 +113,47 @@ def check(path: Path, whole: isotherm.Result) -> None:
     assert not any(name.endswith(".partial") for name in left), left
 
 
+def kill_at_each_write(where: Path, name: str, begin, work, make: dict, most: int) -> int:
+    """How many writes this work has, or `most`; each is the last of one attempt."""
+    status, write = KILLED, 0
+    while status == KILLED and write <= most:
+        path = where / f"{name} {write}.zarr"
+        begin(path)
+
+        def killed(write=write, path=path):
+            kill_at(write)
+            work(path)
+
+        status = child(killed)
+        assert status in (0, KILLED), f"{name}, write {write}: {status}"
+        assert child(lambda path=path: check(path, make)) == 0, f"{name}, write {write}"
+        write += 1
+    return write - 1
+
+
 def main(where: Path) -> None:
     small_chunks()
     xarray.backends.list_engines()  # looked for once here, not in every child
-    plan = isotherm.make_plan(WELL, **RUN)
-    whole = isotherm.run(plan, WELL)
-    status, write = KILLED, 0
-    while status == KILLED:
-        path = where / f"{write}.zarr"
 
-        def run(write=write, path=path):
-            kill_at(write)
-            isotherm.run(plan, WELL, store=path)
+    def run(path, **options):
+        isotherm.run(isotherm.make_plan(WELL, **RUN), WELL, store=path, **options)
 
-        status = child(run)
-        assert status in (0, KILLED), f"write {write}: {status}"
-        assert child(lambda path=path: check(path, whole)) == 0, f"write {write}"
-        write += 1
-    print(write - 1)
+    def stop(path):
+        assert child(lambda: run(path, callback=lambda status: status.n_steps >= 8)) == 0
+
+    def unpack(path):
+        with zipfile.ZipFile(Path(__file__).with_name("format_1.zip")) as packed:
+            packed.extractall(path.with_suffix(""))
+        (path.with_suffix("") / "format_1.zarr").rename(path)
+
+    def resume(path):
+        isotherm.resume(path, WELL)
+
+    print(
+        kill_at_each_write(where, "run", lambda path: None, run, RUN, 1000),
+        kill_at_each_write(where, "resume", stop, resume, RUN, 20),
+        kill_at_each_write(where, "format 1", unpack, resume, RUN_OF_FORMAT_1, 20),
+    )
 
 
 if __name__ == "__main__":

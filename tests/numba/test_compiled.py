@@ -62,7 +62,8 @@ def test_it_may_read_a_table_and_may_be_pickled():
 
 def test_check_gradient_takes_it():
     x = np.random.default_rng(0).normal(size=(6, 3))
-    assert isotherm.check_gradient(CompiledEnergy(huber, huber_gradient), x)
+    assert isotherm.check_gradient(CompiledEnergy(huber, huber_gradient), x).is_correct
+    assert isotherm.check_gradient(CompiledEnergy(huber, huber_gradient), dim=3, seed=2).is_correct
 
 
 def unknown_name(x, out):

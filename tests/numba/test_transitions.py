@@ -9,7 +9,7 @@ import pytest
 
 import isotherm
 from isotherm._transitions.catalogue import find, register
-from isotherm._transitions.trace import Transition, repeat, where
+from isotherm._transitions.trace import Transition, gradient, repeat, where
 from isotherm.backend import ArrayLoop, Kind, Outputs, Variant, kind_of, noise, registry
 from isotherm_numba import CompiledEnergy, arrays, chains, fill_normals, kernels, segments
 from isotherm_numba.storage import Storage
@@ -110,7 +110,10 @@ def expected_of(plan, energy):
 
 # Every energy with every sampler; every mass and dtype with the energy that is the cheapest.
 CASES = [(energy, "unit", "float32") for energy in ENERGIES]
-CASES += [(ENERGIES[0], mass, dtype) for mass in MASSES for dtype in ("float32", "float64")][1:]
+CASES += [
+    (ENERGIES[0], mass, dtype)
+    for mass, dtype in (("unit", "float64"), ("vector", "float32"), ("matrix", "float64"))
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].name}-{case[1]}-{case[2]}")
@@ -182,11 +185,28 @@ def test_values_that_change_places_are_copied_as_if_all_at_once():
     def coefficients(given):
         return {"step_size": given.step_size, "passes": 0.0 * given.step_size + given.steps % 4}
 
-    transition = Transition("wanderer", wanderer, coefficients, carried=("x", "momentum"))
-    register(transition)
+    of_wanderer("wanderer", wanderer, coefficients)
+
+
+def of_wanderer(name, function, coefficients):
+    register(Transition(name, function, coefficients, carried=("x", "momentum")))
     energy = ENERGIES[0]
-    plan = replace(plan_of(energy, "underdamped"), sampler="wanderer", friction=None)
+    plan = replace(plan_of(energy, "underdamped"), sampler=name, friction=None)
     assert_equal(advanced(fused(plan, energy), plan), expected_of(plan, energy))
+
+
+def test_a_step_may_draw_nothing_and_hand_its_noise_on():
+    def still(state, c, draw):
+        return {
+            "x": state.momentum,
+            "momentum": state.x - 0.1 * (c.step_size * gradient(state.x)),
+        }, {}
+
+    def handed_on(state, c, draw):
+        return {"x": draw.normal(noise.Stream.MOMENTUM), "momentum": state.x}, {}
+
+    for function in (still, handed_on):
+        of_wanderer(function.__name__, function, lambda given: {"step_size": given.step_size})
 
 
 def test_a_step_keeps_few_rows():

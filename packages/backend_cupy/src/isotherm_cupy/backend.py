@@ -11,7 +11,7 @@ from typing import Any
 from isotherm.backend import PLAN_VERSION, ArrayLoop, InputError, Plan, Runner, Status
 from isotherm_cupy.chains import FusedChains
 from isotherm_cupy.cuda_energy import CudaEnergy
-from isotherm_cupy.kernels import kernel_of
+from isotherm_cupy.kernels import kernel_of, why_not_fused
 from isotherm_cupy.modules import Compile, compile_for_device
 from isotherm_cupy.normals import filler
 from isotherm_cupy.nvrtc import why_not
@@ -114,7 +114,9 @@ def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
     kernel = kernel_of(plan, energy)
     if kernel is not None:
         return FusedChains(plan, kernel, xp, compile_)
-    return ArrayLoop(plan, energy, energy.gradient, filler(xp, compile_))
+    reason = why_not_fused(plan, energy)
+    fill = filler(xp, compile_)
+    return ArrayLoop(plan, energy, energy.gradient, fill, why_not_fused=reason)
 
 
 @cache

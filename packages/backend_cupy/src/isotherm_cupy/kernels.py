@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, noise
+from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, Program, noise
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.modules import BLOCK
 from isotherm_cupy.printer import print_program
@@ -76,6 +76,26 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     return None
 
 
+def why_not_fused(plan: Plan, energy: Any) -> str:
+    """Why an energy's chains are run as arrays, and what would be fused."""
+    if plan.dtype not in ("float32", "float64"):
+        return f"there are no kernels in {plan.dtype}; dtype='float32' has them"
+    if plan.sampler != "langevin" or plan.inverse_mass is not None:
+        return f"the sampler {plan.sampler!r} with what it was given has no CUDA kernel yet"
+    if isinstance(energy, FormulaEnergy) and not isinstance(
+        energy.program(plan.event_shape), Program
+    ):
+        return f"{plan.energy} is a formula on arrays, for which there is no CUDA kernel yet"
+    if isinstance(energy, (FormulaEnergy, CudaEnergy)):
+        return f"{plan.energy} has more than {_WHOLE_STATE} coupled coordinates"
+    if isinstance(energy, GaussianEnergy):
+        return f"a covariance of more than {_QUADRATIC} coordinates is better a matrix product"
+    return (
+        "an object whose methods take arrays is called with arrays; @isotherm.formula, or "
+        "isotherm_cupy.CudaEnergy, would be fused"
+    )
+
+
 def needs(plan: Plan) -> dict[str, int]:
     """What a plan asks of a kernel beyond the plainest run, as the macros of ``chains.cuh``."""
     is_constant = plan.step_size.is_constant and plan.noise_scale.is_constant
@@ -117,9 +137,11 @@ def _chains_of_a_block(dim: int) -> int:
 
 
 def _of_program(plan: Plan, energy: FormulaEnergy) -> Kernel | None:
-    if not energy.is_elementwise and plan.n_coordinates > _WHOLE_STATE:
-        return None
-    functions = print_program(energy.program(plan.event_shape[0]))
+    program = energy.program(plan.event_shape)
+    is_long = not energy.is_elementwise and plan.n_coordinates > _WHOLE_STATE
+    if is_long or not isinstance(program, Program):
+        return None  # an `ArrayProgram` has no printer here yet
+    functions = print_program(program)
     if not energy.is_elementwise:
         return _of_state(plan, "fused program", functions, energy.parameter_values())
     return Kernel(

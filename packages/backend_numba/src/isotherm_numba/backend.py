@@ -99,20 +99,27 @@ class NumbaBackend:
         if not hasattr(energy, "gradient"):
             return (
                 f"{plan.energy} has no method gradient(x) and Numba does not differentiate; add "
-                "one, or write the energy with @isotherm.formula"
+                "one, write the energy with @isotherm.formula, or as plain loops over one chain "
+                "for isotherm_numba.CompiledEnergy"
             )
         return None
 
     def has_kernel(self, plan: Plan, energy: Any) -> bool:
         transition = plan.transition(kind_of(energy))
-        return (
-            self.supports(plan, energy) is None and kernel_of(plan, transition, energy) is not None
+        return self.supports(plan, energy) is None and not isinstance(
+            kernel_of(plan, transition, energy), str
         )
+
+    def why_not_fused(self, plan: Plan, energy: Any) -> str | None:
+        if self.supports(plan, energy) is not None:
+            return None
+        kernel = kernel_of(plan, plan.transition(kind_of(energy)), energy)
+        return kernel if isinstance(kernel, str) else None
 
     def prepare(self, plan: Plan, energy: Any) -> Runner:
         transition = plan.transition(kind_of(energy))
         kernel = kernel_of(plan, transition, energy)
-        if kernel is not None:
+        if not isinstance(kernel, str):
             from isotherm_numba.chains import FusedChains
 
             return FusedChains(plan, transition, kernel)
@@ -124,6 +131,7 @@ class NumbaBackend:
             fill_normals,
             run_segment,
             path="array loop, fused segments",
+            why_not_fused=kernel,
         )
 
 

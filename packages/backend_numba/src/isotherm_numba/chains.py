@@ -123,17 +123,14 @@ class FusedChains:
             "accepted": nobody if outputs.accepted is None else outputs.accepted,
             "diverging": nobody if outputs.diverging is None else outputs.diverging,
             "first_step": plan.step_offset + start,
-            "first_counted": plan.burn_in - start,
+            "first_counted": stop if outputs.accepted is None else plan.burn_in - start,
         }
 
+        # The last four are a part's own.
+        common = [given[name] for name in self._arguments if name in given]
+
         def take(part: int) -> None:
-            own = {
-                "mean": moments[0, part],
-                "variance": moments[1, part],
-                "first": bounds[part],
-                "last": bounds[part + 1],
-            }
-            self._advance(*((own if name in own else given)[name] for name in self._arguments))
+            self._advance(*common, *moments[:, part], bounds[part], bounds[part + 1])
 
         threads.run_all(take, parts, most=1 + n * dim * (stop - start) // _SHARE)
         if outputs.mean is not None and outputs.variance is not None:

@@ -26,6 +26,9 @@ _ALL = "tile.runs, stride, tile.width"
 _BY_ROWS = "dim, stride, tile.n"
 _OF_CHAINS = "1, stride, tile.n"
 
+# The streams of noise that is no stream's by its call.
+_STREAMS = {"exponential": "ACCEPT", "substep_normal": "SUBSTEP"}
+
 _ADVANCE = """\
 @kept(driver.signature("{dtype}", {carried!r}), **options)
 def advance({arguments}):
@@ -34,9 +37,9 @@ def advance({arguments}):
     stride = tile.stride
     size = dim * stride if by_coordinate else stride
     {rows_of_values}
-    scratch, of_terms = np.zeros(size, number), np.zeros(size, number)
+    scratch, of_terms = tiles.row_of(size, number), tiles.row_of(size, number)
     words = np.empty((4, noise.LANES), np.uint32)
-    counters = np.empty(({n_counters}, size), np.uint32)
+    coordinate, low = np.empty(size, np.uint32), np.empty(size, np.uint32)
     {memory}
     # Of each kept state the nodes of the chains' tree that wait to be joined, and where they start.
     depth, nodes, nodes_before = sums.stack_depth(last - first), 0, 0
@@ -47,7 +50,8 @@ def advance({arguments}):
     for start in range(first, last, chains):
         tile = tiles.tile_of(start, last, chains, dim, by_coordinate, is_elementwise)
         m = tile.m
-        tiles.number_lanes(counters, {streams}, chain_offset, tile)
+        tiles.number_lanes(coordinate, low, chain_offset, tile)
+        {numbered}
         {before_steps}
         for s in range(n_steps):
             t = first_step + s
@@ -59,7 +63,7 @@ def advance({arguments}):
                 tiles.store({x}, trajectory[:, k], tile)
             {keep}
             if energy.size:
-                tiles.evaluate(terms, {x}, of_terms, scratch, parameters, tile)
+                {terms_of_x}
                 sums.totals(
                     of_terms, wide, energy[k, start : start + m], dim if has_terms else 1, m,
                     tile.across, tile.along,
@@ -96,14 +100,14 @@ def arguments(dtype: str, carried: tuple[str, ...]) -> dict[str, Any]:
         What is carried, shape (n_samples, dim) each.
     ``kept``
         Which kept state each step gives, or -1.
-    ``trajectory``, ``energy``, ``energy_error``, ``mean``, ``variance``, ``accepted`` and so on
-        As in `isotherm.backend.Outputs`, or empty; the moments over these chains alone.
+    ``trajectory``, ``energy``, ``energy_error``, ``accepted``, ``diverging``
+        As in `isotherm.backend.Outputs`, or empty.
     ``k0``, ``k1``, ``chain_offset``, ``first_step``
         Where in the noise stream.
     ``first_counted``
         The first step that counts for ``accepted`` and ``diverging``.
-    ``first``, ``last``
-        The chains first..last-1 are stepped.
+    ``mean``, ``variance``, ``first``, ``last``
+        The chains first..last-1 are stepped; the moments over them alone, or empty.
     """
     number = number_type(dtype)
     row, states = array_type(number, 1, readonly=True), array_type(number, 2, readonly=True)
@@ -123,8 +127,6 @@ def arguments(dtype: str, carried: tuple[str, ...]) -> dict[str, Any]:
         "trajectory": array_type(number, 3, "A"),
         "energy": array_type(number, 2, "A"),
         "energy_error": array_type(number, 2, "A"),
-        "mean": array_type(types.float64, 2),
-        "variance": array_type(types.float64, 2),
         "accepted": array_type(types.int64, 1, "A"),
         "diverging": array_type(types.int64, 1, "A"),
         "k0": types.uint64,
@@ -132,6 +134,8 @@ def arguments(dtype: str, carried: tuple[str, ...]) -> dict[str, Any]:
         "chain_offset": types.uint64,
         "first_step": types.int64,
         "first_counted": types.int64,
+        "mean": array_type(types.float64, 2),
+        "variance": array_type(types.float64, 2),
         "first": types.int64,
         "last": types.int64,
     }
@@ -163,18 +167,14 @@ class _Driver:
         self._storage = Storage(program)
         self._per_block = noise.steps_per_block(dtype)
         self._functions: list[str] = []
-        self._memory: list[str] = []
-        calls = [one for one in walk(program.statements) if isinstance(one, Call)]
-        self._normals = [one for one in calls if one.op == "normal"]
-        ops = {one.op for one in calls}
-        of_ops = {"exponential": noise.Stream.ACCEPT, "substep_normal": noise.Stream.SUBSTEP}
-        names = [*program.streams(), *(stream.name for op, stream in of_ops.items() if op in ops)]
-        # The rows of counters: coordinates, low words of chains, high words for each stream.
-        self._counters = {name: f"counters[{2 + k}]" for k, name in enumerate(names)}
-        self._n_counters = 2 + len(names)
-        if noise.Stream.SUBSTEP.name in names:
-            self._shifted = f"counters[{self._n_counters}]"
-            self._n_counters += 1
+        self._calls = [one for one in walk(program.statements) if isinstance(one, Call)]
+        streams = {
+            one.results[0]: noise.Stream[_STREAMS.get(one.op, one.detail)]
+            for one in self._calls
+            if one.op in ("normal", *_STREAMS)
+        }
+        self._noise = {index: self._storage.places[index] for index in streams}
+        self._streams = dict.fromkeys(streams.values())
 
     def text(self) -> str:
         program, storage = self._program, self._storage
@@ -190,15 +190,16 @@ class _Driver:
         step += self._block_of_normals()
         step += self._lines(program.statements)
         step += self._copied(storage.at_end)
-        streams = tuple(int(noise.Stream[name]) for name in self._counters)
         advance = _filled(
             _ADVANCE,
             dtype=self._dtype,
             carried=program.carried,
             arguments=", ".join(arguments(self._dtype, program.carried)),
             rows_of_values=self._rows(),
-            n_counters=self._n_counters,
-            streams=streams,
+            numbered=[
+                f"tiles.number_stream(high_{one.name}, {int(one)}, chain_offset, tile)"
+                for one in self._streams
+            ],
             before_steps=before_steps,
             step=step + self._counted(),
             keep=self._kept(),
@@ -207,7 +208,8 @@ class _Driver:
                 for name in program.carried
             ],
             x=storage.homes["x"],
-            memory=self._vectors() + self._memory,
+            terms_of_x=_evaluated("terms", storage.homes["x"], "of_terms"),
+            memory=[*self._vectors(), *self._memory_for_noise()],
         )
         head = [
             "from isotherm_numba import driver, noise",
@@ -222,7 +224,7 @@ class _Driver:
             ("s", self._storage.n_rows, "size"),
             ("c", self._storage.n_chain_rows, "stride"),
         ):
-            lines += [f"{letter}{k} = np.zeros({length}, number)" for k in range(count)]
+            lines += [f"{letter}{k} = tiles.row_of({length}, number)" for k in range(count)]
         return lines
 
     def _vectors(self) -> list[str]:
@@ -232,7 +234,7 @@ class _Driver:
             is_vector = name in self._program.vectors
             end = f"{begin} + dim" if is_vector else f"{begin} + dim * dim"
             if is_vector:
-                lines.append(f"vector{k} = np.zeros(size, number)")
+                lines.append(f"vector{k} = tiles.row_of(size, number)")
                 row = f"vectors[{begin} : {end}]"
                 lines.append(f"tiles.spread({row}, vector{k}, chains, tile)")
             else:
@@ -240,34 +242,40 @@ class _Driver:
             begin = end
         return lines
 
+    def _memory_for_noise(self) -> list[str]:
+        """Blocks of noise, and the words of the counters that each stream has for itself."""
+        lines = [f"high_{one.name} = np.empty(size, np.uint32)" for one in self._streams]
+        if noise.Stream.SUBSTEP in self._streams:
+            lines.append("shifted = np.empty(size, np.uint32)")
+        for place, index in {place: index for index, place in self._noise.items()}.items():
+            is_of_chains = self._program.spaces[index] == Space.CHAIN
+            count = noise.EXPONENTIALS_PER_BLOCK if is_of_chains else self._per_block
+            length = "stride" if is_of_chains else "size"
+            lines.append(f"{place} = tiles.rows_of({count}, {length}, number)")
+        return lines
+
     def _block_of_normals(self) -> list[str]:
         """Normals of the steps to come, at the first step of a block."""
-        if not self._normals:
-            return []
         lines = []
         for stream in self._program.streams():
-            self._memory.append(f"normals_{stream} = np.empty(({self._per_block}, size), number)")
-            draw = self._draw(f"normals_{stream}", "t // " + str(self._per_block), stream)
-            guards = {one.guard for one in self._normals if one.detail == stream}
+            draw = self._draw(f"normals_{stream}", f"t // {self._per_block}", stream)
+            guards = {one.guard for one in self._calls if one.detail == stream}
             if None not in guards:
                 rows = [int(self._program.values[g].value) for g in guards if g is not None]
-                used = " or ".join(f"tiles.is_used(coefficients[{k}, s:ahead])" for k in rows)
-                draw = [f"if {used}:", *_indented(draw)]
-            lines += draw
-        return [
+                used = " or ".join(f"tiles.is_used(coefficients[{k}], s, ahead)" for k in rows)
+                lines += [f"if {used}:", f"    {draw}"]
+            else:
+                lines.append(draw)
+        head = [
             f"position = t % {self._per_block}",
             "if s == 0 or position == 0:",
             f"    ahead = min(s + {self._per_block} - position, n_steps)",
-            *_indented(lines),
         ]
+        return [*head, *_indented(lines)] if lines else []
 
-    def _draw(
-        self, out: str, block: str, stream: str, coordinate: str = "counters[0]"
-    ) -> list[str]:
-        return [
-            f"draw_normals(words, {out}, {block}, {coordinate}, counters[1], "
-            f"{self._counters[stream]}, k0, k1, {_ALL})"
-        ]
+    def _draw(self, out: str, block: str, stream: str, coordinate: str = "coordinate") -> str:
+        counter = f"{block}, {coordinate}, low, high_{stream}"
+        return f"draw_normals(words, {out}, {counter}, k0, k1, {_ALL})"
 
     def _lines(self, statements: Sequence[Statement]) -> list[str]:
         lines: list[str] = []
@@ -284,7 +292,7 @@ class _Driver:
     def _segment(self, segment: Segment) -> str:
         program, places = self._program, self._storage.places
         name = f"segment{len(self._functions)}"
-        function = print_segment(name, program, segment, places, _LANES)
+        function = print_segment(name, program, segment, places, _LANES, self._noise)
         self._functions.append("@njit(**options)\n" + function)
         if segment.space == Space.CHAIN:
             lanes = _OF_CHAINS
@@ -292,51 +300,51 @@ class _Driver:
             lanes = _BY_ROWS
         else:
             lanes = _ALL
-        return f"{name}({', '.join(segment_arguments(segment, places))}, {lanes})"
+        return f"{name}({', '.join(segment_arguments(segment, places, self._noise))}, {lanes})"
 
     def _call(self, call: Call) -> list[str]:
-        places = self._storage.places
-        args = [places.get(index, "") for index in call.args]
-        results = [places[index] for index in call.results]
+        args = [self._row(self._storage.places.get(index, "")) for index in call.args]
+        results = [self._storage.places[index] for index in call.results]
         match call.op:
             case "gradient":
-                return [self._evaluated("gradient", args[0], results[0])]
+                return _evaluated("gradient", args[0], results[0])
             case "value_and_gradient":
-                names = zip(("terms", "gradient"), results, strict=True)
-                return [self._evaluated(name, args[0], result) for name, result in names]
+                energy = _evaluated("terms", args[0], results[0])
+                return energy + _evaluated("gradient", args[0], results[1])
             case "total":
                 return [f"tiles.total({args[0]}, scratch, {results[0]}, tile)"]
             case "matvec":
                 return [f"tiles.matvec({call.detail}, {args[0]}, {results[0]}, tile)"]
             case "normal":
-                return [f"{results[0]} = normals_{call.detail}[position]"]
+                return [f"row{call.results[0]} = position"]
             case "exponential":
-                return self._exponential(results[0])
-        return self._substep_normal(f"pass{call.args[0]}", results[0])
+                return self._exponential(call)
+        return self._substep_normal(call)
 
-    def _evaluated(self, function: str, x: str, out: str) -> str:
-        return f"tiles.evaluate({function}, {x}, {out}, scratch, parameters, tile)"
+    def _row(self, place: str) -> str:
+        """The row of a place: of a block of noise that of the step."""
+        of_noise = {place: index for index, place in self._noise.items()}
+        return f"{place}[row{of_noise[place]}]" if place in of_noise else place
 
-    def _exponential(self, result: str) -> list[str]:
+    def _exponential(self, call: Call) -> list[str]:
+        (result,) = call.results
         per_block = noise.EXPONENTIALS_PER_BLOCK
-        self._memory.append(f"{result}s = np.empty(({per_block}, stride), number)")
-        high = self._counters[noise.Stream.ACCEPT.name]
+        high = f"high_{noise.Stream.ACCEPT.name}"
+        counter = f"t // {per_block}, coordinate, low, {high}"
         return [
             f"if s == 0 or t % {per_block} == 0:",
-            f"    draw_exponentials(words, {result}s, t // {per_block}, counters[0], "
-            f"counters[1], {high}, k0, k1, {_OF_CHAINS})",
-            f"{result} = {result}s[t % {per_block}]",
+            f"    draw_exponentials(words, noise{result}, {counter}, k0, k1, {_OF_CHAINS})",
+            f"row{result} = t % {per_block}",
         ]
 
-    def _substep_normal(self, number: str, result: str) -> list[str]:
-        self._memory.append(f"{result}s = np.empty(({self._per_block}, size), number)")
-        stream = noise.Stream.SUBSTEP.name
+    def _substep_normal(self, call: Call) -> list[str]:
+        (result,), number = call.results, f"pass{call.args[0]}"
+        draw = self._draw(f"noise{result}", "t", noise.Stream.SUBSTEP.name, "shifted")
         return [
             f"if {number} % {self._per_block} == 0:",
-            f"    tiles.shift_coordinates(counters[0], {number} // {self._per_block}, "
-            f"{self._shifted})",
-            *_indented(self._draw(f"{result}s", "t", stream, self._shifted)),
-            f"{result} = {result}s[{number} % {self._per_block}]",
+            f"    tiles.shift_coordinates(coordinate, {number} // {self._per_block}, shifted)",
+            f"    {draw}",
+            f"row{result} = {number} % {self._per_block}",
         ]
 
     def _loop(self, loop: Loop) -> list[str]:
@@ -346,18 +354,18 @@ class _Driver:
             f"for pass{loop.index} in range(int(v{loop.count})):",
             f"    v{loop.index} = number(pass{loop.index})",
             *_indented(self._lines(loop.body)),
-            *_indented([*self._copied(storage.leaving[loop.index])]),
+            *_indented(self._copied(storage.leaving[loop.index])),
         ]
 
     def _copied(self, copies: Sequence[Copy]) -> list[str]:
         return [
-            f"tiles.copy({target}, {source}, {_OF_CHAINS if target[0] == 'c' else _ALL})"
+            f"tiles.copy({target}, {self._row(source)}, {_OF_CHAINS if target[0] == 'c' else _ALL})"
             for target, source in copies
         ]
 
     def _counted(self) -> list[str]:
         told = self._told(("accepted", "diverging"))
-        lines = [f"tiles.count({row}, {name}[start : start + m])" for name, row in told.items()]
+        lines = [f"tiles.count({row}, {name}, tile)" for name, row in told.items()]
         return ["if s >= first_counted:", *_indented(lines)] if lines else []
 
     def _kept(self) -> list[str]:
@@ -374,6 +382,12 @@ class _Driver:
         """The rows of those reports that a program gives."""
         reports = self._program.reports
         return {name: self._storage.places[reports[name]] for name in names if name in reports}
+
+
+def _evaluated(function: str, x: str, out: str) -> list[str]:
+    """What an energy's function gives of a tile."""
+    args = f"{function}, {x}, {out}, scratch, parameters, dim, stride, tile.lanes, call * stride"
+    return ["for call in range(tile.calls):", f"    kernel_calls.call({args})"]
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

@@ -64,9 +64,9 @@ def kernel_signature(dtype: str) -> Any:
 @intrinsic
 def call(
     typing_context: Any, address: Any, x: Any, out: Any, scratch: Any, parameters: Any, dim: Any,
-    stride: Any, n: Any,
+    stride: Any, n: Any, first: Any,
 ) -> Any:  # fmt: skip
-    """Call a kernel's function at an address of `address_of`.
+    """Call a kernel's function at an address of `address_of`, for lanes of `x` from `first` on.
 
     So the loop over tiles is compiled once for all energies. Numba's own first-class functions
     would do the same, but take a tenth of a millisecond to be passed.
@@ -77,12 +77,17 @@ def call(
         convention = context.call_conv
         kind = convention.get_function_type(types.void, of)
         function = builder.inttoptr(args[0], kind.as_pointer())
-        status, _ = convention.call_function(builder, function, types.void, of, args[1:])
+        *given, first = args[1:]
+        for i in (0, 1):  # a slice would be counted as one more reference, which takes its time
+            moved = context.make_array(of[i])(context, builder, given[i])
+            moved.data = builder.gep(moved.data, [first])
+            given[i] = moved._getvalue()
+        status, _ = convention.call_function(builder, function, types.void, of, given)
         with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
-    return types.void(types.uint64, *of), generate
+    return types.void(types.uint64, *of, types.int64), generate
 
 
 @cache

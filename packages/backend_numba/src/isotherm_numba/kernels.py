@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, TransitionProgram
+from isotherm.backend import ArrayProgram, FormulaEnergy, GaussianEnergy, Plan, TransitionProgram
+from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
 
@@ -102,8 +103,8 @@ class Kernel:
     users: tuple[Any, ...] = ()
 
 
-def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel | None:
-    """The energy's kernel, or None where the chains are better run as arrays."""
+def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel | str:
+    """The energy's kernel, or why there is none, so that the chains are run as arrays."""
     is_coupled = transition.couples_coordinates
     if isinstance(energy, GaussianEnergy):
         chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
@@ -130,9 +131,12 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
             users=energy.functions,
         )
     if isinstance(energy, FormulaEnergy):
-        program = energy.program(plan.event_shape[0])
-        if sum(_LENGTHS.get(one.op, 1) for one in program.instructions) > _LONGEST:
-            return None
+        program = energy.program(plan.event_shape)
+        if isinstance(program, ArrayProgram):
+            return _of_arrays(plan, program, energy.parameter_values())
+        length = sum(_LENGTHS.get(one.op, 1) for one in program.instructions)
+        if length > _LONGEST:
+            return _too_long(program.name, length)
         by_coordinate = is_coupled or not energy.is_elementwise
         chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
@@ -144,7 +148,39 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
             has_terms=energy.is_elementwise,
             chains_per_tile=chains,
         )
-    return None
+    return (
+        "an object whose methods take arrays is called with arrays; @isotherm.formula, or "
+        "isotherm_numba.CompiledEnergy with plain loops over one chain, would be fused"
+    )
+
+
+def _too_long(name: str, length: int) -> str:
+    return (
+        f"{name} is a program of {length} operations, and more than {_LONGEST} are not compiled; "
+        "write it with sums, products and slices of arrays in the place of loops over x[i], or as "
+        "an isotherm_numba.CompiledEnergy"
+    )
+
+
+def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> Kernel | str:
+    if len(program.instructions) > _LONGEST:
+        return _too_long(program.name, len(program.instructions))
+    has_products = any(one.op in ("matmul", "matmul_t") for one in program.instructions)
+    # A product's loops are short, as the quadratic form's are.
+    chains = _lanes_of_chains(plan, _QUADRATIC_LANES if has_products else _PROGRAM_LANES)
+    try:
+        functions, numbers = print_arrays(program, chains, parameters.astype(plan.dtype))
+    except OverflowError:
+        return f"{program.name} has indices that {plan.dtype} cannot hold; dtype='float64' can"
+    return Kernel(
+        path="fused program",
+        functions=functions,
+        parameters=numbers,
+        is_elementwise=False,
+        by_coordinate=True,
+        has_terms=False,
+        chains_per_tile=chains,
+    )
 
 
 def _lanes_of_chains(plan: Plan, least: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _HEADER = """\
 import numpy as np
 from numba import njit
 from numba import uint64 as u64
-from numpy import inf, nan
+from numpy import floor, inf, nan, rint
 from numpy import {dtype} as number
 from numpy import uint{bits} as unsigned
 
@@ -51,6 +51,7 @@ def print_segment(
     segment: Segment,
     places: Mapping[int, str],
     lanes: Mapping[Space, str],
+    rows: Collection[int] = (),
 ) -> str:
     """The function of a segment, a loop over rows of lanes: its head but for the decorator.
 
@@ -64,20 +65,24 @@ def print_segment(
         written is one argument.
     lanes : mapping of Space to str
         Where values of a space lie in their arrays: at ``"lane"``, ``"row"``, or ``"i"`` in it.
+    rows : collection of int
+        Values whose arrays have several rows, the number of which is an argument.
     """
     before, inside = ["kernel_calls.arrays_apart()"], list[str]()
     constants = {arg for index in segment.body for arg in program.values[index].args}
     for index in sorted(constants.union(segment.inputs, segment.body)):
         one, space = program.values[index], program.spaces[index]
         if index in segment.inputs and index in places:
-            inside.append(f"v{index} = {places[index]}[{lanes[space]}]")
+            row = f"u64(row{index}), " if index in rows else ""
+            inside.append(f"v{index} = {places[index]}[{row}{lanes[space]}]")
         elif index in segment.body or one.op == "const":
             line = f"v{index} = {_expression(one, 0)}"
             (before if space == Space.STEP else inside).append(line)
     inside += [f"{places[index]}[{lanes[segment.space]}] = v{index}" for index in segment.outputs]
+    arguments = ", ".join(segment_arguments(segment, places, rows))
     return "\n".join(
         [
-            f"def {name}({', '.join(segment_arguments(segment, places))}, rows, stride, n):",
+            f"def {name}({arguments}, rows, stride, n):",
             *_indented(before, 1),
             "    for row in range(rows):",
             "        for i in range(n):",
@@ -87,11 +92,14 @@ def print_segment(
     )
 
 
-def segment_arguments(segment: Segment, places: Mapping[int, str]) -> list[str]:
-    """The arguments of a segment's function: arrays, and then numbers ``v0``, ``v1``, ..."""
+def segment_arguments(
+    segment: Segment, places: Mapping[int, str], rows: Collection[int] = ()
+) -> list[str]:
+    """Of a segment's function: arrays, rows of those with several, and numbers ``v0``, ``v1``."""
     values = (*segment.inputs, *segment.outputs)
     arrays = dict.fromkeys(places[index] for index in values if index in places)
-    return [*arrays, *(f"v{index}" for index in segment.inputs if index not in places)]
+    numbers = [f"v{index}" for index in segment.inputs if index not in places]
+    return [*arrays, *(f"row{index}" for index in segment.inputs if index in rows), *numbers]
 
 
 def print_program(program: Program, stride: int) -> str:
@@ -147,17 +155,22 @@ def _loop(lines: Sequence[str], depth: int) -> list[str]:
 
 
 def _expression(instruction: Instruction, stride: int) -> str:
-    op, value = instruction.op, instruction.value
-    args = [f"v{arg}" for arg in instruction.args]
+    match instruction.op:
+        case "parameter":
+            return f"parameters[{instruction.value}]"
+        case "coordinate":
+            return f"x[{_lane(int(instruction.value), stride)}]"
+    return expression(instruction, [f"v{arg}" for arg in instruction.args])
+
+
+def expression(instruction: Instruction, args: Sequence[str]) -> str:
+    """An operation on numbers, of operands that are names or other expressions of one term."""
+    op = instruction.op
     if op in _INFIX:
         return f" {_INFIX[op]} ".join(args)
     match op:
         case "const":
-            return f"number({value!r})"
-        case "parameter":
-            return f"parameters[{value}]"
-        case "coordinate":
-            return f"x[{_lane(int(value), stride)}]"
+            return f"number({instruction.value!r})"
         case "neg":
             return f"-{args[0]}"
         case "stop":

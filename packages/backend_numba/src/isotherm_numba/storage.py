@@ -29,7 +29,7 @@ class Storage:
     ----------
     places : dict of int to str
         The name of each value's row: ``"s0"``, ``"s1"``, ... of the tile's lanes, ``"c0"``, ... of
-        its chains; of vectors and noise, which nothing writes over, names of their own.
+        its chains. Vectors and blocks of noise, which nothing writes over, have names of their own.
     homes : dict of str to str
         The rows of the state's parts, in which a step finds them and leaves them.
     entering, leaving : dict of int to list of Copy
@@ -130,7 +130,9 @@ class Storage:
                     self._release(self._clock)
                     for index in one.outputs:
                         self._place(index, wanted, self._clock)
-                case Call("normal" | "substep_normal" | "exponential"):
+                case Call("normal"):
+                    self.places[one.results[0]] = f"normals_{one.detail}"
+                case Call("substep_normal" | "exponential"):
                     self.places[one.results[0]] = f"noise{one.results[0]}"
                 case Call():
                     for index in one.results:

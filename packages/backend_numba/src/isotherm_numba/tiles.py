@@ -25,10 +25,12 @@ from numba import uint32 as u32
 from numba import uint64 as u64
 
 from isotherm.backend import noise
-from isotherm_numba.kernel_calls import arrays_apart, call
+from isotherm_numba.kernel_calls import arrays_apart
 
 # Lanes of a row are a multiple of this, so that vectors of any width leave no remainder.
 PADDING = 16
+
+_LINE = 64  # bytes of a line of the cache, which vectors had best not straddle
 
 _MASK, _32 = np.uint64(noise.MASK), np.uint64(32)
 
@@ -76,6 +78,20 @@ def _padded(lanes: Any) -> Any:
 
 
 @compiled
+def row_of(lanes: Any, number: Any) -> Any:
+    """Memory for a row of lanes, from the beginning of a line of the cache on."""
+    row = np.zeros(lanes + _LINE // 4, number)
+    first = -row.ctypes.data % _LINE // row.itemsize
+    return row[first : first + lanes]
+
+
+@compiled
+def rows_of(count: Any, lanes: Any, number: Any) -> Any:
+    """Memory for some of them, one after another."""
+    return row_of(count * lanes, number).reshape((count, lanes))
+
+
+@compiled
 def load(states: Any, rows: Any, tile: Any) -> None:
     """Take the states of a tile's chains; lanes without a chain hold zeros."""
     for lane in range(rows.size):
@@ -94,22 +110,27 @@ def store(rows: Any, states: Any, tile: Any) -> None:
 
 
 @compiled
-def number_lanes(counters: Any, streams: Any, chain_offset: Any, tile: Any) -> None:
-    """Write the words of each lane's counter: its coordinate, the low and the high of its chain.
-
-    There is a row of high ones for each of the streams.
-    """
-    for lane in range(counters.shape[1]):
-        for k in range(counters.shape[0]):
-            counters[k, lane] = 0
+def number_lanes(coordinate: Any, low: Any, chain_offset: Any, tile: Any) -> None:
+    """Write the words of each lane's counter: its coordinate, and the lower half of its chain."""
+    for lane in range(low.size):
+        coordinate[lane] = low[lane] = 0
     for i in range(tile.m):
         chain = chain_offset + u64(tile.start + i)
         for j in range(tile.dim):
             lane = i * tile.across + j * tile.along
-            counters[0, lane] = u32(j)
-            counters[1, lane] = u32(chain & _MASK)
-            for k in range(len(streams)):
-                counters[2 + k, lane] = u32(chain >> _32) | u32(streams[k] << 24)
+            coordinate[lane] = u32(j)
+            low[lane] = u32(chain & _MASK)
+
+
+@compiled
+def number_stream(high: Any, stream: Any, chain_offset: Any, tile: Any) -> None:
+    """Write the last word of each lane's counter: the upper half of its chain, and a stream."""
+    for lane in range(high.size):
+        high[lane] = 0
+    for i in range(tile.m):
+        chain = chain_offset + u64(tile.start + i)
+        for j in range(tile.dim):
+            high[i * tile.across + j * tile.along] = u32(chain >> _32) | u32(stream << 24)
 
 
 @compiled
@@ -121,11 +142,11 @@ def shift_coordinates(coordinate: Any, group: Any, out: Any) -> None:
 
 
 @compiled
-def is_used(scale: Any) -> Any:
-    """Whether a step needs its noise, which is multiplied by its scale."""
+def is_used(scales: Any, first: Any, last: Any) -> Any:
+    """Whether one of the steps first..last-1 needs its noise, which is multiplied by its scale."""
     used = False
-    for s in range(scale.size):
-        used |= scale[s] != 0.0
+    for s in range(first, last):
+        used |= scales[s] != 0.0
     return used
 
 
@@ -135,14 +156,6 @@ def spread(vector: Any, rows: Any, chains: Any, tile: Any) -> None:
     for i in range(chains):
         for j in range(tile.dim):
             rows[i * tile.across + j * tile.along] = vector[j]
-
-
-@compiled
-def evaluate(function: Any, x: Any, out: Any, scratch: Any, parameters: Any, tile: Any) -> None:
-    """Call an energy's function for a tile."""
-    for k in range(tile.calls):
-        a = k * tile.stride
-        call(function, x[a:], out[a:], scratch, parameters, tile.dim, tile.stride, tile.lanes)
 
 
 @compiled
@@ -196,7 +209,7 @@ def matvec(matrix: Any, x: Any, out: Any, tile: Any) -> None:
 
 
 @compiled
-def count(is_so: Any, counts: Any) -> None:
+def count(is_so: Any, counts: Any, tile: Any) -> None:
     """Add 1 for each chain of which something was so in a step."""
-    for i in range(counts.size):
-        counts[u64(i)] += 1 if is_so[u64(i)] != 0.0 else 0
+    for i in range(tile.m):
+        counts[u64(tile.start + i)] += 1 if is_so[u64(i)] != 0.0 else 0

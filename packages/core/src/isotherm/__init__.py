@@ -12,12 +12,14 @@ from isotherm._energies.builtin import (
 from isotherm._energies.check import GradientReport, check_gradient
 from isotherm._energies.formulas import formula
 from isotherm._energies.gaussian import GaussianEnergy
+from isotherm._energies.score import score
 from isotherm._energies.vectorize import vectorize
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Divergence, Info, Progress, Result, RunInterrupted
 from isotherm._runs.arviz import summary, to_arviz
+from isotherm._runs.explain import Explanation, explain
 from isotherm._runs.resume import open_run, resume
 from isotherm._runs.run import run
 from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
@@ -50,6 +52,7 @@ __all__ = [
     "DivergenceWarning",
     "DoubleWellEnergy",
     "EnergyWarning",
+    "Explanation",
     "ExtraNotInstalledError",
     "FormulaError",
     "GaussianEnergy",
@@ -71,6 +74,7 @@ __all__ = [
     "UnderdampedLangevin",
     "UnknownArgumentError",
     "check_gradient",
+    "explain",
     "formula",
     "make_plan",
     "math",
@@ -78,6 +82,7 @@ __all__ = [
     "resume",
     "run",
     "sample_chain",
+    "score",
     "summary",
     "to_arviz",
     "transitions",

@@ -45,7 +45,9 @@ from isotherm._energies.users import (
     warn_of_terms,
 )
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
-from isotherm._programs.program import COMPARISONS, Instruction, Program
+from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
+from isotherm._programs.program import COMPARISONS, STRUCTURAL, Instruction, Program
+from isotherm._programs.tables import lists_of
 from isotherm._transitions.program import (
     Call,
     Kind,
@@ -62,8 +64,11 @@ from isotherm.errors import InputError, plain_name, printable, short_repr
 __all__ = [
     "COMPARISONS",
     "PLAN_VERSION",
+    "STRUCTURAL",
     "Array",
+    "ArrayEvaluator",
     "ArrayLoop",
+    "ArrayProgram",
     "Backend",
     "Call",
     "CompiledCache",
@@ -110,6 +115,7 @@ __all__ = [
     "is_array",
     "kind_of",
     "library_of",
+    "lists_of",
     "moments",
     "move",
     "noise",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import reprlib
+from typing import Any
 
 _LONGEST_NAME = 80
 
@@ -77,6 +78,14 @@ def printable(name: object) -> str:
 def plain_name(name: object) -> str:
     """A name as source, paths and logs may hold it: at most 40 ASCII letters, digits and _."""
     return re.sub(r"\W", "_", printable(name)[:40], flags=re.ASCII)
+
+
+def array_repr(values: Any) -> str:
+    """An array of numbers in a few words: its values where there are few, else its shape."""
+    if values.size <= 6:
+        return str(values.tolist())
+    shape = " x ".join(map(str, values.shape))
+    return f"<{shape} numbers>"
 
 
 def caller_stacklevel() -> int:

@@ -3,41 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from isotherm._arithmetic import functions
-from isotherm._programs.symbols import Symbol, as_symbols
+from isotherm._programs.evaluate import composed
+from isotherm._programs.symbols import Symbol
 
 __all__ = [
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "cbrt",
+    "ceil",
+    "clip",
     "cos",
+    "cosh",
+    "erf",
     "exp",
+    "exp2",
+    "expit",
+    "expm1",
+    "floor",
+    "hypot",
+    "lgamma",
     "log",
+    "log1p",
+    "log2",
+    "log10",
+    "log_expit",
+    "logaddexp",
     "logsumexp",
     "maximum",
     "minimum",
+    "mod",
+    "power",
+    "rint",
+    "sign",
     "sin",
+    "sinh",
+    "softplus",
     "sqrt",
+    "tan",
     "tanh",
     "where",
-]
+]  # fmt: skip
 
 
-def _elementwise(op: str, numeric: Callable[..., Any]) -> Callable[..., Symbol]:
-    """A function of symbols, applied element by element; `numeric` where there is no symbol."""
+def _elementwise(op: str, numeric: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of symbols, element by element; `numeric` where there is none."""
 
-    def one(*operands: Any) -> Any:
-        symbol = next((o for o in operands if isinstance(o, Symbol)), None)
+    def function(*operands: Any) -> Any:
+        symbol = next((found for o in operands if (found := _symbol_in(o)) is not None), None)
         return numeric(*operands) if symbol is None else symbol.apply(op, *operands)
-
-    def function(*operands: Any) -> Symbol:
-        if any(isinstance(o, np.ndarray) for o in operands):
-            return cast(Symbol, np.frompyfunc(one, len(operands), 1)(*map(as_symbols, operands)))
-        return cast(Symbol, one(*operands))
 
     function.__name__ = function.__qualname__ = op
     return function
+
+
+def _symbol_in(operand: Any) -> Symbol | None:
+    """A symbol that an operand is, or that is among its elements."""
+    if isinstance(operand, Symbol):
+        return operand
+    if isinstance(operand, (list, tuple)) or getattr(operand, "dtype", None) == np.object_:
+        elements = np.asarray(operand, dtype=object).ravel().tolist()
+        return next((element for element in elements if isinstance(element, Symbol)), None)
+    return None
 
 
 def _of_numbers(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -59,14 +95,58 @@ tanh = _elementwise("tanh", _of_numbers(functions.tanh))
 minimum = _elementwise("min", np.minimum)
 maximum = _elementwise("max", np.maximum)
 where = _elementwise("where", np.where)
+tan = _elementwise("tan", np.tan)
+floor = _elementwise("floor", np.floor)
+ceil = _elementwise("ceil", np.ceil)
+rint = _elementwise("rint", np.rint)
+log2 = _elementwise("log2", np.log2)
+log10 = _elementwise("log10", np.log10)
+exp2 = _elementwise("exp2", np.exp2)
+power = _elementwise("pow", np.power)
+log1p = _elementwise("log1p", composed("log1p"))
+expm1 = _elementwise("expm1", composed("expm1"))
+softplus = _elementwise("softplus", composed("softplus"))
+logaddexp = _elementwise("logaddexp", composed("logaddexp"))
+expit = _elementwise("expit", composed("expit"))
+log_expit = _elementwise("log_expit", composed("log_expit"))
+arctan = _elementwise("arctan", composed("arctan"))
+arctan2 = _elementwise("arctan2", composed("arctan2"))
+arcsin = _elementwise("arcsin", composed("arcsin"))
+arccos = _elementwise("arccos", composed("arccos"))
+arcsinh = _elementwise("arcsinh", composed("arcsinh"))
+arccosh = _elementwise("arccosh", composed("arccosh"))
+arctanh = _elementwise("arctanh", composed("arctanh"))
+sinh = _elementwise("sinh", composed("sinh"))
+cosh = _elementwise("cosh", composed("cosh"))
+hypot = _elementwise("hypot", composed("hypot"))
+cbrt = _elementwise("cbrt", composed("cbrt"))
+sign = _elementwise("sign", composed("sign"))
+mod = _elementwise("mod", composed("mod"))
+erf = _elementwise("erf", composed("erf"))
+lgamma = _elementwise("lgamma", composed("lgamma"))
 _stop = _elementwise("stop", np.positive)
 
 
-def logsumexp(values: Any) -> Any:
-    """Log Σ exp(v) of a sequence, safe from overflow: the largest value is taken out first.
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """`x` put into [low, high]; outside, its slope is 0."""
+    return minimum(maximum(x, low), high)
+
+
+def logsumexp(values: Any, axis: int | None = None) -> Any:
+    """Log Σ exp(v), safe from overflow: the largest value is taken out first.
 
     The largest value cancels from the gradient, so none is taken through it.
+
+    Parameters
+    ----------
+    values : array or sequence
+    axis : int, optional
+        All elements by default.
     """
+    if isinstance(values, Symbol) and (values.ndim > 1 or axis is not None):
+        largest = _stop(values.call(np.max, axis=axis, keepdims=True))
+        total = log(np.sum(exp(values - largest), axis=axis))
+        return np.reshape(largest, total.shape) + total
     largest = values[0]
     for value in values[1:]:
         largest = maximum(largest, value)

@@ -21,7 +21,7 @@ from isotherm._backends.watch import Watch
 from isotherm._energies.protocol import energy_terms, kind_of
 from isotherm._energies.users import EnergyCalls, calls_of
 from isotherm._plans.plan import Plan
-from isotherm._programs.program import _OPERATIONS as OPERATIONS
+from isotherm._programs.program import OPERATIONS
 from isotherm._transitions.program import Call, Kind, Loop, Segment, Statement, TransitionProgram
 
 #: The values of a step by their numbers: arrays (n_samples, dim) or (n_samples, 1), or floats.
@@ -129,6 +129,9 @@ class ArrayLoop:
         How the two are called, where the backend calls a user's energy in a way of its own.
     path : str
         What the result's info calls this way of running.
+    why_not_fused : str, optional
+        Why the energy has no kernel where others have, and what would have one; a part of the path,
+        and said once where it costs time.
     """
 
     def __init__(
@@ -140,8 +143,10 @@ class ArrayLoop:
         run_segment: RunSegment | None = None,
         calls: EnergyCalls | None = None,
         path: str = "array loop",
+        why_not_fused: str | None = None,
     ) -> None:
-        self.path = path
+        self.path = path if why_not_fused is None else f"{path}: {why_not_fused}"
+        self.why_not_fused = why_not_fused
         self._plan = plan
         self._energy = energy
         self._calls = calls or calls_of(energy, energy, gradient)

@@ -44,7 +44,10 @@ class NumpyBackend:
         return False
 
     def prepare(self, plan: Plan, energy: Any) -> ArrayLoop:
-        return ArrayLoop(plan, energy, energy.gradient, fill_normals())
+        from isotherm._backends import registry  # which loads this module
+
+        reason = registry.why_not_fused(self, plan, energy)
+        return ArrayLoop(plan, energy, energy.gradient, fill_normals(), why_not_fused=reason)
 
 
 def reference_runner(plan: Plan, energy: Any) -> ArrayLoop:

@@ -162,6 +162,13 @@ class Backend(Protocol):
         """Make a supported plan ready to run."""
 
 
+class SaysWhyNotFused(Protocol):
+    """What a backend with kernels has besides: it tells why an energy has none."""
+
+    def why_not_fused(self, plan: Plan, energy: Any) -> str | None:
+        """In a few words, with what would be fused; None where there is a kernel."""
+
+
 class HasCurrentDevice(Protocol):
     """What a backend has besides if its library allocates and computes on a current device."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,16 @@ def with_kernel(backend: Backend, plan: Plan, energy: Any) -> Backend:
         if other.status().reason is None and other.has_kernel(plan, energy):
             return other
     return backend
+
+
+def why_not_fused(backend: Backend, plan: Plan, energy: Any) -> str | None:
+    """Why the one to which a backend hands its chains has no kernel; None where it has."""
+    delegate = backend.delegates.get(plan.device.partition(":")[0])
+    if delegate not in names() or delegate is None:
+        return None
+    other = load(delegate)
+    reason: Callable[[Plan, Any], str | None] | None = getattr(other, "why_not_fused", None)
+    return None if reason is None or other.status().reason else reason(plan, energy)
 
 
 @cache

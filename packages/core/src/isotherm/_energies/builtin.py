@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def RosenbrockEnergy(x: Symbols, *, a: float = 1.0, b: float = 100.0) -> Any:
 @formula
 def RastriginEnergy(x: Symbol, *, a: float = 10.0) -> Symbol:
     """Σ a + x² - a cos(2πx): a grid of wells (Rastrigin, Systems of Extremal Control, 1974)."""
-    return a + (x * x - a * im.cos(2.0 * math.pi * x))
+    return cast(Symbol, a + (x * x - a * im.cos(2.0 * math.pi * x)))
 
 
 @formula(dim=None)

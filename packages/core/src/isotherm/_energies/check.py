@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,11 @@ from isotherm._arithmetic.arrays import (
     move,
     to_numpy,
 )
+from isotherm._energies.origin import Declared, origin
 from isotherm._energies.protocol import as_energy, chain_energies
 from isotherm.errors import InputError
+
+_DRAWN = 8  # states by default
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class GradientReport:
         Where the largest difference is (coordinates count in C order).
     given, expected : float
         The gradient there, and what the finite difference says.
+    seed : int or None
+        Of the states, where they were drawn.
     """
 
     is_correct: bool
@@ -46,26 +52,41 @@ class GradientReport:
     coordinate: int
     given: float
     expected: float
+    seed: int | None = None
 
     def __str__(self) -> str:
+        drawn = "" if self.seed is None else f" (states drawn with seed={self.seed})"
         if self.is_correct:
             return (
                 f"the gradient is right to {self.worst_error:.2g} (up to {self.tolerance:.2g} is)"
+                + drawn
             )
         return (
             f"the gradient is wrong: at chain {self.chain}, coordinate {self.coordinate} it is "
-            f"{self.given:.6g}, but the energy's slope there is {self.expected:.6g}"
+            f"{self.given:.6g}, but the energy's slope there is {self.expected:.6g}{drawn}"
         )
 
 
-def check_gradient(energy: Any, x: Array) -> GradientReport:
+def check_gradient(
+    energy: Any,
+    x: Array | None = None,
+    *,
+    dim: int | tuple[int, ...] | None = None,
+    seed: int | None = None,
+) -> GradientReport:
     """Compare an energy's gradient with central differences of the energy.
 
     Parameters
     ----------
     energy : callable with a method ``gradient``
-    x : array, shape (n_samples, *event_shape)
-        Where to compare; a few states of the size that chains will meet. float64 tells most.
+    x : array, shape (n_samples, *event_shape), optional
+        Where to compare; a few states of the size that chains will meet. float64 tells most. By
+        default some from N(0, I), in float64, in the library of the energy's parameters. To look
+        into a chain that went wrong, pass its last states.
+    dim : int or tuple of int, optional
+        The shape of a state, where neither `x` nor the energy tells it.
+    seed : int, optional
+        Of the states that are drawn; a fresh one by default, which the report tells.
 
     Returns
     -------
@@ -78,10 +99,17 @@ def check_gradient(energy: Any, x: Array) -> GradientReport:
         The energy has no gradient, or the two return wrong shapes.
     """
     energy, x = as_energy(energy), as_state(x)
-    if x is None or x.ndim < 2:
+    if x is None:
+        seed = secrets.randbits(32) if seed is None else seed
+        x = _drawn(energy, dim, seed)
+    else:
+        seed = None
+    if x.ndim < 2:
         raise InputError("x must have shape (n_samples, *event_shape)")
     if not hasattr(energy, "gradient"):
         raise InputError(f"{type(energy).__name__} has no method gradient(x) to check")
+    if not callable(energy):
+        raise InputError(f"{type(energy).__name__} has a gradient but no energy to compare it with")
     place = library_of(x), dtype_name(x.dtype), device_name(x)
     host = to_numpy(x).astype(np.float64)
     n_samples = host.shape[0]
@@ -123,4 +151,19 @@ def check_gradient(energy: Any, x: Array) -> GradientReport:
         coordinate=coordinate,
         given=float(flat[chain, coordinate]),
         expected=float(slopes[chain, coordinate]),
+        seed=seed,
     )
+
+
+def _drawn(energy: Any, dim: int | tuple[int, ...] | None, seed: int) -> Array:
+    """A few states from N(0, I), where the energy takes them."""
+    shape = energy.dim if dim is None and isinstance(energy, Declared) else dim
+    if shape is None:
+        raise InputError("give x, states at which to compare, or dim, the shape of one")
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    states = np.random.default_rng(seed).normal(size=(_DRAWN, *shape))
+    library, _, device = origin(energy)
+    if library in (None, "numpy"):
+        return states
+    first = "cuda:0" if library == "cupy" else "cpu"
+    return move(states, str(library), "float64", device or first)

@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FunctionType
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
-from isotherm._energies.parameters import (
-    FixedParameters,
-    Parameters,
-    finite_numbers,
-    place_of,
-)
-from isotherm._programs.program import Evaluator, Program
-from isotherm._programs.trace import trace
+from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers, place_of
+from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
+from isotherm._programs.program import Evaluator
+from isotherm._programs.trace import AnyProgram, Request, Term, trace
 from isotherm._transitions.program import Kind
-from isotherm.errors import InputError, printable, short_repr
+from isotherm.errors import InputError, array_repr, printable, short_repr
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A formula with values for its parameters, as a part of an energy.
+
+    Attributes
+    ----------
+    formula : Formula or None
+        None where a program stands for it (see `FormulaEnergy.fixed`).
+    parameters : dict of str to float64 array
+    static : dict of str to int
+        The parameters that shape the program (those annotated ``int``).
+    scale : float
+    """
+
+    formula: Formula | None
+    parameters: dict[str, Any]
+    static: dict[str, int]
+    is_elementwise: bool
+    scale: float = 1.0
+
+    def to_trace(self) -> Term:
+        assert self.formula is not None
+        shapes = tuple((name, value.shape) for name, value in self.parameters.items())
+        static = tuple(self.static.items())
+        is_scaled = self.scale != 1.0
+        return Term(self.formula.function, self.is_elementwise, shapes, static, is_scaled)
+
+    def values(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        scale = [] if self.scale == 1.0 else [np.array([self.scale])]
+        return [*(value.ravel() for value in self.parameters.values()), *scale]
 
 
 class FormulaEnergy(FixedParameters):
-    """An energy that is a formula with values for its parameters.
+    """An energy that is a formula with values for its parameters, or a sum of such.
+
+    Energies add and scale: ``likelihood + prior`` and ``0.5 * energy`` are one program, in which
+    what is common is computed once.
 
     Parameters
     ----------
@@ -35,8 +68,8 @@ class FormulaEnergy(FixedParameters):
         The formula's run-time parameters.
     static : mapping of str to int
         The parameters that shape the program (those annotated ``int``).
-    dim : int, optional
-        The only dimension that it takes; the formula's own by default.
+    dim : int or tuple of int, optional
+        The only shape of a state that it takes; the formula's own by default.
     device : str or device, optional
         Where to sample by default; by default where the parameters are, if they are arrays.
 
@@ -59,7 +92,7 @@ class FormulaEnergy(FixedParameters):
         parameters: Mapping[str, Any],
         *,
         static: Mapping[str, int] | None = None,
-        dim: int | None = None,
+        dim: int | tuple[int, ...] | None = None,
         device: object = None,
     ) -> None:
         self.name = formula.__name__
@@ -71,16 +104,20 @@ class FormulaEnergy(FixedParameters):
             (key, finite_numbers(self.name, key, value)) for key, value in parameters.items()
         )
         self.static = Parameters(static or {})
-        self._formula = formula
-        self._evaluators: dict[tuple[object, ...], Evaluator] = {}
+        part = _Term(formula, self.parameters, self.static, formula.is_elementwise)
+        self._parts: tuple[_Term, ...] = (part,)
+        self._fixed: AnyProgram | None = None
+        self._evaluators: dict[tuple[object, ...], Any] = {}
 
-    def program(self, dim: int | None = None) -> Program:
+    def program(self, dim: int | tuple[int, ...] | None = None) -> AnyProgram:
         """The straight-line program of the energy and its gradient.
+
+        The function is what it reads: globals, closures and arrays are seen as they are now.
 
         Parameters
         ----------
-        dim : int, optional
-            Coordinates of a chain's state; needed where the formula takes any number of them.
+        dim : int or tuple of int, optional
+            The shape of a chain's state; needed where the formula takes any.
 
         Raises
         ------
@@ -89,21 +126,31 @@ class FormulaEnergy(FixedParameters):
         FormulaError
             The function does what a formula cannot do.
         """
-        if self.is_elementwise:
-            dim = None
-        elif dim is None and self.dim is None:
-            raise InputError(f"{self.name} takes any dimension; say which: program(dim=2)")
-        elif dim is None:
-            dim = self.dim
-        elif self.dim not in (None, dim):
-            raise InputError(f"{self.name} has dimension {self.dim}, not {dim}")
-        shapes = tuple((name, value.shape) for name, value in self.parameters.items())
-        label = printable(self.name)
-        return trace(self._formula.function, label, dim, shapes, tuple(self.static.items()))
+        if self._fixed is not None:
+            return self._fixed
+        shape: tuple[int, ...] | None = None
+        if not self.is_elementwise:
+            if dim is None and self.dim is None:
+                raise InputError(f"{self.name} takes any dimension; say which: program(dim=2)")
+            given, own = _as_shape(dim), _as_shape(self.dim)
+            if given is not None and own not in (None, given):
+                raise InputError(f"{self.name} has dimension {self.dim}, not {dim}")
+            shape = given or own
+        terms = tuple(part.to_trace() for part in self._parts)
+        return trace(Request(printable(self.name), shape, terms))
+
+    def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
+        """The energy as it is now, for a run: later changes of what it reads are not seen.
+
+        It carries its program along, so that another process gets the same.
+        """
+        energy = copy.copy(self)
+        energy._fixed, energy._evaluators = self.program(event_shape), {}
+        return energy
 
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
-        return np.concatenate([np.empty(0), *(v.ravel() for v in self.parameters.values())])
+        return np.concatenate([np.empty(0), *(v for term in self._parts for v in term.values())])
 
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
@@ -118,38 +165,137 @@ class FormulaEnergy(FixedParameters):
     def gradient(self, x: Array) -> Array:
         """The gradient of the energy at each chain's state, of the shape of `x`."""
         gradient = self._evaluate(x, wants_gradient=True)
-        if self.is_elementwise:
+        if len(gradient) == 1 and gradient[0].shape == x.shape:
             return gradient[0]
-        return compat.array_namespace(x).stack(gradient, axis=-1)
+        xp = compat.array_namespace(x)
+        return xp.reshape(xp.stack(gradient, axis=-1), x.shape)
 
     def _evaluate(self, x: Array, *, wants_gradient: bool) -> list[Array]:
         key = place_of(self.name, x)
-        if x.ndim == 0 or (x.ndim != 2 and not self.is_elementwise):
-            expected = "(n_samples, *event_shape)" if self.is_elementwise else "(n_samples, dim)"
-            raise InputError(f"{self.name} takes x of shape {expected}, not {tuple(x.shape)}")
-        dim = None if self.is_elementwise else x.shape[1]
-        evaluator = self._evaluators.get((*key, dim, wants_gradient))
+        shape = tuple(x.shape[1:])
+        if x.ndim == 0 or (x.ndim == 1 and not self.is_elementwise):
+            raise InputError(
+                f"{self.name} takes x of shape (n_samples, *event_shape), not {tuple(x.shape)}"
+            )
+        program = self.program(shape)
+        evaluator = self._evaluators.get((*key, program.digest, wants_gradient))
         if evaluator is None:
-            program = self.program(dim)
-            outputs = program.gradient if wants_gradient else (program.energy,)
-            evaluator = Evaluator(program, outputs, move(self.parameter_values(), *key))
-            self._evaluators[*key, dim, wants_gradient] = evaluator
-        return evaluator([x] if dim is None else [x[:, i] for i in range(dim)])
+            # Of a program that was, because something that it read has changed, none is kept.
+            kept = {k: e for k, e in self._evaluators.items() if program.digest in k}
+            evaluator = _evaluator(program, wants_gradient, move(self.parameter_values(), *key))
+            self._evaluators = kept | {(*key, program.digest, wants_gradient): evaluator}
+        with np.errstate(all="ignore"):  # of choices that are not taken
+            if isinstance(program, ArrayProgram):
+                return list(evaluator(x))
+            if program.dim is None:
+                return list(evaluator([x]))
+            flat = compat.array_namespace(x).reshape(x, (x.shape[0], -1))
+            if flat.shape[1] != program.dim:
+                raise InputError(f"{self.name} has dimension {program.dim}, not {flat.shape[1]}")
+            return list(evaluator([flat[:, i] for i in range(program.dim)]))
+
+    def __add__(self, other: Any) -> FormulaEnergy:
+        if isinstance(other, (int, float)) and other == 0:  # where sum() begins
+            return self
+        other = other.as_formula() if hasattr(other, "as_formula") else other
+        if not isinstance(other, FormulaEnergy):
+            raise InputError(
+                f"{self.name} + {short_repr(other)}: energies that are formulas add, and "
+                "GaussianEnergy; write the other one with @isotherm.formula"
+            )
+        if None not in (self.dim, other.dim) and _as_shape(self.dim) != _as_shape(other.dim):
+            raise InputError(
+                f"{self.name} has dimension {self.dim} and {other.name} {other.dim}; energies that "
+                "are added are of one state"
+            )
+        total = copy.copy(self)
+        total.name = f"{self.name} + {other.name}"
+        total.dim = other.dim if self.dim is None else self.dim
+        total.is_elementwise = self.is_elementwise and other.is_elementwise
+        total.kind = Kind.TERMS if total.is_elementwise else Kind.VALUE
+        total._parts = (*self._parts, *other._parts)
+        for name in ("library", "dtype", "device"):
+            own = getattr(self, name)
+            setattr(total, name, getattr(other, name) if own is None else own)
+        return total._renewed()
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Any) -> FormulaEnergy:
+        scale = float(finite_numbers(self.name, "a factor", factor))
+        scaled = copy.copy(self)
+        scaled.name = (
+            f"{scale:g} * {self.name}" if len(self._parts) == 1 else f"{scale:g} * ({self.name})"
+        )
+        scaled._parts = tuple(replace(term, scale=term.scale * scale) for term in self._parts)
+        return scaled._renewed()
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> FormulaEnergy:
+        return self * -1.0
+
+    def __sub__(self, other: Any) -> FormulaEnergy:
+        return self + (-1.0) * cast(FormulaEnergy, other)
+
+    def __truediv__(self, divisor: Any) -> FormulaEnergy:
+        return self * (1.0 / float(finite_numbers(self.name, "a divisor", divisor)))
+
+    def _renewed(self) -> FormulaEnergy:
+        """After a change of the parts."""
+        keys = [(i, key) for i, term in enumerate(self._parts) for key in term.parameters]
+        names = [key for _, key in keys]
+        # Past the check that they are set once: this is another energy.
+        self.__dict__["parameters"] = Parameters(
+            (key if names.count(key) == 1 else f"{key}.{i}", self._parts[i].parameters[key])
+            for i, key in keys
+        )
+        self.__dict__["static"] = Parameters(
+            item for part in self._parts for item in part.static.items()
+        )
+        self._fixed, self._evaluators = None, {}
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_evaluators": {}}  # bound to a device: made again where needed
+        # Evaluators are bound to a device: they are made again where they are needed. A program
+        # stands for the functions, which another process may not find.
+        parts = self._parts
+        if self._fixed is not None:
+            parts = tuple(replace(part, formula=None) for part in parts)
+        return self.__dict__ | {"_evaluators": {}, "_parts": parts}
 
     def __repr__(self) -> str:
-        values = {name: value.tolist() for name, value in self.parameters.items()} | self.static
+        values = {name: array_repr(value) for name, value in self.parameters.items()} | self.static
         given = ", ".join(f"{name}={value}" for name, value in values.items())
         return f"{printable(self.name)}({given})"
 
 
-def has_limited_support(energy: object, dim: int) -> bool:
+def has_limited_support(energy: object, event_shape: tuple[int, ...]) -> bool:
     """Whether a formula has no value at some finite states, as log and sqrt have none."""
     if not isinstance(energy, FormulaEnergy):
         return False
-    return any(step.op in ("log", "sqrt") for step in energy.program(dim).instructions)
+    return any(step.op in ("log", "sqrt") for step in energy.program(event_shape).instructions)
+
+
+def _as_shape(dim: int | tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return (dim,) if isinstance(dim, int) else dim
+
+
+def _checked_dim(dim: Any) -> int | tuple[int, ...] | None:
+    sizes = dim if isinstance(dim, (tuple, list)) else (dim,)
+    is_count = [isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sizes]
+    if dim is not None and not (sizes and all(is_count)):
+        raise InputError(
+            f"dim must be a positive integer or None, or a shape, not {short_repr(dim)}"
+        )
+    return tuple(dim) if isinstance(dim, list) else dim
+
+
+def _evaluator(program: AnyProgram, wants_gradient: bool, parameters: Array) -> Any:
+    if isinstance(program, ArrayProgram):
+        outputs = (program.gradient if wants_gradient else program.energy,)
+        return ArrayEvaluator(program, outputs, parameters)
+    return Evaluator(program, program.gradient if wants_gradient else (program.energy,), parameters)
 
 
 def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
@@ -169,14 +315,18 @@ def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
 class Formula:
     """A traced function: call it with values for its parameters to get an energy."""
 
-    def __init__(self, function: Callable[..., Any], dim: int | None, is_elementwise: bool) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        dim: int | tuple[int, ...] | None,
+        is_elementwise: bool,
+    ) -> None:
         if not inspect.isfunction(function) or not function.__code__.co_argcount:
             raise InputError(
                 "a formula is made of a plain function f(x, *, parameters); got "
                 f"{short_repr(function)}"
             )
-        if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int) or dim < 1):
-            raise InputError(f"dim must be a positive integer or None, not {short_repr(dim)}")
+        dim = _checked_dim(dim)
         self.function = _twin(function, f"{function.__qualname__}.function")
         self.dim = dim
         self.is_elementwise = is_elementwise
@@ -191,7 +341,13 @@ class Formula:
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: Any, device: object = None, **kwargs: Any) -> FormulaEnergy:
-        """The energy with these parameters; see `FormulaEnergy`."""
+        """The energy with these parameters; see `FormulaEnergy`.
+
+        Where the formula takes any dimension, ``dim=`` may say which one this energy has.
+        """
+        dim = None
+        if "dim" in kwargs and "dim" not in self._signature.parameters and not self.is_elementwise:
+            dim = _checked_dim(kwargs.pop("dim"))
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -199,10 +355,11 @@ class Formula:
         bound.apply_defaults()
         static = {name: bound.arguments[name] for name in self._static}
         for name, value in static.items():
-            if not isinstance(value, int):
+            if not isinstance(value, (int, np.integer)):
                 raise InputError(f"{self.__name__}: {name} must be an int, not {short_repr(value)}")
         values = {name: v for name, v in bound.arguments.items() if name not in static}
-        return FormulaEnergy(self, values, static=static, device=device)
+        static = {name: int(value) for name, value in static.items()}
+        return FormulaEnergy(self, values, static=static, dim=dim, device=device)
 
     def __repr__(self) -> str:
         return f"<formula {self.__name__}{self._signature}>"
@@ -211,8 +368,10 @@ class Formula:
 @overload
 def formula(function: Callable[..., Any], /) -> Formula: ...
 @overload
-def formula(*, dim: int | None) -> Callable[[Callable[..., Any]], Formula]: ...
-def formula(function: Callable[..., Any] | None = None, /, *, dim: int | None = None) -> Any:
+def formula(*, dim: int | tuple[int, ...] | None) -> Callable[[Callable[..., Any]], Formula]: ...
+def formula(
+    function: Callable[..., Any] | None = None, /, *, dim: int | tuple[int, ...] | None = None
+) -> Any:
     """Make an energy of a plain function, with an exact gradient, for every backend.
 
     The function is called once with symbols in place of numbers. What it does to them becomes a
@@ -223,14 +382,14 @@ def formula(function: Callable[..., Any] | None = None, /, *, dim: int | None = 
     function : callable
         With ``@formula``: u(x, *, parameters), the energy of one coordinate; a chain's energy is
         the sum over its coordinates, in any dimension. With ``@formula(dim=...)``:
-        U(x, *, parameters), the energy of a whole chain's state, where ``x[i]`` is coordinate i
-        and ``len(x)`` their number. Known are + - * / and powers by whole or half numbers,
-        comparisons inside `isotherm.math.where`, and the functions of `isotherm.math`, most of
-        which NumPy offers too.
+        U(x, *, parameters), the energy of a whole chain's state, where x is an array: ``x[i]``,
+        slices, index arrays, `np.roll`, sums along axes, ``X @ x`` with data, and the functions of
+        NumPy and of `isotherm.math` work on it and on parameters that are arrays.
         A parameter annotated ``int`` is fixed when the function is called, and may be a count or an
         exponent; all others are run-time values: changing them compiles nothing.
-    dim : int or None, optional
-        The number of coordinates; None for any number, asked when a run is planned.
+    dim : int, tuple of int or None, optional
+        The number of coordinates, or the shape of a state; None for any, asked when a run is
+        planned.
 
     Returns
     -------

@@ -9,12 +9,19 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
+from isotherm._energies.formulas import FormulaEnergy, formula
 from isotherm._energies.parameters import FixedParameters, finite_numbers, place_of
 from isotherm._transitions.program import Kind
-from isotherm.errors import InputError
+from isotherm.errors import InputError, array_repr
 
 #: Coordinates up to which the order of the sums in the quadratic form is written.
 WRITTEN_ORDER = 64
+
+
+@formula(dim=None)
+def _quadratic(x: Any, *, mean: Any, precision: Any) -> Any:
+    d = x - mean
+    return 0.5 * np.sum(d * (precision @ d))
 
 
 class GaussianEnergy(FixedParameters):
@@ -75,6 +82,24 @@ class GaussianEnergy(FixedParameters):
         mean, precision = self._parameters(x)
         return _product(precision, x - mean)
 
+    def as_formula(self) -> FormulaEnergy:
+        """The same energy as a formula, which adds to others."""
+        parameters = {"mean": self.mean, "precision": self.precision}
+        energy = FormulaEnergy(_quadratic, parameters, dim=self.dim)
+        energy.name = self.name
+        energy.library, energy.dtype, energy.device = self.library, self.dtype, self.device
+        return energy
+
+    def __add__(self, other: Any) -> FormulaEnergy:
+        return self.as_formula().__add__(other)
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Any) -> FormulaEnergy:
+        return self.as_formula().__mul__(factor)
+
+    __rmul__ = __mul__
+
     def _parameters(self, x: Array) -> tuple[Array, Array]:
         key = place_of(self.name, x)
         if x.ndim != 2 or x.shape[1] != self.dim:
@@ -89,7 +114,7 @@ class GaussianEnergy(FixedParameters):
         return self.__dict__ | {"_moved": {}}  # bound to a device: moved again where needed
 
     def __repr__(self) -> str:
-        return f"GaussianEnergy(mean={self.mean.tolist()}, cov={self.cov.tolist()})"
+        return f"GaussianEnergy(mean={array_repr(self.mean)}, cov={array_repr(self.cov)})"
 
 
 def _product(precision: Array, centred: Array) -> Array:

@@ -27,14 +27,14 @@ class Declared:
     Attributes
     ----------
     name : str
-    dim : int or None
-        The only dimension that it takes.
+    dim : int, tuple of int or None
+        The only dimension, or shape of a state, that it takes.
     library, dtype, device : str or None
         Of its parameters.
     """
 
     name: str
-    dim: int | None = None
+    dim: int | tuple[int, ...] | None = None
     library: str | None = None
     dtype: str | None = None
     device: str | None = None

@@ -21,11 +21,17 @@ def as_energy(energy: Any) -> Any:
         return energy()
     if isinstance(energy, type):
         raise InputError(f"the energy must be an object; got the class {energy.__name__} itself")
-    if not callable(energy):
+    if not callable(energy) and not hasattr(energy, "gradient"):
         raise InputError(
-            f"the energy must be callable, U(x) of shape (n_samples,); got {type(energy).__name__}"
+            "the energy must be callable, U(x) of shape (n_samples,), or have a gradient(x); "
+            f"got {type(energy).__name__}"
         )
     return energy
+
+
+def fixed(energy: Any, event_shape: tuple[int, ...]) -> Any:
+    """The energy as it is now, for one run: of a formula, with what its function reads now."""
+    return energy.fixed(event_shape) if isinstance(energy, FormulaEnergy) else energy
 
 
 def kind_of(energy: Any) -> Kind:
@@ -48,7 +54,7 @@ def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
     # Not its qualified name, which is another where a class is sent to a worker by value.
     parts = [printable(type(energy).__name__)]
     if isinstance(energy, FormulaEnergy):
-        program = energy.program(event_shape[0])
+        program = energy.program(event_shape)
         parts.append(f"{program.name} (program {program.digest[:12]})")
     if not isinstance(energy, Declared):
         return " ".join([*parts, f"on states of shape {event_shape}"])

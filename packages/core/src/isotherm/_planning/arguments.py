@@ -19,6 +19,7 @@ ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
 _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
 _MAX_STEPS = 2**33  # ... and a block of two float64 steps 32
 _MAX_COORDINATES = 2**32
+_MAX_AXES = 60  # NumPy has 64, and what is kept has up to three more than a state
 _MAX_VALUES = 2**28  # of a schedule that is no formula: 2 GiB
 
 
@@ -54,6 +55,8 @@ def as_shape(dim: Any) -> tuple[int, ...]:
     sizes = dim if isinstance(dim, (tuple, list)) else (dim,)
     if not sizes:
         raise InputError("dim must be a positive integer, or a shape of at least one axis")
+    if len(sizes) > _MAX_AXES:
+        raise InputError(f"a chain's state has {len(sizes)} axes; it may have {_MAX_AXES} at most")
     return tuple(as_count("dim", size, 1) for size in sizes)
 
 
@@ -188,6 +191,17 @@ def as_number(value: Any) -> float:
     if numbers is None or numbers.ndim:
         raise TypeError
     return float(numbers)
+
+
+def as_seconds(name: str, value: Any) -> float:
+    """A time, which may be 0 or infinite."""
+    try:
+        seconds = as_number(value)
+    except TypeError:
+        seconds = math.nan
+    if isinstance(value, bool) or not seconds >= 0.0:
+        raise InputError(f"{name} must be a number of seconds, 0 or more, not {short_repr(value)}")
+    return seconds
 
 
 def as_backend_name(backend: Any) -> str:

@@ -1,4 +1,4 @@
-"""Plans that come from elsewhere: of a run that goes on, or read from a store."""
+"""What every plan has to be, and the plan of a run that goes on."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from isotherm._planning.arguments import (
     as_seed,
     as_shape,
     check_length,
+    check_rounded,
     check_stream,
     decayed,
 )
@@ -113,12 +114,14 @@ def _check_versions(plan: Plan) -> None:
 
 
 def validate_plan(plan: Plan) -> Plan:
-    """A plan that came from elsewhere, after a look at everything that `make_plan` looks at.
+    """A plan, just made or from elsewhere, after a look at all that it says.
+
+    What passes here can be stored, and what is stored passes here.
 
     Raises
     ------
     InputError
-        A field is not what `make_plan` would have made.
+        A field is not what a plan may hold.
     """
     n_steps = as_count("n_steps", plan.n_steps, 0)
     burn_in = as_count("burn_in", plan.burn_in, 0)
@@ -139,7 +142,7 @@ def validate_plan(plan: Plan) -> Plan:
         if not isinstance(getattr(plan, name), str):
             raise InputError(f"{name} must be a name, not {short_repr(getattr(plan, name))}")
     steps = range(burn_in + n_steps)
-    return replace(
+    checked = replace(
         plan,
         n_samples=n_samples,
         event_shape=event_shape,
@@ -165,6 +168,8 @@ def validate_plan(plan: Plan) -> Plan:
         return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
         on_divergence=as_on_divergence(plan.on_divergence),
     )
+    check_rounded(checked.step_size, checked.clamp, checked.state_dtype)
+    return checked
 
 
 def _as_step_size(schedule: Schedule, step_offset: int, steps: range) -> Schedule:

@@ -20,9 +20,8 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
-from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.origin import Declared, name_of, origin
-from isotherm._energies.protocol import as_energy, signature
+from isotherm._energies.protocol import as_energy, fixed, signature
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
@@ -32,11 +31,11 @@ from isotherm._planning.arguments import (
     as_on_divergence,
     as_schedule,
     as_shape,
-    check_rounded,
     check_start,
     check_stream,
     decayed,
 )
+from isotherm._planning.extend_plan import validate_plan
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.memo import find as find_made
 from isotherm._planning.memo import keep, key_of
@@ -200,6 +199,7 @@ def make_plan(
             "take more steps or thin less"
         )
     n_samples, event_shape = _state_shape(energy, x, dim, n_samples)
+    energy = fixed(energy, event_shape)
     check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
     on_divergence = as_on_divergence(on_divergence)
     steps = range(step_offset, step_offset + burn_in + n_steps)
@@ -226,6 +226,12 @@ def make_plan(
         scale = 1.0 if noise_scale is None else noise_scale
         noise_scales = Schedule(as_schedule("noise_scale", scale, steps))
     check_noise_scale(transition, noise_scales)
+    if not callable(energy) and (transition.is_adjusted or return_diagnostics):
+        what = "return_diagnostics" if return_diagnostics else f"sampler={transition.name!r}"
+        raise InputError(
+            f"{what} needs the energy's value, and {type(energy).__name__} has a gradient alone; "
+            "take sampler='langevin' or 'underdamped' without diagnostics, or add U(x)"
+        )
     frictions = as_friction(own["friction"], steps)
     if frictions is not None and own["n_leapfrog"] is not None:
         check_substeps(event_shape, steps)
@@ -279,7 +285,7 @@ def make_plan(
         has_start=x is not None,
         energy_signature=signature(energy, event_shape),
     )
-    check_rounded(plan.step_size, plan.clamp, plan.state_dtype)
+    plan = validate_plan(plan)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)
@@ -297,11 +303,11 @@ def _state_shape(
     energy: Any, x: Array | None, dim: Any, n_samples: Any
 ) -> tuple[int, tuple[int, ...]]:
     """(n_samples, event_shape) of what the user said in three ways, which must agree."""
-    own = energy.dim if isinstance(energy, Declared) else None
+    own = _own_shape(energy)
     wanted = None if n_samples is None else as_count("n_samples", n_samples, 1)
     said = None if dim is None else as_shape(dim)
     if x is None:
-        shape = said or (None if own is None else (own,))
+        shape = said or own
         if shape is None:
             raise InputError(
                 "give x, where the chains start, or dim, the number of coordinates of a chain"
@@ -326,17 +332,16 @@ def _state_shape(
                 f"x has shape {tuple(x.shape)}, that is {rows} chains, but n_samples is {wanted}; "
                 "leave out n_samples, or pass one state of shape (dim,)"
             )
-    if own is not None and shape != (own,):
+    if own is not None and shape != own:
         given = f"dim is {dim}" if x is None else f"x has shape {tuple(x.shape)}"
-        raise InputError(f"{given} but the energy has dimension {own}")
-    if isinstance(energy, FormulaEnergy):
-        if len(shape) != 1 and not energy.is_elementwise:
-            raise InputError(
-                f"{energy.name} takes states of one axis, not of shape {shape}; reshape x to "
-                "(n_samples, dim)"
-            )
-        energy.program(shape[0])
+        raise InputError(f"{given} but the energy has dimension {energy.dim}")
     return wanted or rows, shape
+
+
+def _own_shape(energy: Any) -> tuple[int, ...] | None:
+    """The shape of a chain's state that an energy says."""
+    dim = energy.dim if isinstance(energy, Declared) else None
+    return dim if dim is None or isinstance(dim, tuple) else (dim,)
 
 
 def _device(backend: Backend, device: str | None, *, is_wanted: bool) -> str:

@@ -108,7 +108,7 @@ class Schedule:
         return f"{first:g} … {last:g} ({self.size} values)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Everything that decides a run's result; made, and checked, by `isotherm.make_plan`.
 
@@ -315,6 +315,12 @@ class Plan:
         if self.inverse_mass is not None:
             rows["inverse mass"] = str(self.inverse_mass)
         return rows
+
+    def __repr__(self) -> str:
+        return (
+            f"<Plan: {self.n_total} steps of {self.sampler} with {self.n_samples} chains of shape "
+            f"{self.event_shape} in {self.energy}, {self.dtype}, on {self.backend}>"
+        )
 
     def __str__(self) -> str:
         every = f", every {self.thinning}th" if self.thinning > 1 else ""

@@ -7,10 +7,17 @@ to the values that it took.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from isotherm._programs.program import COMPARISONS, Builder
+import numpy as np
+
+from isotherm._programs.functions import COMPOSED
+from isotherm._programs.program import COMPARISONS, Builder, Instruction
+from isotherm._programs.symbols import Symbol
+from isotherm._programs.tables import Table
 
 
 def gradient(builder: Builder, energy: int, coordinates: Sequence[int]) -> tuple[int, ...]:
@@ -28,7 +35,7 @@ def gradient(builder: Builder, energy: int, coordinates: Sequence[int]) -> tuple
     Returns
     -------
     tuple of int
-        For each of `coordinates` the value that is the derivative by it.
+        For each of `coordinates` (numbers or arrays) the value that is the derivative by it.
     """
     adjoints = {energy: _Adjoint(builder, builder.const(1.0), None)}
     active = _depends_on(builder, coordinates)
@@ -37,11 +44,13 @@ def gradient(builder: Builder, energy: int, coordinates: Sequence[int]) -> tuple
             continue
         for value, contribution in _backward(builder, index, adjoints[index], active):
             if value in active:
+                fitted = contribution.fitted(value, builder.shapes[index])
                 known = adjoints.get(value)
-                adjoints[value] = contribution if known is None else known.plus(contribution)
-    zero = builder.const(0.0)
+                adjoints[value] = fitted if known is None else known.plus(fitted)
+    zero = _Adjoint(builder, builder.const(0.0), None)
     return tuple(
-        adjoints[coordinate].value if coordinate in adjoints else zero for coordinate in coordinates
+        adjoints.get(coordinate, zero).filled(builder.shapes[coordinate])
+        for coordinate in coordinates
     )
 
 
@@ -58,7 +67,7 @@ class _Adjoint:
     scale : int
         A uniform value.
     rest : int or None
-        The other factor; None for 1.
+        The other factor; None for 1. Of an array it may be a number, the same for all elements.
     """
 
     builder: Builder
@@ -73,12 +82,12 @@ class _Adjoint:
         builder = self.builder
         scale, rest, is_negative = self.scale, self.rest, False
         # A loop: products may be nested as deeply as a formula is long.
-        while factor not in builder.uniform:
+        while not self._is_scale(factor):
             instruction = builder.instructions[factor]
             if instruction.op == "neg":
                 is_negative = not is_negative
                 (factor,) = instruction.args
-            elif instruction.op == "mul" and instruction.args[0] in builder.uniform:
+            elif instruction.op == "mul" and self._is_scale(instruction.args[0]):
                 uniform, factor = instruction.args
                 scale = self._emit("mul", scale, uniform)
             else:
@@ -88,6 +97,32 @@ class _Adjoint:
             scale = self._emit("mul", scale, factor)
         result = _Adjoint(builder, scale, rest)
         return -result if is_negative else result
+
+    def _is_scale(self, factor: int) -> bool:
+        return factor in self.builder.uniform and not self.builder.shapes[factor]
+
+    def filled(self, shape: tuple[int, ...]) -> int:
+        """The derivative by an array, as an array."""
+        value = self.value
+        return value if self.builder.shapes[value] == shape else self.builder.fill(value, shape)
+
+    def structural(self, move: Callable[[int], int], shape: tuple[int, ...]) -> _Adjoint:
+        """What `move` makes of the derivative by an array of a shape; it may not scale it."""
+        rest = self.builder.const(1.0) if self.rest is None else self.rest
+        if self.builder.shapes[rest] != shape:
+            rest = self.builder.fill(rest, shape)
+        return _Adjoint(self.builder, self.scale, move(rest))
+
+    def fitted(self, value: int, shape: tuple[int, ...]) -> _Adjoint:
+        """What reaches a value: of one that stands for all elements of a shape, the total."""
+        return self if self.builder.shapes[value] or not shape else self.summed(shape)
+
+    def summed(self, shape: tuple[int, ...]) -> _Adjoint:
+        """The total over all elements."""
+        builder, size = self.builder, math.prod(shape)
+        if self.rest is None or not builder.shapes[self.rest]:
+            return self.times(builder.const(float(size)))
+        return self.structural(lambda rest: builder.total(builder.reshape(rest, (size,))), shape)
 
     def over(self, divisor: int) -> _Adjoint:
         rest = self.builder.const(1.0) if self.rest is None else self.rest
@@ -132,6 +167,7 @@ def _backward(
     """What one instruction hands back: for each value that it took, what joins its adjoint."""
     emit, const = builder.emit, builder.const
     args = builder.instructions[index].args
+    shapes, shape = builder.shapes, builder.shapes[index]
     match builder.instructions[index].op, args:
         case "add", (a, b):
             return [(a, adjoint), (b, adjoint)]
@@ -171,4 +207,58 @@ def _backward(
                 (a, adjoint.where(condition, holds=True)),
                 (b, adjoint.where(condition, holds=False)),
             ]
+        case "reshape", (a,):
+            if adjoint.rest is None or not shapes[adjoint.rest]:
+                return [(a, adjoint)]
+            return [(a, adjoint.structural(lambda rest: builder.reshape(rest, shapes[a]), shape))]
+        case "fill", (a,):
+            return [(a, adjoint)]  # `fitted` makes the total
+        case "take", (a,):
+            table = builder.instructions[index].value.values
+            return [(a, adjoint.structural(lambda r: _moved(builder, r, table, shapes[a]), shape))]
+        case "total", (a,):
+            if not shape:
+                return [(a, adjoint)]  # the same for each element
+            repeated = np.arange(math.prod(shape)).repeat(shapes[a][-1]).reshape(shapes[a])
+            return [(a, adjoint.structural(lambda rest: builder.take(rest, repeated), shape))]
+        case ("matmul" | "matmul_t") as op, (matrix, a):
+            back = op == "matmul"
+            return [
+                (
+                    a,
+                    adjoint.structural(
+                        lambda rest: builder.matmul(matrix, rest, transposed=back), shape
+                    ),
+                )
+            ]
+        case op, args if op in COMPOSED:
+            symbols = [Symbol(builder, value) for value in (index, *args)]
+            slopes = COMPOSED[op].slopes(*symbols)
+            return [
+                (arg, adjoint.times(slope.index if isinstance(slope, Symbol) else const(slope)))
+                for arg, slope in zip(args, slopes, strict=True)
+            ]
     return []  # coordinates, parameters, constants, comparisons and "stop" pass nothing on
+
+
+def _moved(builder: Builder, value: int, indices: Any, shape: tuple[int, ...]) -> int:
+    """The derivative by an array of which elements were taken: each goes back where it came from.
+
+    What is the same before and after is done after: signs and factors that are numbers.
+    """
+    instruction = builder.instructions[value]
+    if instruction.op == "neg":
+        return builder.emit("neg", _moved(builder, instruction.args[0], indices, shape))
+    if instruction.op == "mul":
+        number, other = instruction.args
+        if not builder.shapes[number] and builder.shapes[other]:
+            return builder.emit("mul", number, _moved(builder, other, indices, shape))
+    if instruction.op == "fill":
+        held = indices[indices >= 0]
+        counts = np.bincount(held, minlength=math.prod(shape)).reshape(shape).astype(np.float64)
+        if (counts == counts.flat[0]).all():
+            count = builder.const(float(counts.flat[0]))
+            return builder.fill(builder.emit("mul", count, instruction.args[0]), shape)
+        table = builder.write(Instruction("array", (), Table(counts)), shape)
+        return builder.emit("mul", table, instruction.args[0])
+    return builder.scatter(value, indices, shape)

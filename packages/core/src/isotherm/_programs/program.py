@@ -1,5 +1,9 @@
 """Straight-line programs: what a formula becomes, for every backend to evaluate or to print.
 
+While it is traced a value may be an array over the coordinates, pairs of them or rows of data, and
+one instruction may stand for a loop. Small programs are unrolled into numbers (`unroll`) and are a
+`Program` here; large ones stay as they are (`array_program`).
+
 A program is a list of instructions in single-assignment form. Each names an operation and the
 earlier values that it takes; value ``i`` is what instruction ``i`` gives. The order is part of the
 meaning: a backend that carries out the same IEEE operations in the same order gets the same bits;
@@ -9,6 +13,7 @@ for ``exp``, ``log``, ``sin``, ``cos`` and ``tanh`` those of `isotherm.backend.f
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,10 +25,12 @@ from array_api_compat import array_namespace, device
 from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.exact import exact_sqrt
+from isotherm._programs.tables import Table
 
-UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "stop")
+UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "floor", "rint", "stop")
 BINARY = ("add", "sub", "mul", "div", "min", "max")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+STRUCTURAL = ("fill", "reshape", "take", "scatter", "total", "matmul", "matmul_t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +40,29 @@ class Instruction:
     Attributes
     ----------
     op : str
-        ``"const"`` (``value`` is the number), ``"coordinate"`` or ``"parameter"`` (``value`` is its
-        index), ``"where"`` (condition, then, else), or a name of `UNARY` (where ``"stop"`` is the
-        identity, through which no gradient flows), `BINARY` or `COMPARISONS`. ``min`` and ``max``
-        are ``where(a < b, a, b)`` and ``where(a > b, a, b)``.
+        Of numbers, and of arrays element by element: ``"const"`` (``value`` is the number),
+        ``"coordinate"`` or ``"parameter"`` (``value`` is its index), ``"where"`` (condition, then,
+        else), or a name of `UNARY` (where ``"stop"`` is the identity, through which no gradient
+        flows), `BINARY` or `COMPARISONS`. ``min`` and ``max`` are ``where(a < b, a, b)`` and
+        ``where(a > b, a, b)``.
+
+        Of arrays: ``"state"``, all coordinates; ``"array"``, the numbers of the `Table` ``value``;
+        ``"fill"``, one number in the shape ``value``; ``"reshape"``, to the shape ``value``;
+        ``"take"``, the elements at the indices of the `Table` ``value``, where -1 gives 0;
+        ``"scatter"``, the other way: element i of the shape ``value[1]`` is the sum, in order, of
+        those that the indices ``value[0]`` send there; ``"total"``, the sum over the last axis, in
+        the order of `isotherm._arithmetic.sums.total`; ``"matmul"``, the product of a matrix
+        that depends on no coordinate with a vector or matrix, and ``"matmul_t"`` with the matrix
+        transposed.
     args : tuple of int
         The values that it takes, all of earlier instructions.
-    value : float or int
+    value : number, shape or Table
         See ``op``; 0 where it has no meaning.
     """
 
     op: str
     args: tuple[int, ...] = ()
-    value: float | int = 0
+    value: Any = 0
 
 
 @dataclass(frozen=True)
@@ -87,13 +104,13 @@ class Program:
         """Values that depend on no coordinate, so that a kernel may compute them once."""
         uniform: set[int] = set()
         for index, instruction in enumerate(self.instructions):
-            if _is_uniform(instruction, uniform):
+            if is_uniform(instruction, uniform):
                 uniform.add(index)
         return frozenset(uniform)
 
     def needed(self, outputs: Iterable[int]) -> tuple[int, ...]:
         """The values that `outputs` depend on, themselves included, in the order of evaluation."""
-        return _reachable(self.instructions, outputs)
+        return reachable(self.instructions, outputs)
 
     def __str__(self) -> str:
         names = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
@@ -135,37 +152,119 @@ class Builder:
     Identities that hold for every finite value (x + 0, x * 1, 0 * x, --x) are applied and
     operations on constants carried out, both in float64, so that the reverse pass leaves no
     leftovers.
+
+    Attributes
+    ----------
+    instructions : list of Instruction
+    shapes : list of tuple of int
+        Of each value; () for a number.
+    uniform : set of int
+        The values that depend on no coordinate.
     """
 
     def __init__(self) -> None:
         self.instructions: list[Instruction] = []
+        self.shapes: list[tuple[int, ...]] = []
         self.uniform: set[int] = set()
         self._known: dict[Instruction, int] = {}
 
     def const(self, value: float) -> int:
-        return self._write(Instruction("const", (), float(value)))
+        return self.write(Instruction("const", (), float(value)))
 
     def coordinate(self, index: int) -> int:
-        return self._write(Instruction("coordinate", (), index))
+        return self.write(Instruction("coordinate", (), index))
 
     def parameter(self, index: int) -> int:
-        return self._write(Instruction("parameter", (), index))
+        return self.write(Instruction("parameter", (), index))
 
     def emit(self, op: str, *args: int) -> int:
         """The value of `op` on `args`, simplified and shared."""
         numbers = [self.constant(arg) for arg in args]
-        if op != "stop" and op not in COMPARISONS and None not in numbers:
+        if op != "stop" and op in OPERATIONS and op not in COMPARISONS and None not in numbers:
             folded = _fold(op, [number for number in numbers if number is not None])
             if folded is not None:
                 return self.const(folded)
+        shape = self._common_shape(args)
         simpler = self._simplify(op, args, numbers)
+        if simpler is not None and self.shapes[simpler] != shape:
+            return self.fill(simpler, shape)
         if simpler is not None:
             return simpler
         if op in ("add", "mul"):
             swapped = self._known.get(Instruction(op, args[::-1]))
             if swapped is not None:
                 return swapped
-        return self._write(Instruction(op, args))
+        return self.write(Instruction(op, args), shape)
+
+    def fill(self, number: int, shape: tuple[int, ...]) -> int:
+        """A number, in every element of an array of a shape."""
+        return self.write(Instruction("fill", (number,), shape), shape) if shape else number
+
+    def reshape(self, value: int, shape: tuple[int, ...]) -> int:
+        if self.shapes[value] == shape:
+            return value
+        instruction = self.instructions[value]
+        if instruction.op == "reshape":
+            return self.reshape(instruction.args[0], shape)
+        if instruction.op == "fill":
+            return self.fill(instruction.args[0], shape)
+        return self.write(Instruction("reshape", (value,), shape), shape)
+
+    def take(self, value: int, indices: Any) -> int:
+        """The elements of an array at flat indices, in the shape of `indices`; 0 for -1."""
+        table = Table(indices)
+        instruction = self.instructions[value]
+        if instruction.op == "reshape":
+            return self.take(instruction.args[0], table.values)
+        if instruction.op == "take":
+            first = np.append(instruction.value.values.ravel(), -1)
+            return self.take(instruction.args[0], first[table.values])
+        if instruction.op == "fill" and not table.has_gaps:
+            return self.fill(instruction.args[0], table.shape)
+        if not self.shapes[value]:
+            value = self.reshape(value, (1,))
+        size = math.prod(self.shapes[value])
+        if np.array_equal(table.values.ravel(), np.arange(size)):
+            return self.reshape(value, table.shape)
+        return self.write(Instruction("take", (value,), table), table.shape)
+
+    def scatter(self, value: int, indices: Any, shape: tuple[int, ...]) -> int:
+        """The other way of `take`: elements go where they came from; those of one place add.
+
+        Where no two come to one place this is a `take`.
+        """
+        table, size = Table(indices), math.prod(shape)
+        there = table.values.ravel()
+        held = there >= 0
+        if len(np.unique(there[held])) == held.sum():
+            back = np.full(size, -1)
+            back[there[held]] = np.nonzero(held)[0]
+            return self.take(value, back.reshape(shape))
+        return self.write(Instruction("scatter", (value,), (table, shape)), shape)
+
+    def total(self, value: int) -> int:
+        """The sum over the last axis."""
+        *rest, count = self.shapes[value]
+        if count == 1:
+            return self.reshape(value, tuple(rest))
+        return self.write(Instruction("total", (value,)), tuple(rest))
+
+    def matmul(self, matrix: int, value: int, *, transposed: bool = False) -> int:
+        """The product of a matrix that depends on no coordinate with a vector or a matrix."""
+        rows, columns = self.shapes[matrix]
+        shape = (columns if transposed else rows, *self.shapes[value][1:])
+        return self.write(
+            Instruction("matmul_t" if transposed else "matmul", (matrix, value)), shape
+        )
+
+    def again(self, instruction: Instruction, args: tuple[int, ...], shape: tuple[int, ...]) -> int:
+        """An instruction of another builder, on values of this one."""
+        if not args or instruction.op in STRUCTURAL:
+            return self.write(replace(instruction, args=args), shape)
+        return self.emit(instruction.op, *args)
+
+    def _common_shape(self, args: tuple[int, ...]) -> tuple[int, ...]:
+        return next((shape for shape in (self.shapes[arg] for arg in args) if shape), ())
 
     def constant(self, index: int) -> float | None:
         """The number that a value is known to be, or None."""
@@ -199,12 +298,14 @@ class Builder:
             return self.emit("sub", b, self.instructions[a].args[0])
         return None
 
-    def _write(self, instruction: Instruction) -> int:
+    def write(self, instruction: Instruction, shape: tuple[int, ...] = ()) -> int:
+        """The value of an instruction as it is, which is shared."""
         index = self._known.get(instruction)
         if index is None:
             index = self._known[instruction] = len(self.instructions)
             self.instructions.append(instruction)
-            if _is_uniform(instruction, self.uniform):
+            self.shapes.append(shape)
+            if is_uniform(instruction, self.uniform):
                 self.uniform.add(index)
         return index
 
@@ -217,7 +318,7 @@ class Builder:
         gradient: Sequence[int],
     ) -> Program:
         """The finished program, without the instructions that nothing needs."""
-        used = _reachable(self.instructions, (energy, *gradient))
+        used = reachable(self.instructions, (energy, *gradient))
         number = {old: new for new, old in enumerate(used)}
         return Program(
             name=name,
@@ -232,11 +333,14 @@ class Builder:
         )
 
 
-def _is_uniform(instruction: Instruction, uniform: Collection[int]) -> bool:
-    return instruction.op != "coordinate" and all(arg in uniform for arg in instruction.args)
+def is_uniform(instruction: Instruction, uniform: Collection[int]) -> bool:
+    """Whether a value depends on no coordinate, given those before it that do not."""
+    return instruction.op not in ("coordinate", "state") and all(
+        arg in uniform for arg in instruction.args
+    )
 
 
-def _reachable(instructions: Sequence[Instruction], outputs: Iterable[int]) -> tuple[int, ...]:
+def reachable(instructions: Sequence[Instruction], outputs: Iterable[int]) -> tuple[int, ...]:
     """The values that `outputs` depend on, themselves included, in the order of evaluation."""
     pending, found = list(outputs), set[int]()
     while pending:
@@ -247,7 +351,20 @@ def _reachable(instructions: Sequence[Instruction], outputs: Iterable[int]) -> t
     return tuple(sorted(found))
 
 
-_OPERATIONS: Mapping[str, Callable[..., Any]] = {
+def spent_after(
+    steps: Iterable[tuple[int, Any, tuple[int, ...]]], kept: Collection[int]
+) -> dict[int, list[int]]:
+    """For each step (value, ..., arguments) the values that no later one takes."""
+    steps = list(steps)
+    spent: dict[int, list[int]] = {index: [] for index, _, _ in steps}
+    for arg, last in {a: index for index, _, args in steps for a in args}.items():
+        if arg not in kept:
+            spent[last].append(arg)
+    return spent
+
+
+#: What an operation does to numbers, and to arrays element by element.
+OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "add": lambda xp, a, b: a + b,
     "sub": lambda xp, a, b: a - b,
     "mul": lambda xp, a, b: a * b,
@@ -262,6 +379,8 @@ _OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "sin": lambda xp, a: functions.sin(a),
     "cos": lambda xp, a: functions.cos(a),
     "tanh": lambda xp, a: functions.tanh(a),
+    "floor": lambda xp, a: xp.floor(a),
+    "rint": lambda xp, a: xp.round(a),
     "stop": lambda xp, a: a,
     "lt": lambda xp, a, b: a < b,
     "le": lambda xp, a, b: a <= b,
@@ -277,7 +396,7 @@ _OPERATIONS: Mapping[str, Callable[..., Any]] = {
 def _fold(op: str, numbers: Sequence[float]) -> float | None:
     """`op` on numbers in float64; None where that is not finite, and so left to run time."""
     with np.errstate(all="ignore"):
-        value = float(_OPERATIONS[op](np, *(np.float64(number) for number in numbers)))
+        value = float(OPERATIONS[op](np, *(np.float64(number) for number in numbers)))
     return value if np.isfinite(value) else None
 
 
@@ -315,14 +434,10 @@ class Evaluator:
             elif op == "coordinate":
                 self._coordinates[index] = int(value)
             elif index in program.uniform:
-                self._uniform[index] = _OPERATIONS[op](xp, *(self._uniform[a] for a in args))
+                self._uniform[index] = OPERATIONS[op](xp, *(self._uniform[a] for a in args))
             else:
-                self._steps.append((index, _OPERATIONS[op], args))
-        last_use = {a: index for index, _, args in self._steps for a in args}
-        spent = {a: i for a, i in last_use.items() if a not in outputs and a not in self._uniform}
-        self._spent = {
-            index: [a for a, last in spent.items() if last == index] for index, _, _ in self._steps
-        }
+                self._steps.append((index, OPERATIONS[op], args))
+        self._spent = spent_after(self._steps, {*outputs, *self._uniform})
 
     def __call__(self, coordinates: Sequence[Array]) -> list[Array]:
         """The outputs, each of the shape of one coordinate.

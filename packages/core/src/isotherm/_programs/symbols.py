@@ -1,14 +1,19 @@
-"""Symbols: stand-ins for numbers that write down what a function does to them."""
+"""Symbols: stand-ins for numbers and arrays that write down what a function does to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, TypeAlias, cast
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from isotherm._programs.program import COMPARISONS, Builder
+from isotherm._programs.program import COMPARISONS, Builder, Instruction
+from isotherm._programs.tables import Table
 from isotherm.errors import FormulaError, short_repr
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 #: NumPy's ufuncs that a formula may call, and the operations that they become.
 UFUNCS: Mapping[np.ufunc, str] = {
@@ -28,6 +33,29 @@ UFUNCS: Mapping[np.ufunc, str] = {
     np.sin: "sin",
     np.cos: "cos",
     np.tanh: "tanh",
+    np.log1p: "log1p",
+    np.expm1: "expm1",
+    np.logaddexp: "logaddexp",
+    np.arctan: "arctan",
+    np.arctan2: "arctan2",
+    np.arcsin: "arcsin",
+    np.arccos: "arccos",
+    np.arcsinh: "arcsinh",
+    np.arccosh: "arccosh",
+    np.arctanh: "arctanh",
+    np.sinh: "sinh",
+    np.cosh: "cosh",
+    np.hypot: "hypot",
+    np.cbrt: "cbrt",
+    np.sign: "sign",
+    np.floor: "floor",
+    np.rint: "rint",
+    np.remainder: "mod",
+    np.exp2: "exp2",
+    np.log2: "log2",
+    np.log10: "log10",
+    np.tan: "tan",
+    np.ceil: "ceil",
     np.absolute: "abs",
     np.fabs: "abs",
     np.minimum: "min",
@@ -44,7 +72,11 @@ _LARGEST_POWER = 64  # beyond this many factors a product loses more digits than
 
 
 class Symbol:
-    """A value of a program that is being traced: it records what is done to it."""
+    """A value of a program that is being traced: it records what is done to it.
+
+    Of an array one symbol stands for all elements. It does what an array of NumPy does, so far as
+    that is known when the values are not.
+    """
 
     __slots__ = ("builder", "index")
     __hash__ = None  # type: ignore[assignment]  # equality is an operation, not an identity
@@ -57,9 +89,33 @@ class Symbol:
     def is_condition(self) -> bool:
         return self.builder.instructions[self.index].op in COMPARISONS
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.builder.shapes[self.index]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def T(self) -> Symbol:  # noqa: N802  # as in NumPy
+        return cast(Symbol, self.call(np.transpose))
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A function of NumPy's arrays, called with this symbol as the first argument."""
+        if function not in ARRAY_FUNCTIONS:
+            raise FormulaError(not_known(function.__name__))
+        return ARRAY_FUNCTIONS[function](self, *args, **kwargs)
+
     def apply(self, op: str, *operands: Any) -> Symbol:
-        """The symbol of `op` on `operands`, of which this symbol is one."""
-        symbols = [self._lift(operand) for operand in operands]
+        """The symbol of `op` on `operands`, of which this symbol is one, element by element."""
+        symbols = [self.lift(operand) for operand in operands]
+        if op == "where" and not symbols[0].is_condition and is_mask(operands[0]):
+            symbols[0] = symbols[0] > 0.5
         for position, symbol in enumerate(symbols):
             if symbol.is_condition != (op == "where" and position == 0):
                 raise FormulaError(
@@ -76,9 +132,43 @@ class Symbol:
                 return 1.0 / symbols[0]
             case "pow":
                 return symbols[0]._power(symbols[1])
-        return Symbol(self.builder, self.builder.emit(op, *(symbol.index for symbol in symbols)))
+            case "tan":
+                return symbols[0].sin() / symbols[0].cos()
+            case "ceil":
+                return -self.apply("floor", -symbols[0])
+            case "log2" | "log10":
+                return symbols[0].log() * (1.0 / math.log(float(op[3:])))
+            case "exp2":
+                return (symbols[0] * math.log(2.0)).exp()
+        return self._emit(op, symbols)
 
-    def _lift(self, operand: Any) -> Symbol:
+    def _emit(self, op: str, symbols: Sequence[Symbol]) -> Symbol:
+        """An elementwise operation, with NumPy's rules for shapes that differ."""
+        builder = self.builder
+        shapes = [symbol.shape for symbol in symbols]
+        try:
+            shape = np.broadcast_shapes(*shapes)
+        except ValueError:
+            raise FormulaError(
+                f"arrays of shapes {' and '.join(map(str, shapes))} do not go together"
+            ) from None
+        args = []
+        for symbol in symbols:
+            instruction = builder.instructions[symbol.index]
+            if instruction.op == "fill":  # one number is enough
+                args.append(instruction.args[0])
+            elif symbol.shape in ((), shape):
+                args.append(symbol.index)
+            else:
+                own = np.arange(symbol.size).reshape(symbol.shape)
+                args.append(builder.take(symbol.index, np.broadcast_to(own, shape)))
+        index = builder.emit(op, *args)
+        return Symbol(
+            builder, index if builder.shapes[index] == shape else builder.fill(index, shape)
+        )
+
+    def lift(self, operand: Any) -> Symbol:
+        """A number or an array as a symbol of this one's program."""
         if isinstance(operand, Symbol):
             if operand.builder is not self.builder:
                 raise FormulaError(
@@ -86,22 +176,41 @@ class Symbol:
                     "another value; calculate it from this call's x and parameters"
                 )
             return operand
-        if isinstance(operand, (bool, np.bool_)) or not isinstance(
-            operand, (int, float, np.integer, np.floating)
-        ):
+        if isinstance(operand, (list, tuple, np.ndarray)):
+            return self._lift_array(operand)
+        is_number = isinstance(operand, (int, float, np.integer, np.floating))
+        if isinstance(operand, (bool, np.bool_)) or not is_number:
             raise FormulaError(
                 f"cannot calculate with {short_repr(operand)}: use numbers, parameters and x"
             )
         return Symbol(self.builder, self.builder.const(float(operand)))
 
+    def _lift_array(self, operand: Any) -> Symbol:
+        array = np.asarray(operand)
+        if array.dtype.kind in "biuf":
+            if not array.ndim:
+                return self.lift(float(array))
+            values = Table(array.astype(np.float64))
+            return Symbol(
+                self.builder, self.builder.write(Instruction("array", (), values), array.shape)
+            )
+        if array.dtype.kind != "O":
+            raise FormulaError(
+                f"cannot calculate with {short_repr(operand)}: use numbers, parameters and x"
+            )
+        elements = [self.lift(element) for element in array.ravel().tolist()]
+        if not elements:
+            raise FormulaError("an array in a formula must not be empty")
+        joined: Symbol = ARRAY_FUNCTIONS[np.stack](elements)
+        return Symbol(self.builder, self.builder.reshape(joined.index, array.shape))
+
     def _power(self, exponent: Symbol) -> Symbol:
         power = self.builder.constant(exponent.index)
+        base_value = self.builder.constant(self.index)
+        if power is None and base_value is not None and base_value > 0.0:
+            return (exponent * math.log(base_value)).exp()
         if power is None or (2.0 * power) % 1.0 or abs(power) > _LARGEST_POWER:
-            raise FormulaError(
-                "an exponent must be a whole or half number of at most "
-                f"{_LARGEST_POWER}, known when the formula is traced; "
-                "write exp(p * log(x)) for any other power p"
-            )
+            return self._emit("pow", (self, exponent))
         whole, half = divmod(abs(power), 1.0)
         result = self.apply("sqrt", self) if half else None
         base, count = self, int(whole)
@@ -111,7 +220,7 @@ class Symbol:
             count //= 2
             base = base * base if count else base
         if result is None:
-            return self._lift(1.0)
+            return Symbol(self.builder, self.builder.fill(self.builder.const(1.0), self.shape))
         return 1.0 / result if power < 0 else result
 
     def __add__(self, other: Any) -> Symbol:
@@ -143,6 +252,12 @@ class Symbol:
 
     def __rpow__(self, other: Any) -> Symbol:
         return self._binary(np.power, other, self)
+
+    def __mod__(self, other: Any) -> Symbol:
+        return self._binary(np.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Symbol:
+        return self._binary(np.remainder, other, self)
 
     def __lt__(self, other: Any) -> Symbol:
         return self._binary(np.less, self, other)
@@ -191,19 +306,13 @@ class Symbol:
         return self.apply("tanh", self)
 
     def _binary(self, ufunc: np.ufunc, a: Any, b: Any) -> Symbol:
-        if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-            # An array of symbols, which can do what a symbol can.
-            return cast(Symbol, ufunc(*(as_symbols(operand) for operand in (a, b))))
         return self.apply(UFUNCS[ufunc], a, b)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if ufunc is np.matmul and method == "__call__" and not kwargs:
+            return self.call_any(np.matmul, *inputs)
         if method != "__call__" or kwargs or ufunc not in UFUNCS:
-            known = sorted({name.__name__ for name in UFUNCS})
-            raise FormulaError(
-                f"np.{ufunc.__name__} is not known in a formula; known are {', '.join(known)}"
-            )
-        if any(isinstance(operand, np.ndarray) for operand in inputs):
-            return ufunc(*(as_symbols(operand) for operand in inputs))
+            raise FormulaError(not_known(ufunc.__name__))
         return self.apply(UFUNCS[ufunc], *inputs)
 
     def __array_function__(
@@ -211,10 +320,19 @@ class Symbol:
     ) -> Any:
         if function is np.where and len(args) == 3 and not kwargs:
             return self.apply("where", *args)
-        raise FormulaError(
-            f"np.{function.__name__} is not known in a formula; write it with the operators, "
-            "NumPy's elementary functions, or isotherm.math"
-        )
+        if function not in ARRAY_FUNCTIONS:
+            raise FormulaError(not_known(function.__name__))
+        return ARRAY_FUNCTIONS[function](*args, **kwargs)
+
+    def call_any(self, function: Callable[..., Any], *operands: Any) -> Any:
+        """A function of NumPy's arrays, of which this symbol is one."""
+        return ARRAY_FUNCTIONS[function](*(self.lift(operand) for operand in operands))
+
+    def __matmul__(self, other: Any) -> Symbol:
+        return cast(Symbol, self.call_any(np.matmul, self, other))
+
+    def __rmatmul__(self, other: Any) -> Symbol:
+        return cast(Symbol, self.call_any(np.matmul, other, self))
 
     def __bool__(self) -> NoReturn:
         raise FormulaError(
@@ -230,30 +348,96 @@ class Symbol:
 
     __int__ = __index__ = __complex__ = __float__
 
-    def __iter__(self) -> Iterator[Any]:
+    def __len__(self) -> int:
+        self._check_is_array()
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Symbol]:
+        self._check_is_array()
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Symbol:
+        self._check_is_array()
+        for part in key if isinstance(key, tuple) else (key,):
+            if isinstance(part, Symbol):
+                raise FormulaError(
+                    "an index must be known when the formula is traced: use integers, slices, or "
+                    "arrays that are no parameters and not made of x"
+                )
+        own = np.arange(self.size).reshape(self.shape)
+        return Symbol(self.builder, self.builder.take(self.index, own[key]))
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise FormulaError(
-            "this is one number, not a sequence; for a formula of a whole chain's state write "
-            "@isotherm.formula(dim=...)"
+            "an element of an array in a formula cannot be set; make a new array, with np.stack, "
+            "np.concatenate or np.where"
         )
 
-    def __getitem__(self, key: Any) -> NoReturn:
-        raise FormulaError(
-            "this is one number, not a sequence; for a formula of a whole chain's state write "
-            "@isotherm.formula(dim=...)"
-        )
+    def _check_is_array(self) -> None:
+        if not self.shape:
+            raise FormulaError(
+                "this is one number, not a sequence; for a formula of a whole chain's state write "
+                "@isotherm.formula(dim=...)"
+            )
+
+    def reshape(self, *shape: Any) -> Symbol:
+        new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        return cast(Symbol, self.call(np.reshape, new))
 
     def __repr__(self) -> str:
         return f"<symbol v{self.index}>"
 
 
-#: An array of objects whose elements are symbols.
-Symbols: TypeAlias = np.ndarray[Any, np.dtype[np.object_]]
+#: NumPy's functions of arrays that a formula may call; `isotherm._programs.arrays` has them.
+ARRAY_FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
-def as_symbols(operand: Any) -> Any:
-    """An array of objects that holds the operand, so that NumPy works element by element."""
-    if isinstance(operand, np.ndarray):
-        return operand.astype(object)
-    wrapped = np.empty((), dtype=object)
-    wrapped[()] = operand
-    return wrapped
+def implements(*functions: Callable[..., Any]) -> Callable[[_F], _F]:
+    """Mark a function as what these of NumPy do to symbols."""
+
+    def register(own: _F) -> _F:
+        ARRAY_FUNCTIONS.update(dict.fromkeys(functions, own))
+        return own
+
+    return register
+
+
+def not_known(name: str) -> str:
+    """What a formula is told of a function that it cannot use: the nearest that it can."""
+    elementwise = {ufunc.__name__ for ufunc in UFUNCS}
+    known = sorted(elementwise | {"where"} | {f.__name__ for f in ARRAY_FUNCTIONS})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    nearest = (
+        f"the nearest known are {', '.join(near)}" if near else f"known are {', '.join(known)}"
+    )
+    return f"np.{name} is not known in a formula; {nearest}, and those of isotherm.math"
+
+
+def is_mask(operand: Any) -> bool:
+    """Whether an operand is made of known truths."""
+    return isinstance(operand, (bool, np.bool_)) or getattr(operand, "dtype", None) == np.bool_
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Symbol, *args: Any, **kwargs: Any) -> Any:
+        return self.call(function, *args, **kwargs)
+
+    return method
+
+
+def _elementwise_method(op: str) -> Callable[[Symbol], Symbol]:
+    return lambda self: self.apply(op, self)
+
+
+for _name in ("sum", "prod", "max", "min", "mean", "var", "std", "cumsum", "dot", "ravel"):
+    setattr(Symbol, _name, _method(getattr(np, _name)))
+for _name in ("transpose", "squeeze", "swapaxes", "take", "repeat", "diagonal", "trace", "clip"):
+    setattr(Symbol, _name, _method(getattr(np, _name)))
+Symbol.flatten = Symbol.ravel  # type: ignore[attr-defined]
+# NumPy calls these for the elements of an array of objects.
+for _ufunc, _op in UFUNCS.items():
+    if _ufunc.nin == 1 and not hasattr(Symbol, _ufunc.__name__):
+        setattr(Symbol, _ufunc.__name__, _elementwise_method(_op))
+
+#: Of a state, and of parameters that are arrays.
+Symbols: TypeAlias = Symbol

@@ -133,7 +133,7 @@ class Info:
     sampler: str = "langevin"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # results hold arrays, whose == is no yes or no
 class Result:
     """What `isotherm.run`, `isotherm.resume` and `isotherm.open_run` return.
 
@@ -155,6 +155,22 @@ class Result:
     diagnostics: Diagnostics | None
     info: Info
     state: Mapping[str, Array]
+
+    def __repr__(self) -> str:
+        info = self.info
+        parts = [f"samples {tuple(self.samples.shape)}"]
+        if self.trajectory is not None:
+            parts.append(f"trajectory {tuple(self.trajectory.shape)}")
+        if self.diagnostics is not None:
+            parts.append(f"diagnostics {self.diagnostics.shape}")
+        parts.append(
+            f"{info.n_steps} steps of {info.sampler} on {info.backend}, {info.seconds:.3g} s"
+        )
+        if info.acceptance_rate is not None:
+            parts.append(f"{info.acceptance_rate:.0%} accepted")
+        if info.divergence is not None:
+            parts.append(f"{info.divergence.n_chains} chains diverged")
+        return f"<Result: {', '.join(parts)}>"
 
 
 class RunInterrupted(KeyboardInterrupt):

@@ -5,6 +5,7 @@ Chains advance in pieces, so that Ctrl-C is answered, progress short_repr and di
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,19 @@ class Snapshot:
         if self.first_bad is None:
             return None
         return divergence_of(self.first_bad, self.state["x"], self.energies)
+
+
+_log = logging.getLogger(__name__)
+_SLOW = 1.0  # seconds that are worth a word
+_reasons_told: set[str] = set()
+
+
+def tell_once_if_slow(runner: Runner, seconds: float) -> None:
+    """Say why a run that will take long is not fused where others are, once for each reason."""
+    reason = getattr(runner, "why_not_fused", None)
+    if reason is not None and seconds > _SLOW and reason not in _reasons_told:
+        _reasons_told.add(reason)
+        _log.warning("about %.0f s to go, as the chains are not fused: %s", seconds, reason)
 
 
 def advance(
@@ -115,6 +129,9 @@ def advance(
                 first_bad = _first_bad(plan, runner, before, x, outputs, energies, start, stop)
                 if first_bad is not None and plan.on_divergence == "raise":
                     raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
+        if stop < last:
+            taken = time.perf_counter() - began
+            tell_once_if_slow(runner, taken * (last - stop) / (stop - start))
         if stop < last and not is_asynchronous:
             length = next_length(plan, length, stop - start, time.perf_counter() - began)
         snapshot = Snapshot(state, stop, first_bad, outputs, energies)

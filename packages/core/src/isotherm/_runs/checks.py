@@ -21,6 +21,7 @@ from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.origin import Declared
 from isotherm._energies.protocol import signature
+from isotherm._energies.score import ScoreEnergy
 from isotherm._energies.users import WithKeywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
@@ -50,6 +51,8 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     """The energy as a function of x alone."""
     if keywords is None:
         return energy
+    if isinstance(energy, ScoreEnergy) and isinstance(keywords, Mapping):
+        return energy.with_keywords(keywords)
     if isinstance(energy, Declared):
         raise InputError(
             f"model_kwargs are for energies that a user wrote; {type(energy).__name__} has a "

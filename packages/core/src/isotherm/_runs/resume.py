@@ -11,8 +11,8 @@ from typing import Any
 from isotherm._arithmetic.arrays import move
 from isotherm._backends import registry
 from isotherm._backends.protocol import on_device
-from isotherm._energies.protocol import as_energy
-from isotherm._planning.arguments import ScheduleLike
+from isotherm._energies.protocol import as_energy, fixed
+from isotherm._planning.arguments import ScheduleLike, as_seconds
 from isotherm._planning.extend_plan import extend_plan
 from isotherm._results.result import Progress, Result
 from isotherm._runs.advance import Snapshot
@@ -26,6 +26,8 @@ from isotherm._runs.checks import (
     with_keywords,
 )
 from isotherm._runs.run import advance_to, warn_of_divergence
+from isotherm._transitions.catalogue import find
+from isotherm.errors import StoreError
 
 
 def open_run(store: str | os.PathLike[str]) -> Result:
@@ -46,13 +48,14 @@ def open_run(store: str | os.PathLike[str]) -> Result:
     Raises
     ------
     StoreError
-        It is not a run's, or a part of it is missing.
+        It is not a run's, or a part of it is missing or was changed; also when a part of the
+        trajectory or the diagnostics is read.
     InputError
         The extra ``isotherm[store]`` is not installed.
     """
     disk = store_module()
     folder = disk.Store(disk.local_path(store))
-    result: Result = folder.result(folder.header())
+    result: Result = folder.result(*folder.snapshot())
     return result
 
 
@@ -70,6 +73,7 @@ def resume(
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
     callback_every: int | None = None,
+    flush_every: float = 5.0,
 ) -> Result:
     """Go on with a run that is kept in a store, as if it had never stopped.
 
@@ -92,7 +96,7 @@ def resume(
         noise stream); by default as before, which can only be said where that was constant.
     decay : float
         Of this `step_size`: step t of the noise stream uses step_size·(1 - decay)^t.
-    model_kwargs, progress, callback, callback_every
+    model_kwargs, progress, callback, callback_every, flush_every
         See `run`.
 
     Returns
@@ -103,40 +107,52 @@ def resume(
     Raises
     ------
     StoreError
-        The store is not a run's, a part of it is missing, or another run is writing to it.
+        The store is not a run's, a part of it is missing or was changed, or another run is writing
+        to it.
     InputError
-        The energy is not the run's, nothing is left to do, or an argument is not usable.
+        The energy is not the run's, nothing is left to do, this version of Isotherm would go on
+        with other numbers, or an argument is not usable.
     BackendError, BackendNotFoundError
         The backend cannot run this, or is not installed.
     DivergenceError, RunInterrupted, OSError
         See `run`.
     """
     started = time.perf_counter()
+    flush_every = as_seconds("flush_every", flush_every)
     disk = store_module()
     folder = disk.Store(disk.local_path(store))
     with ExitStack() as stack:
         stack.enter_context(folder.locked())
-        header = folder.header()
+        header, state = folder.snapshot()
         plan, last = extend_plan(
             header.plan, header.n_steps, as_energy(energy), n_steps=n_steps, step_size=step_size,
             noise_scale=noise_scale, decay=decay, backend=backend, device=device,
         )  # fmt: skip
-        check_same_energy(probe_energy(plan, as_energy(energy)), header.probe, folder.path)
-        energy = with_keywords(as_energy(energy), model_kwargs)
+        energy = fixed(as_energy(energy), plan.event_shape)
+        check_same_energy(probe_energy(plan, energy), header.probe, folder.path)
+        energy = with_keywords(energy, model_kwargs)
+        if state.keys() != {*find(plan.sampler).carried}:
+            raise StoreError(
+                f"{folder.path} keeps {', '.join(state)} of its chains, and sampler "
+                f"{plan.sampler!r} needs {', '.join(find(plan.sampler).carried)} to go on"
+            )
         runs_on = registry.usable(plan.backend)
         stack.enter_context(on_device(runs_on, plan))
         allocate = checked_allocator(plan, runs_on, is_stored=True)
-        x = move(folder.state(header), runs_on.library, plan.state_dtype, plan.device)
+        moved = {
+            name: move(array, runs_on.library, plan.state_dtype, plan.device)
+            for name, array in state.items()
+        }
         runner = runs_on.prepare(plan, energy)
-        begin(plan, runner, {"x": x})
+        begin(plan, runner, moved)
         callbacks = collect_callbacks(progress, callback, stack, callback_every)
-        header = folder.reopen(header, plan, runner.path)
-        recorder = disk.Writer(folder, header, allocate)
+        header = folder.reopen(header, state, plan, runner.path)
+        recorder = disk.Writer(folder, header, allocate, flush_every)
         first_bad = None if header.divergence is None else header.divergence.first_step
         result = advance_to(
             plan,
             runner,
-            Snapshot({"x": x}, header.n_steps, first_bad),
+            Snapshot(moved, header.n_steps, first_bad),
             last,
             recorder,
             callbacks,

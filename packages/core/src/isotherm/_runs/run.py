@@ -20,7 +20,8 @@ from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.formulas import has_limited_support
-from isotherm._energies.protocol import as_energy
+from isotherm._energies.protocol import as_energy, fixed
+from isotherm._planning.arguments import as_seconds
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
 from isotherm._results.result import Info, Progress, Result, RunInterrupted
@@ -36,7 +37,7 @@ from isotherm._runs.checks import (
     with_keywords,
 )
 from isotherm._runs.executors import ExecutorLike, run_on_executor
-from isotherm.errors import DivergenceWarning, InputError, caller_stacklevel
+from isotherm.errors import DivergenceWarning, InputError, StoreError, caller_stacklevel
 
 
 def run(
@@ -50,6 +51,7 @@ def run(
     callback: Callable[[Progress], object] | None = None,
     callback_every: int | None = None,
     store: str | os.PathLike[str] | None = None,
+    flush_every: float = 5.0,
     executor: ExecutorLike | None = None,
     n_shares: int | None = None,
 ) -> Result:
@@ -86,6 +88,9 @@ def run(
         the diagnostics asked for are kept while the chains run, so that memory holds only a chunk
         of them. It is a Zarr group that xarray and ArviZ read; `open_run` opens it, `resume` goes
         on. Needs ``isotherm[store]``.
+    flush_every : float
+        Seconds after which what is done is written to the store, though it fills no chunk; what a
+        run that is killed has not written is lost.
     executor : concurrent.futures.Executor, or callable that makes one, optional
         Whose workers the chains are shared out among: ``ProcessPoolExecutor``, Dask's
         ``client.get_executor()``, ``MPIPoolExecutor``. The result does not depend on the workers:
@@ -115,6 +120,8 @@ def run(
         asked for.
     RunInterrupted
         Ctrl-C.
+    StoreError
+        The store was moved, removed or made anew while the run was writing to it.
     OSError
         The store cannot be written, the disk is full; what was written before can be gone on with.
     """
@@ -126,7 +133,16 @@ def run(
         raise InputError("n_shares shares out chains among the workers of an executor; give both")
     else:
         result = _run(
-            plan, energy, x, model_kwargs, momentum, progress, callback, store, callback_every
+            plan,
+            energy,
+            x,
+            model_kwargs,
+            momentum,
+            progress,
+            callback,
+            store,
+            callback_every,
+            flush_every,
         )
     return warn_of_divergence(plan, result)
 
@@ -141,14 +157,16 @@ def _run(
     callback: Callback | None = None,
     store: str | os.PathLike[str] | None = None,
     callback_every: int | None = None,
+    flush_every: float = 5.0,
     moments_dtype: str | None = None,
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
-    energy = as_energy(energy)
+    energy = fixed(as_energy(energy), plan.event_shape)
     check_belongs(plan, energy, x)
     energy = with_keywords(energy, model_kwargs)
     backend = registry.usable(plan.backend)
+    flush_every = as_seconds("flush_every", flush_every)
     if store is not None:
         plan = replace(plan, return_trajectory=True)
     with ExitStack() as stack:
@@ -165,11 +183,10 @@ def _run(
             recorder = InMemory(plan, allocate, moments_dtype)
         else:
             disk = store_module()
-            folder, header = disk.create(
-                store, plan, probe_energy(plan, energy), runner.path, state
-            )
+            probe = probe_energy(plan, energy)
+            folder, header = disk.create(store, plan, probe, runner.path, state)
             stack.enter_context(folder.locked())
-            recorder = disk.Writer(folder, header, allocate)
+            recorder = disk.Writer(folder, header, allocate, flush_every)
         return advance_to(
             plan, runner, Snapshot(state), plan.n_total, recorder, callbacks, started, energy
         )
@@ -194,7 +211,7 @@ def _run_on_executor(
                 f"{name}= follows all chains step by step, and the workers of an executor are not "
                 f"in step; leave out {name} or executor"
             )
-    energy = as_energy(energy)
+    energy = fixed(as_energy(energy), plan.event_shape)
     check_belongs(plan, energy, x)
     with_keywords(energy, model_kwargs)
     with ExitStack() as stack:
@@ -233,7 +250,7 @@ def advance_to(
         has_callbacks=bool(callbacks),
         counts=counts,
         every=callbacks.every,
-        energy_at_end=energy if has_limited_support(energy, plan.n_coordinates) else None,
+        energy_at_end=energy if has_limited_support(energy, plan.event_shape) else None,
     )  # fmt: skip
     try:
         for snapshot in snapshots:
@@ -257,7 +274,7 @@ def advance_to(
     except KeyboardInterrupt:
         interrupted = True
     except BaseException:
-        with contextlib.suppress(OSError):  # the error that came first is raised
+        with contextlib.suppress(OSError, StoreError):  # the error that came first is raised
             recorder.close(snapshot.state, snapshot.n_steps, snapshot.divergence)
         raise
     trajectory, diagnostics = recorder.close(snapshot.state, snapshot.n_steps, snapshot.divergence)

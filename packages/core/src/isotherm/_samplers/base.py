@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self, Unpack, overload
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array
+from isotherm._energies.origin import name_of
 from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import ScheduleLike
 from isotherm._planning.keywords import knows_keywords
@@ -170,6 +171,7 @@ class Sampler:
         callback: Callable[[Progress], object] | None = None,
         callback_every: int | None = None,
         store: str | os.PathLike[str] | None = None,
+        flush_every: float = 5.0,
         executor: ExecutorLike | None = None,
     ) -> Array | tuple[Array | Diagnostics | Info, ...]:
         """Run the chains.
@@ -214,6 +216,8 @@ class Sampler:
         store : path, optional
             A folder in which all kept states, and the diagnostics asked for, are kept while the
             chains run; see `isotherm.run`.
+        flush_every : float
+            Seconds after which what is done is in the store; see `isotherm.run`.
         executor : concurrent.futures.Executor, or callable that makes one, optional
             Whose workers the chains are shared out among; see `isotherm.run`.
 
@@ -260,6 +264,7 @@ class Sampler:
             callback=callback,
             callback_every=callback_every,
             store=store,
+            flush_every=flush_every,
             executor=executor,
         )
         return shortened(plan, result, with_info=return_info)
@@ -275,4 +280,4 @@ class Sampler:
             "backend": self.backend,
         }
         said = [f"{name}={short_repr(value)}" for name, value in given.items() if value is not None]
-        return f"{type(self).__name__}({', '.join([short_repr(self.energy_function), *said])})"
+        return f"{type(self).__name__}({', '.join([name_of(self.energy_function), *said])})"

@@ -33,6 +33,7 @@ class RunOptions(TypedDict, total=False):
     callback: Callable[[Progress], object] | None
     callback_every: int | None
     store: str | os.PathLike[str] | None
+    flush_every: float
     executor: ExecutorLike | None
 
 

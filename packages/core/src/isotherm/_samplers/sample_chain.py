@@ -102,6 +102,7 @@ def sample_chain(
     callback: Callable[[Progress], object] | None = None,
     callback_every: int | None = None,
     store: str | os.PathLike[str] | None = None,
+    flush_every: float = 5.0,
     executor: ExecutorLike | None = None,
 ) -> Array | tuple[Array | Diagnostics | Info, ...]:
     """Sample exp(-U/noise_scale²) with many chains, in one call.
@@ -194,6 +195,8 @@ def sample_chain(
     store : path, optional
         A folder in which all kept states, and the diagnostics asked for, are kept while the
         chains run; see `isotherm.run`.
+    flush_every : float
+        Seconds after which what is done is in the store; see `isotherm.run`.
     executor : concurrent.futures.Executor, or callable that makes one, optional
         Whose workers the chains are shared out among; see `isotherm.run`.
 
@@ -262,6 +265,7 @@ def sample_chain(
         callback=callback,
         callback_every=callback_every,
         store=store,
+        flush_every=flush_every,
         executor=executor,
     )
     return shortened(plan, result, with_info=return_info)

@@ -2,20 +2,28 @@
 
 A store is a folder, a Zarr group of format 3::
 
-    zarr.json                  what the run is and how far it is; the metadata of all arrays
+    zarr.json                  what the run is and how far it is; the metadata of all arrays;
+                               a digest of both and of all files below
     x                          (chain, draw, *event)    the kept states
     chain, draw, step          their coordinates; step counts the run's steps, burn-in included
     diagnostics/mean           (draw, *event)
     diagnostics/variance       (draw, *event)
     diagnostics/energy         (chain, draw)
-    checkpoint/state_0, _1     (chain, *event)          the chains' last states, in turn
-    checkpoint/step_size       (step,)                  the plan's, where it is no constant
-    checkpoint/noise_scale     (step,)                  likewise
+    diagnostics/energy_error   (chain, draw)            of samplers that accept or reject
+    checkpoint/x_0, _1         (chain, *event)          the chains' last states, in turn
+    checkpoint/<name>_0, _1    (chain, ...)             likewise, whatever else a state has
+    checkpoint/<name>          (step,)                  schedules of the plan that are no constants
 
 Chunks and the state are written where no metadata speaks of them yet; then the one file
 ``zarr.json`` is replaced, and with it all of them count at once. So a process may end at any
 moment: the store is what it was before, or what it is after. Each file is on the disk before
-``zarr.json`` speaks of it, and each chunk carries a checksum.
+``zarr.json`` speaks of it.
+
+Each chunk carries a checksum. The digest in ``zarr.json`` is of the names and checksums of the
+chunks that are full, of the names and values of those that have room for more (to which a run that
+is killed may have added), and of the last state: it tells a store from the copy of one that was
+written to meanwhile, and finds what was swapped or changed. Files and attributes that are not ours
+are let alone.
 
 Needs the extra ``isotherm[store]``.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -12,37 +13,46 @@ import stat
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import filelock
+import google_crc32c
 import numpy as np
 import xarray
 import zarr
 from zarr.storage import LocalStore
 
-from isotherm._arithmetic.arrays import move
+from isotherm._arithmetic.arrays import dtype_name, move, round_to
 from isotherm._backends.protocol import State
 from isotherm._planning.extend_plan import validate_plan
 from isotherm._plans.plan import Plan, Schedule
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Info, Result
 from isotherm._store.layout import (
+    CHECKSUM_BYTES,
     DOCUMENT,
+    FORMAT,
     LOCK,
-    Document,
+    File,
     Header,
     arrays_of,
-    chunks,
+    attributes_of,
     documents,
     draws_in_chunk,
+    energies,
+    files,
     header_of,
-    scheduled,
+    leftovers,
+    mark,
     stored_dtype,
+    sum_as_text,
 )
+from isotherm._store.plan_fields import Document, scheduled
 from isotherm.errors import InputError, StoreError, short_repr
 
-_LONGEST_DOCUMENT = 2**20  # bytes; a hundred times what is written
+_LONGEST_DOCUMENT = 2**24  # bytes; a thousand times what is written, for what users add
+_TRIES = 100  # to read a store while a run commits to it
 
 
 class Store:
@@ -55,6 +65,9 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: os.stat_result | None = None
+        self._digest: str | None = None  # of what is committed
+        self._final_marks = 0  # of the chunks to which nothing will be written any more
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -73,109 +86,111 @@ class Store:
         except filelock.Timeout:
             raise StoreError(f"another run is writing to {self.path}; let it end first") from None
         try:
+            # As long as the file is open no other is given its number.
+            self._lock = os.stat(self.path / LOCK)
             yield
         finally:
+            self._lock = None
             lock.release()
 
-    def header(self) -> Header:
-        """Which run this is and how far it is, after a look at every file.
+    def snapshot(self) -> tuple[Header, State]:
+        """Which run this is, how far it is and the chains' states there, after a look at all files.
+
+        A run may be writing meanwhile: header and states are of one commit.
 
         Raises
         ------
         StoreError
-            The folder is not a run of Isotherm's, or a part of it is missing.
+            The folder is not a run of Isotherm's, or a part of it is missing or was changed.
         """
-        if not self.path.is_dir():
-            raise StoreError(f"there is no folder {self.path}")
-        for folder, folders, files in os.walk(self.path):
-            for name in (*folders, *files):
-                mode = os.lstat(os.path.join(folder, name)).st_mode
-                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                    raise self._unsound(f"{short_repr(name)} is a link, or no plain file")
-        root = self._root()
-        try:
-            header = header_of(root["attributes"])
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise self._unsound(f"its attributes do not describe a run: {error}") from None
-        expected = documents(header)[""]["consolidated_metadata"]["metadata"]
-        held = root.get("consolidated_metadata")
-        metadata = held.get("metadata") if isinstance(held, dict) else None
-        if not isinstance(metadata, dict) or metadata.keys() != expected.keys():
-            raise self._unsound("it does not hold the arrays of a run and no others")
-        for name, document in expected.items():
-            if not isinstance(metadata[name], dict) or any(
-                metadata[name].get(key) != value for key, value in document.items()
-            ):
-                raise self._unsound(f"the metadata of {name} do not fit the run")
-        for file, size in chunks(header):
-            if not (self.path / file).is_file() or (self.path / file).stat().st_size != size:
-                raise self._unsound(f"{file} is missing, or not all of it is there")
-        try:
-            return replace(header, plan=validate_plan(self._with_schedules(header)))
-        except InputError as error:
-            raise self._unsound(str(error)) from None
+        for _ in range(_TRIES):
+            root = self._root()
+            try:
+                return self._read(root)
+            except StoreError:
+                if self._root() == root:
+                    raise
+        raise StoreError(f"{self.path} is written to faster than it can be read; try again later")
 
-    def read(self, header: Header, name: str) -> np.ndarray[Any, Any]:
-        """The values of one array.
-
-        Raises
-        ------
-        StoreError
-            A chunk is not what was written.
-        """
-        try:
-            return np.asarray(self._array(header, name)[...])
-        except ValueError as error:
-            raise self._unsound(f"{name} cannot be read: {error}") from None
-
-    def state(self, header: Header) -> np.ndarray[Any, Any]:
-        """The chains' last states, shape (n_samples, *event_shape)."""
-        return self.read(header, f"checkpoint/state_{header.state}")
-
-    def reopen(self, header: Header, plan: Plan, path: str) -> Header:
+    def reopen(self, header: Header, state: State, plan: Plan, path: str) -> Header:
         """Make ready to go on with a run; what one that was killed had begun to write goes away.
 
         Parameters
         ----------
-        header : Header
-            As it was read.
+        header, state
+            As they were read.
         plan : Plan
             By which the run goes on.
         path : str
             How the chains will run.
         """
-        files = {file for file, _ in chunks(header)}
-        files |= {LOCK, *(f"{name}/{DOCUMENT}".lstrip("/") for name in documents(header))}
-        for folder, _, names in os.walk(self.path):
-            for name in names:
-                if Path(folder, name).relative_to(self.path).as_posix() not in files:
-                    Path(folder, name).unlink()
-        header = replace(header, plan=plan, path=path, scheduled=scheduled(plan))
-        self.write_schedules(header)
+        self._check_held()
+        is_old = header.format != FORMAT
+        if is_old and plan.dtype != plan.state_dtype:
+            raise InputError(
+                f"{self.path} was begun when states of {plan.dtype} were rounded at each step; now "
+                f"they are {plan.state_dtype} between steps, and the run would go on with other "
+                "numbers; go on with the Isotherm that began it"
+            )
+        found = [file for file in self.path.rglob("*") if file.is_file()]
+        names = [file.relative_to(self.path).as_posix() for file in found]
+        for name in leftovers(header, names):
+            (self.path / name).unlink()
+        header = replace(header, plan=plan, path=path, scheduled=scheduled(plan), format=FORMAT)
+        if is_old:
+            header = replace(header, id=uuid.uuid4().hex)
+            self.write_state(header, state)
+        self._write_schedules(header)
         self.commit(header)
         return header
 
     def write(self, header: Header, name: str, first: int, values: np.ndarray[Any, Any]) -> None:
         """Write rows (or draws, where there are) from `first` on; they do not count yet."""
         whole = replace(header, n_steps=header.plan.n_total)
-        array = self._array(whole, name)
+        array = zarr.open_array(_Folder(self, whole, read_only=False), path=name, mode="r+")
+        # A chunk of nothing but the fill value is a file like any other.
+        array = array.with_config({"write_empty_chunks": True})
         dimensions = arrays_of(header)[name]["dimension_names"]
         axis = dimensions.index("draw") if "draw" in dimensions else 0
         stop = first + values.shape[axis]
         array[(*(slice(None),) * axis, slice(first, stop))] = values
 
-    def write_schedules(self, header: Header) -> None:
-        for name in header.scheduled:
-            self.write(header, f"checkpoint/{name}", 0, getattr(header.plan, name).values)
+    def write_state(self, header: Header, state: State) -> None:
+        """Write what will be the last state; it does not count yet."""
+        for name, array in header.states(header.state).items():
+            dtype, _ = header.carried[name]
+            self.write(header, array, 0, move(state[name], "numpy", dtype, "cpu"))
 
-    def commit(self, header: Header, before: Header | None = None) -> None:
-        """From now on the store is what the header says; before, it was what another said."""
-        old = {} if before is None else documents(before)
+    def commit(self, header: Header, since: Header | None = None) -> None:
+        """From now on the store is what the header says, and what was written counts.
+
+        Parameters
+        ----------
+        header : Header
+        since : Header, optional
+            What was committed last, where the plan is the same.
+        """
+        final, other = self._final_marks if since else 0, 0
+        for file in files(header, since):
+            if file.is_final:
+                final += self._mark(header, file)
+            else:
+                other += self._mark(header, file)
+        root = self._document("")
+        if _attributes(root).get("digest") != self._digest:
+            raise self._lost()
+        old = {} if since is None else documents(since)
+        attributes = attributes_of(header, final + other)
         for name, document in documents(header).items():
-            if document != old.get(name):
-                # The root, which is the first, counts; the others are for who opens a part alone.
-                content = json.dumps(document).encode()
-                _replace(self.path / name / DOCUMENT, content, flush=not name)
+            # The root, which is the first, counts; the others are for who opens a part alone.
+            if not name:
+                document["attributes"] = attributes
+            elif document == old.get(name):
+                continue
+            kept = _with_attributes(document, self._document(name) if name else root)
+            path = f"{name}/{DOCUMENT}".lstrip("/")
+            self._put(path, json.dumps(kept).encode(), flush=not name)
+        self._digest, self._final_marks = attributes["digest"], final
 
     def lazily(self, header: Header) -> tuple[xarray.DataArray, Diagnostics | None]:
         """Trajectory and diagnostics, which stay on the disk until they are read."""
@@ -184,18 +199,23 @@ class Store:
         if not plan.return_diagnostics:
             return trajectory, None
         held = self._xarray(header, "diagnostics")
-        energy = held["energy"].transpose("draw", "chain")
+        per_chain = {name: held[name].transpose("draw", "chain") for name in energies(plan)}
         return trajectory, Diagnostics(
-            held["mean"], held["variance"], energy, steps=plan.kept_steps(0, header.n_kept)
+            held["mean"],
+            held["variance"],
+            steps=plan.kept_steps(0, header.n_kept),
+            divergence_threshold=plan.divergence_threshold,
+            **per_chain,
         )
 
-    def result(self, header: Header) -> Result:
+    def result(self, header: Header, state: State) -> Result:
         """The run as a result."""
         plan = header.plan
         trajectory, diagnostics = self.lazily(header)
         return Result(
-            samples=self.state(header),
-            state={"x": self.state(header)},
+            # What is carried is of the state's dtype, which may have more digits.
+            samples=round_to(state["x"], plan.dtype).astype(stored_dtype(plan.dtype)),
+            state=state,
             trajectory=trajectory,
             diagnostics=diagnostics,
             info=Info(
@@ -206,42 +226,142 @@ class Store:
                 n_steps=header.n_steps,
                 seconds=header.seconds,
                 divergence=header.divergence,
+                sampler=plan.sampler,
             ),
         )
 
-    def _with_schedules(self, header: Header) -> Plan:
-        held: dict[str, Any] = {
-            name: Schedule(self.read(header, f"checkpoint/{name}")) for name in header.scheduled
+    def _read(self, root: Document) -> tuple[Header, State]:
+        """What the root's document says, once all files bear it out."""
+        try:
+            header = header_of(root["attributes"])
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise self._unsound(f"its attributes do not describe a run: {error}") from None
+        own = documents(header)
+        if not _holds(root, own[""]):
+            raise self._unsound("its metadata are not those of the arrays of this run")
+        for name in {PurePosixPath(name).parts[0] for name in own if name}:
+            self._check_plain(self.path / name)
+        marks = sum(self._mark(header, file) for file in files(header))
+        if header.format > 1 and root["attributes"]["files"] != sum_as_text(marks):
+            raise self._unsound(
+                "its files do not belong together: some were changed, or they were copied while a "
+                "run was writing; copy them again when it has ended, or take another copy"
+            )
+        state = {
+            name: self._values(header, array) for name, array in header.states(header.state).items()
         }
-        return replace(header.plan, **held)
+        schedules: dict[str, Any] = {
+            name: Schedule(self._values(header, f"checkpoint/{name}")) for name in header.scheduled
+        }
+        try:
+            plan = validate_plan(replace(header.plan, **schedules))
+        except InputError as error:
+            raise self._unsound(str(error)) from None
+        self._digest = root["attributes"].get("digest")
+        return replace(header, plan=plan), state
 
-    def _array(self, header: Header, name: str) -> zarr.Array[Any]:
-        array = zarr.open_array(_Folder(self.path, header), path=name, mode="r+")
-        # A chunk of nothing but the fill value is a file like any other.
-        return array.with_config({"write_empty_chunks": True})
+    def _check_plain(self, folder: Path) -> None:
+        """Refuse links, by which files elsewhere would be read and written."""
+        for parent, folders, names in os.walk(folder):
+            for path in (parent, *(os.path.join(parent, name) for name in (*folders, *names))):
+                with contextlib.suppress(FileNotFoundError):  # which a run was about to rename
+                    mode = os.lstat(path).st_mode
+                    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                        raise self._unsound(
+                            f"{short_repr(os.path.basename(path))} is a link, or no plain file"
+                        )
+
+    def _mark(self, header: Header, file: File) -> int:
+        """Which chunk this is and what is in it; its own checksum says so, where it is full."""
+        try:
+            with (self.path / file.path).open("rb") as opened:
+                if os.fstat(opened.fileno()).st_size != file.size:
+                    raise self._unsound(f"not all of {file.path} is there")
+                opened.seek(-CHECKSUM_BYTES, os.SEEK_END)
+                content = opened.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise self._unsound(f"{file.path} is missing") from None
+        if file.begun is not None:  # what a run that is killed adds to it does not count
+            values = self._values(header, file.array, file.begun)
+            content = values.astype(values.dtype.newbyteorder("<")).tobytes()
+        return mark(file.path, content)
+
+    def _values(self, header: Header, name: str, region: Any = ...) -> np.ndarray[Any, Any]:
+        array = zarr.open_array(_Folder(self, header), path=name, mode="r")
+        return np.asarray(array[region])
+
+    def _write_schedules(self, header: Header) -> None:
+        for name in header.scheduled:
+            self.write(header, f"checkpoint/{name}", 0, getattr(header.plan, name).values)
 
     def _xarray(self, header: Header, group: str | None) -> xarray.Dataset:
-        folder = _Folder(self.path, header)
         opened: xarray.Dataset = xarray.open_zarr(
-            folder, group=group, chunks=None, consolidated=True
+            _Folder(self, header, is_lasting=True), group=group, chunks=None, consolidated=True
         )
         return opened
 
     def _root(self) -> Document:
-        file = self.path / DOCUMENT
-        if not file.is_file():
-            raise self._unsound(f"it has no {DOCUMENT}")
-        with file.open("rb") as opened:
-            text = opened.read(_LONGEST_DOCUMENT + 1)
-        if len(text) > _LONGEST_DOCUMENT:
-            raise self._unsound(f"its {DOCUMENT} is longer than {_LONGEST_DOCUMENT} bytes")
-        try:
-            root = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise self._unsound(f"its {DOCUMENT} cannot be read: {error}") from None
-        if not isinstance(root, dict) or not isinstance(root.get("attributes"), dict):
-            raise self._unsound(f"its {DOCUMENT} is not that of a group with attributes")
+        if not self.path.is_dir():
+            raise StoreError(f"there is no folder {self.path}")
+        root = self._document("")
+        if not _attributes(root):
+            raise self._unsound(f"its {DOCUMENT} is missing, or not that of a run")
         return root
+
+    def _document(self, name: str) -> Document:
+        """The metadata of a group or an array as they are on the disk; empty if they are none."""
+        file = self.path / name / DOCUMENT
+        try:
+            if not stat.S_ISREG(os.lstat(file).st_mode):
+                return {}
+            with file.open("rb") as opened:
+                text = opened.read(_LONGEST_DOCUMENT + 1)
+            document = json.loads(text) if len(text) <= _LONGEST_DOCUMENT else None
+        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def _put(self, name: str, content: bytes, *, flush: bool) -> None:
+        """Replace a file as a whole; flushed, it is on the disk afterwards."""
+        file = self.path / name
+        new = file.with_name(f"{file.name}.partial")
+        try:
+            self._check_held()
+            for parent in reversed(PurePosixPath(name).parents[:-1]):
+                _make_folder(self.path / parent, flush=flush)
+            with new.open("wb") as opened:
+                opened.write(content)
+                if flush:
+                    opened.flush()
+                    os.fsync(opened.fileno())
+            self._check_held()
+            new.replace(file)
+        except FileNotFoundError as error:
+            raise error if self._lock is None else self._lost() from None
+        if flush:
+            _flush_folder(file.parent)
+
+    def _check_held(self) -> None:
+        """Refuse to write to a folder that is not the one that was locked."""
+        if self._lock is None:  # a new store, of which nobody knows yet
+            return
+        try:
+            is_same = os.path.samestat(self._lock, os.stat(self.path / LOCK))
+        except (FileNotFoundError, NotADirectoryError):
+            is_same = False
+        if not is_same:
+            raise self._lost()
+
+    def _check_id(self, header: Header) -> None:
+        if header.id not in ("", _attributes(self._root()).get("id")):
+            raise StoreError(f"{self.path} holds another run by now; open it again")
+
+    def _lost(self) -> StoreError:
+        return StoreError(
+            f"{self.path} is no longer the store that this run writes to: it was moved, removed or "
+            "made anew; what was stored until then is in the folder that was moved, and "
+            "isotherm.resume goes on from there"
+        )
 
     def _unsound(self, reason: str) -> StoreError:
         return StoreError(f"{self.path} is not a sound store of a run: {reason}")
@@ -259,94 +379,151 @@ def create(
     plan : Plan
     probe, path
         See `Header`.
-    x : array, shape (n_samples, *event_shape)
-        Where the chains start.
+    state : mapping of str to array
+        Where the chains start: what is carried from step to step, each with a row a chain.
 
     Raises
     ------
     InputError
-        There is something of this name.
+        There is something of this name, or it cannot be the name of a folder.
     """
     folder = local_path(store)
-    if os.path.lexists(folder):
-        raise InputError(
-            f"{folder} exists; go on with it by isotherm.resume, or name another store"
-        )
-    header = Header(plan, draws_in_chunk(plan), probe, path, scheduled(plan))
-    made = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
+    is_taken = InputError(
+        f"{folder} exists; go on with it by isotherm.resume, or name another store"
+    )
     try:
-        for name in documents(header):
-            (made / name).mkdir(parents=True, exist_ok=True)
-        (made / LOCK).touch()
-        new = Store(made)
-        x = move(state["x"], "numpy", stored_dtype(plan), "cpu")
-        for name in ("checkpoint/state_0", "checkpoint/state_1"):
-            new.write(header, name, 0, x)
+        os.lstat(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # too long a name, or a parent that is no folder
+        raise InputError(f"{folder} cannot be made: {error.strerror}; name another store") from None
+    else:
+        raise is_taken
+    plan = validate_plan(plan)
+    carried = {name: (stored_dtype(dtype_name(x.dtype)), (*x.shape,)) for name, x in state.items()}
+    header = Header(
+        plan, draws_in_chunk(plan), probe, path, carried, uuid.uuid4().hex, scheduled(plan)
+    )
+    new = Store(folder.with_name(f".isotherm-{header.id}.partial"))
+    try:
+        new.path.mkdir(parents=True)
+        new._put(LOCK, b"", flush=True)
+        new.write_state(header, state)
         new.write(header, "chain", 0, plan.chain_offset + np.arange(plan.n_samples))
-        new.write_schedules(header)
+        new._write_schedules(header)
         new.commit(header)
-        made.rename(folder)
+        try:
+            new.path.rename(folder)
+        except OSError as error:
+            raise is_taken if error.errno in (errno.ENOTEMPTY, errno.EEXIST) else error from None
         _flush_folder(folder.parent)
     except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(new.path, ignore_errors=True)
         raise
-    return Store(folder), header
+    new.path = folder
+    return new, header
 
 
 def local_path(store: Any) -> Path:
-    """The absolute path of a store that a user named.
+    """The absolute path of a store that a user named; ``~`` is the user's home.
 
     Raises
     ------
     InputError
         It is not the name of a folder.
     """
-    if not isinstance(store, (str, os.PathLike)) or "://" in (name := os.fspath(store)):
+    name = os.fspath(store) if isinstance(store, (str, os.PathLike)) else None
+    if not isinstance(name, str) or not name or "\0" in name or "://" in name:
         raise InputError(f"store must be the path of a local folder, not {short_repr(store)}")
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise InputError(f"store must be the path of a local folder, not {short_repr(store)}")
-    return Path(name).absolute()
+    try:
+        return Path(name).expanduser().absolute()
+    except RuntimeError as error:  # a user of whom nobody knows
+        raise InputError(f"store is {short_repr(name)}: {error}") from None
 
 
 class _Folder(LocalStore):
     """The files of a store as Zarr sees them: with the metadata that belong to a header.
 
-    What it writes is on the disk when it returns.
+    What it writes is on the disk when it returns. One that lasts is read at any later time.
     """
 
-    def __init__(self, root: Path, header: Header) -> None:
-        super().__init__(root)
-        self._header = header
+    def __init__(
+        self, store: Store, header: Header, *, read_only: bool = True, is_lasting: bool = False
+    ) -> None:
+        super().__init__(store.path, read_only=read_only)
+        self._is_open = True  # opened otherwise, it would make a folder where there is none
+        self._store, self._header, self._is_lasting = store, header, is_lasting
         self._documents = {
             f"{name}/{DOCUMENT}".lstrip("/"): json.dumps(document).encode()
             for name, document in documents(header).items()
         }
 
     def with_read_only(self, read_only: bool = False) -> _Folder:
-        return self if read_only == self.read_only else _Folder(self.root, self._header)
+        return _Folder(self._store, self._header, read_only=read_only, is_lasting=self._is_lasting)
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         if key in self._documents:
             prototype = prototype or zarr.core.buffer.default_buffer_prototype()
             return prototype.buffer.from_bytes(self._documents[key])
-        return await super().get(key, prototype, byte_range)
+        content = await super().get(key, prototype, byte_range)
+        if "/c/" in key and byte_range is None:
+            self._check_chunk(key, content)
+        return content
 
     async def set(self, key: str, value: Any) -> None:
-        await asyncio.to_thread(_replace, self.root / key, value.to_bytes(), flush=True)
+        await asyncio.to_thread(self._store._put, key, value.to_bytes(), flush=True)
+
+    def _check_chunk(self, key: str, content: Any) -> None:
+        """Name the store and the file, which Zarr does not; it takes what is missing for NaN."""
+        if content is not None:
+            held = content.as_numpy_array()
+            checksum = google_crc32c.value(held[:-CHECKSUM_BYTES])
+            if checksum != int.from_bytes(held[-CHECKSUM_BYTES:].tobytes(), "little"):
+                raise self._store._unsound(
+                    f"{key} was damaged: it has not the checksum of its content"
+                )
+        elif self.read_only:
+            raise self._store._unsound(f"{key} is missing")
+        if self._is_lasting:
+            self._store._check_id(self._header)
 
 
-def _replace(file: Path, content: bytes, *, flush: bool) -> None:
-    """Replace a file as a whole; flushed, it is on the disk afterwards."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.partial")
-    with new.open("wb") as opened:
-        opened.write(content)
-        if flush:
-            opened.flush()
-            os.fsync(opened.fileno())
-    new.replace(file)
+def _attributes(document: Document) -> Document:
+    held = document.get("attributes")
+    return held if isinstance(held, dict) else {}
+
+
+def _with_attributes(document: Document, held: Document) -> Document:
+    """A document with the attributes that users gave it on the disk, or what stands in it."""
+    kept = document | {"attributes": _attributes(held) | document["attributes"]}
+    if "consolidated_metadata" in document:
+        parts = document["consolidated_metadata"]["metadata"]
+        known = held.get("consolidated_metadata", {}).get("metadata", {})
+        kept["consolidated_metadata"] = document["consolidated_metadata"] | {
+            "metadata": {
+                name: _with_attributes(part, known.get(name, {})) for name, part in parts.items()
+            }
+        }
+    return kept
+
+
+def _holds(held: Any, own: Any) -> bool:
+    """Whether all of a document is in another, to which users may have added."""
+    if isinstance(own, dict):
+        return isinstance(held, dict) and all(
+            name in held and _holds(held[name], value) for name, value in own.items()
+        )
+    return bool(held == own)
+
+
+def _make_folder(folder: Path, *, flush: bool) -> None:
+    """Make a folder, but none above it."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return
     if flush:
-        _flush_folder(file.parent)
+        _flush_folder(folder.parent)
 
 
 def _flush_folder(folder: Path) -> None:

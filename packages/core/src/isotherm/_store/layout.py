@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
 import operator
 import platform
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -16,23 +18,33 @@ from typing import Any
 import numpy as np
 
 from isotherm._planning.extend_plan import validate_plan
-from isotherm._plans.plan import ITEMSIZE, Plan, Schedule
+from isotherm._plans.plan import ITEMSIZE, PLAN_VERSION, Plan
 from isotherm._results.result import Divergence
+from isotherm._store.plan_fields import Document, plan_from_json, plan_to_json
 from isotherm.errors import short_repr
 
-#: What the files mean; another layout has another number.
-FORMAT = 1
+#: What the files mean; another layout has another number. Format 1, which is still read, knows one
+#: state, x, and has no digests.
+FORMAT = 2
 
 DOCUMENT = "zarr.json"
 LOCK = "checkpoint/lock"
+GROUPS = ("checkpoint", "diagnostics")
+CHECKSUM_BYTES = 4
 
 _CHUNK_BYTES = 2**24  # of kept states: large enough for a disk, small enough to hold two
 _LEAST_CHUNK_BYTES = 2**20  # a run that is gone on with may be longer than it was planned
 _LONG_CHUNK = 2**13  # elements, of arrays that have one number a draw or a step
-_CHECKSUM_BYTES = 4
-_SCHEDULES = ("step_size", "noise_scale")
 
-Document = dict[str, Any]
+_X_OF_FORMAT_1 = "state"
+_CARRIED_NAME = re.compile("[a-z][a-z0-9_]{0,63}")
+_CARRIED_DTYPE = re.compile("bool|u?int(8|16|32|64)|float(16|32|64)")
+_FILE = re.compile(r"(?:(.+)/c(?:/\d+)+|(?:(.+)/)?zarr\.json)(\.partial)?")
+
+# What the digest is made of. "files" is a digest itself, of all chunks that count.
+_ATTRIBUTES = (
+    "isotherm_store", "id", "energy", "seed", "n_steps", "plan", "run", "versions", "files",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,10 @@ class Header:
         The energy at a state that depends on the plan alone, to tell energies apart.
     path : str
         How the chains ran.
+    carried : mapping of str to (str, tuple of int)
+        Dtype and shape of the arrays that make up the state, each with a row a chain.
+    id : str
+        Tells this store from others of the same run.
     scheduled : tuple of str
         The plan's schedules that are no constants.
     n_steps : int
@@ -57,39 +73,73 @@ class Header:
     seconds : float
         Wall-clock time so far.
     divergence : Divergence or None
+    format : int
     """
 
     plan: Plan
     chunk: int
     probe: float | None
     path: str
+    carried: Mapping[str, tuple[str, tuple[int, ...]]]
+    id: str
     scheduled: tuple[str, ...] = ()
     n_steps: int = 0
     state: int = 0
     seconds: float = 0.0
     divergence: Divergence | None = None
+    format: int = FORMAT
 
     @property
     def n_kept(self) -> int:
         return self.plan.kept_before(self.n_steps)
 
+    def states(self, turn: int) -> dict[str, str]:
+        """The arrays that hold one of the two states, by the names of what they hold."""
+        return {
+            name: f"checkpoint/{_X_OF_FORMAT_1 if self.format == 1 else name}_{turn}"
+            for name in self.carried
+        }
+
+
+@dataclass(frozen=True)
+class File:
+    """A chunk.
+
+    Attributes
+    ----------
+    array, path : str
+        Relative to the store.
+    size : int
+        Bytes.
+    begun : tuple of slice or None
+        Of a chunk that has room for more: the part of the array that is in it so far.
+    is_final : bool
+        Nothing will be written to it any more.
+    """
+
+    array: str
+    path: str
+    size: int
+    begun: tuple[slice, ...] | None
+    is_final: bool
+
 
 def documents(header: Header) -> dict[str, Document]:
-    """The metadata of the groups and arrays by their path, the root first.
+    """The metadata of the groups and arrays by their path, the root, which has more, first.
 
     Each group's document holds those below it, so that whoever reads it reads one moment.
     """
     arrays = arrays_of(header)
-    groups = {"checkpoint": _group({}), "diagnostics": _group({})}
-    for name in groups:
+    groups = {}
+    for name in GROUPS:
         below = {
             path.removeprefix(f"{name}/"): document
             for path, document in arrays.items()
             if path.startswith(f"{name}/")
         }
-        groups[name] = _group({}, below)
-    bare = {name: _group({}) for name in groups}
-    return {"": _group(_attributes(header), bare | arrays)} | groups | arrays
+        groups[name] = _group(below)
+    bare = {name: _group() for name in groups}
+    return {"": _group(bare | arrays)} | groups | arrays
 
 
 def arrays_of(header: Header) -> dict[str, Document]:
@@ -97,9 +147,9 @@ def arrays_of(header: Header) -> dict[str, Document]:
     plan = header.plan
     event = {f"x_dim_{i}": size for i, size in enumerate(plan.event_shape)}
     event_chunks = tuple(plan.event_shape)
-    rows = max(1, min(plan.n_samples, _CHUNK_BYTES // _chain_bytes(plan)))
+    dtype = stored_dtype(plan.dtype)
+    rows = _rows_in_chunk(plan.shape, dtype)
     chain, draw = {"chain": plan.n_samples}, {"draw": header.n_kept}
-    dtype = stored_dtype(plan)
 
     def long(name: str, size: int, dtype: str) -> Document:
         return _array({name: size}, (_LONG_CHUNK,), dtype)
@@ -116,22 +166,94 @@ def arrays_of(header: Header) -> dict[str, Document]:
             arrays[f"diagnostics/{name}"] = _array(
                 draw | event, (header.chunk, *event_chunks), dtype
             )
-        arrays["diagnostics/energy"] = _array(chain | draw, (rows, header.chunk), dtype)
-    for name in ("state_0", "state_1"):
-        arrays[f"checkpoint/{name}"] = _array(chain | event, (rows, *event_chunks), dtype)
+        for name in energies(plan):
+            arrays[f"diagnostics/{name}"] = _array(chain | draw, (rows, header.chunk), dtype)
+    for name, (kind, shape) in header.carried.items():
+        sizes = {f"{name}_dim_{i}": size for i, size in enumerate(shape[1:])}
+        for turn in range(2):
+            arrays[header.states(turn)[name]] = _array(
+                chain | sizes, (_rows_in_chunk(shape, kind), *shape[1:]), kind
+            )
     for name in header.scheduled:
         arrays[f"checkpoint/{name}"] = long("step", plan.n_total, "float64")
     return arrays
 
 
-def chunks(header: Header) -> Iterator[tuple[str, int]]:
-    """The files of the arrays' values, and how many bytes each has."""
+def files(header: Header, since: Header | None = None) -> Iterator[File]:
+    """The chunks that count: all but those of the state before the last.
+
+    Parameters
+    ----------
+    header : Header
+    since : Header, optional
+        An earlier one of the same plan, whose final chunks are left out.
+    """
+    last, other = (header.states(turn).values() for turn in (header.state, 1 - header.state))
+    before = {} if since is None else arrays_of(since)
     for name, document in arrays_of(header).items():
+        dimensions: list[str] = document["dimension_names"]
+        lengths: list[int] = document["shape"]
         chunk: list[int] = document["chunk_grid"]["configuration"]["chunk_shape"]
-        size = math.prod(chunk) * np.dtype(document["data_type"]).itemsize + _CHECKSUM_BYTES
-        counts = [-(-length // part) for length, part in zip(document["shape"], chunk, strict=True)]
-        for indices in itertools.product(*map(range, counts)):
-            yield "/".join([name, "c", *map(str, indices)]), size
+        grows = [of in ("draw", "step") for of in dimensions]
+        if name in other or (before and name not in last and not any(grows)):
+            continue
+        first = [0] * len(chunk)
+        if before:
+            done = zip(before[name]["shape"], chunk, grows, strict=True)
+            first = [length // part if g else 0 for length, part, g in done]
+        size = math.prod(chunk) * np.dtype(document["data_type"]).itemsize + CHECKSUM_BYTES
+        counts = [-(-length // part) for length, part in zip(lengths, chunk, strict=True)]
+        for index in itertools.product(*map(range, first, counts)):
+            region = tuple(
+                slice(i * part, min((i + 1) * part, length))
+                for i, part, length in zip(index, chunk, lengths, strict=True)
+            )
+            has_room = any(
+                g and within.stop - within.start < part
+                for g, within, part in zip(grows, region, chunk, strict=True)
+            )
+            yield File(
+                array=name,
+                path="/".join([name, "c", *map(str, index)]),
+                size=size,
+                begun=region if has_room else None,
+                is_final=not has_room and name not in last,
+            )
+
+
+def leftovers(header: Header, paths: Iterable[str]) -> list[str]:
+    """Those of the files that a killed run left: ours, and they do not count.
+
+    Parameters
+    ----------
+    header : Header
+    paths : iterable of str
+        Relative to the store.
+    """
+    held = documents(header)
+    ours = {*held, *(f"checkpoint/{name}" for name in plan_to_json(header.plan))}
+    ours |= {f"checkpoint/{_X_OF_FORMAT_1}_{turn}" for turn in range(2)}
+    counted = {file.path for file in files(header)}
+    found = []
+    for path in paths:
+        match = _FILE.fullmatch(path)
+        if match is None or path in counted:
+            continue
+        array, owner, partial = match.groups(default="")
+        if array in ours if array else owner in ours and (partial or owner not in held):
+            found.append(path)
+    return found
+
+
+def mark(path: str, content: bytes) -> int:
+    """What a chunk adds to the digest of the files: the same content elsewhere adds another."""
+    digest = hashlib.blake2b(f"{path}\0".encode() + content, digest_size=16).digest()
+    return int.from_bytes(digest, "big")
+
+
+def sum_as_text(marks: int) -> str:
+    """The digest of the files: the sum of their marks, to which chunks are added as they come."""
+    return f"{marks % 2**128:032x}"
 
 
 def draws_in_chunk(plan: Plan) -> int:
@@ -148,38 +270,48 @@ def buffer_bytes(plan: Plan) -> int:
     return 2 * (plan.kept_bytes(draws) + _state_bytes(plan))
 
 
-def scheduled(plan: Plan) -> tuple[str, ...]:
-    """The schedules of a plan that are no constants."""
-    return tuple(name for name in _SCHEDULES if not getattr(plan, name).is_constant)
+def energies(plan: Plan) -> tuple[str, ...]:
+    """The diagnostics that have one number a chain."""
+    if not plan.return_diagnostics:
+        return ()
+    return ("energy", "energy_error") if plan.is_adjusted else ("energy",)
 
 
-def stored_dtype(plan: Plan) -> str:
+def stored_dtype(dtype: str) -> str:
     """Zarr has no bfloat16; float32 holds each of its numbers."""
-    return "float32" if plan.dtype == "bfloat16" else plan.dtype
+    return "float32" if dtype == "bfloat16" else dtype
 
 
-def _attributes(header: Header) -> Document:
-    """The header as numbers and strings, which attributes are in every file format."""
+def attributes_of(header: Header, marks: int) -> Document:
+    """The header as numbers and strings, which attributes are in every file format.
+
+    Parameters
+    ----------
+    header : Header
+    marks : int
+        The sum of the marks of the chunks that count.
+    """
     plan, divergence = header.plan, header.divergence
-    fields = {
-        key: value
-        for key, value in vars(plan).items()
-        if key not in ("library", "return_trajectory")
-    }
-    for name in _SCHEDULES:
-        is_constant = name not in header.scheduled
-        fields[name] = float(getattr(plan, name).values) if is_constant else None
-    run = {key: value for key, value in vars(header).items() if key not in ("plan", "scheduled")}
+    elsewhere = ("plan", "id", "scheduled", "format")
+    run = {key: value for key, value in vars(header).items() if key not in elsewhere}
     run["divergence"] = None if divergence is None else [divergence.first_step, divergence.n_chains]
-    return {
-        "isotherm_store": FORMAT,
+    attributes = {
+        "isotherm_store": header.format,
+        "id": header.id,
         "energy": plan.energy,
         "seed": plan.seed,
         "n_steps": header.n_steps,
-        "plan": json.dumps(fields),
+        "plan": json.dumps(plan_to_json(plan)),
         "run": json.dumps(run),
         "versions": _versions(),
+        "files": sum_as_text(marks),
     }
+    return attributes | {"digest": _digest(attributes)}
+
+
+def _digest(attributes: Document) -> str:
+    held = json.dumps([attributes[name] for name in _ATTRIBUTES])
+    return hashlib.sha256(held.encode()).hexdigest()
 
 
 @cache  # a store's metadata are made many times, and to look versions up reads files
@@ -196,35 +328,55 @@ def header_of(attributes: Document) -> Header:
     KeyError, TypeError, ValueError, RecursionError
         They are not those of a run.
     """
-    if attributes["isotherm_store"] != FORMAT:
-        raise ValueError(
-            f"isotherm_store is {short_repr(attributes['isotherm_store'])}, not {FORMAT}"
-        )
+    number = attributes["isotherm_store"]
+    if type(number) is not int or not 1 <= number <= FORMAT:
+        raise ValueError(f"isotherm_store is {short_repr(number)}, and 1 to {FORMAT} are known")
+    if number > 1 and attributes["digest"] != _digest(attributes):
+        raise ValueError("they are not as they were written")
     fields, run = (json.loads(attributes[name]) for name in ("plan", "run"))
-    run["scheduled"] = tuple(name for name in _SCHEDULES if fields[name] is None)
-    for name in _SCHEDULES:
-        fields[name] = Schedule(1.0 if fields[name] is None else float(fields[name]))
-    fields["event_shape"] = tuple(fields["event_shape"])
-    plan = validate_plan(Plan(**fields, library="numpy", return_trajectory=True))
+    if number == 1:
+        for name in ("step_size", "noise_scale"):
+            fields[name] = {"schedule": fields[name]}
+        fields["version"] = {1: PLAN_VERSION}.get(fields["version"])  # it had fewer fields
+    plan, scheduled = plan_from_json(fields)
+    plan = validate_plan(plan)
+    if number == 1:
+        run["carried"] = {"x": (stored_dtype(plan.dtype), plan.shape)}
+    run["carried"] = _carried(plan, run["carried"])
     if run["divergence"] is not None:
         first_step, n_chains = map(operator.index, run["divergence"])
         run["divergence"] = Divergence(first_step, n_chains)
-    header = Header(plan, **run)
+    header = Header(plan, **run, id=attributes.get("id", ""), scheduled=scheduled, format=number)
     numbers = {"chunk": header.chunk, "n_steps": header.n_steps, "state": header.state}
     limits = {"chunk": (1, _most_draws(plan)), "n_steps": (0, plan.n_total), "state": (0, 1)}
-    for name, number in numbers.items():
+    for name, value in numbers.items():
         least, most = limits[name]
-        if type(number) is not int or not least <= number <= most:
-            raise ValueError(f"{name} is {short_repr(number)}, not an integer in {least}..{most}")
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"{name} is {short_repr(value)}, not an integer in {least}..{most}")
     if not isinstance(header.path, str) or not all(
-        type(number) is float for number in (header.seconds, header.probe or 0.0)
+        type(value) is float for value in (header.seconds, header.probe or 0.0)
     ):
         raise TypeError("path, seconds and probe are not a name and two numbers")
     return header
 
 
-def _group(attributes: Document, below: dict[str, Document] | None = None) -> Document:
-    group: Document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+def _carried(plan: Plan, given: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """What makes up a state, as it was read, after a look at it: the names become paths."""
+    carried = {}
+    for name, (dtype, shape) in given.items():
+        sizes = tuple(map(operator.index, shape))
+        if not _CARRIED_NAME.fullmatch(name) or not _CARRIED_DTYPE.fullmatch(dtype):
+            raise ValueError(f"a state has no {short_repr(name)} of dtype {short_repr(dtype)}")
+        if not 1 <= len(sizes) <= 64 or min(sizes) < 1 or sizes[0] != plan.n_samples:
+            raise ValueError(f"{short_repr(name)} has not a row for each chain")
+        carried[name] = dtype, sizes
+    if carried["x"][1] != plan.shape:
+        raise ValueError("x has not the plan's shape")
+    return carried
+
+
+def _group(below: dict[str, Document] | None = None) -> Document:
+    group: Document = {"zarr_format": 3, "node_type": "group", "attributes": {}}
     if below is not None:
         group["consolidated_metadata"] = {
             "kind": "inline",
@@ -243,19 +395,20 @@ def _array(dimensions: dict[str, int], chunks: tuple[int, ...], dtype: str) -> D
         "data_type": dtype,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunks)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": 0 if dtype == "int64" else "NaN",
+        "fill_value": "NaN" if dtype.startswith("float") else False if dtype == "bool" else 0,
         "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
         "attributes": {},
         "dimension_names": list(dimensions),
     }
 
 
-def _chain_bytes(plan: Plan) -> int:
-    return plan.n_coordinates * ITEMSIZE[stored_dtype(plan)]
+def _rows_in_chunk(shape: tuple[int, ...], dtype: str) -> int:
+    chain = math.prod(shape[1:]) * np.dtype(dtype).itemsize
+    return max(1, min(shape[0], _CHUNK_BYTES // chain))
 
 
 def _state_bytes(plan: Plan) -> int:
-    return plan.n_samples * _chain_bytes(plan)
+    return plan.n_samples * plan.n_coordinates * ITEMSIZE[stored_dtype(plan.dtype)]
 
 
 def _most_draws(plan: Plan) -> int:

@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import xarray
 
-from isotherm._arithmetic.arrays import move
+from isotherm._arithmetic.arrays import move, to_numpy
 from isotherm._backends.protocol import Outputs, State
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Divergence
 from isotherm._store.folder import Store
-from isotherm._store.layout import Header, stored_dtype
-
-_COMMIT_SECONDS = 30.0  # a chunk in the making is written after this time
+from isotherm._store.layout import Header, energies, stored_dtype
 
 
 class Writer:
@@ -35,10 +33,19 @@ class Writer:
         Where the run stands.
     allocate : callable
         Number of kept states → `Outputs` for so many.
+    flush_every : float
+        Seconds after which a chunk is written though it is not full.
     """
 
-    def __init__(self, store: Store, header: Header, allocate: Callable[[int], Outputs]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        header: Header,
+        allocate: Callable[[int], Outputs],
+        flush_every: float,
+    ) -> None:
         self._store = store
+        self._flush_every = flush_every
         self._header = header
         size = min(header.chunk, header.plan.n_kept - header.n_kept)
         self._buffers = itertools.cycle([allocate(size) for _ in range(2)])
@@ -60,7 +67,7 @@ class Writer:
 
     def advanced(self, state: State, n_steps: int, divergence: Divergence | None) -> None:
         """Told after every piece."""
-        if n_steps == self.full_at() or time.perf_counter() - self._committed > _COMMIT_SECONDS:
+        if n_steps == self.full_at() or self._is_due():
             self._write(state, n_steps, divergence)
 
     def close(
@@ -75,6 +82,12 @@ class Writer:
             self._pool.shutdown()
         return self._store.lazily(self._header)
 
+    def _is_due(self) -> bool:
+        """Whether to write what there is; where the disk is slow, not before it is done."""
+        if self._writing is not None and not self._writing.done():
+            return False
+        return time.perf_counter() - self._committed >= self._flush_every
+
     def _write(self, state: State, n_steps: int, divergence: Divergence | None) -> None:
         self._wait()
         plan, before = self._header.plan, self._header
@@ -88,33 +101,33 @@ class Writer:
         )
         made = self._buffer.between(0, header.n_kept - before.n_kept)
         rows = {
-            name: move(array, "numpy", stored_dtype(plan), "cpu")
+            name: move(array, "numpy", stored_dtype(plan.dtype), "cpu")
             for name, array in {
                 "x": made.trajectory,
                 "diagnostics/mean": made.mean,
                 "diagnostics/variance": made.variance,
-                "diagnostics/energy": None if made.energy is None else made.energy.T,
+                **{f"diagnostics/{name}": getattr(made, name).T for name in energies(plan)},
             }.items()
             if array is not None
         }
         draws = np.arange(before.n_kept, header.n_kept)
         rows |= {"draw": draws, "step": plan.kept_steps(before.n_kept, header.n_kept)}
-        at = move(state["x"], "numpy", stored_dtype(plan), "cpu")
-        self._writing = self._pool.submit(self._commit, rows, at, header, before)
+        host = {name: to_numpy(array) for name, array in state.items()}
+        self._writing = self._pool.submit(self._commit, rows, host, header, before)
         self._header, self._committed = header, now
         self._buffer = next(self._buffers)
 
     def _commit(
         self,
         rows: dict[str, np.ndarray[Any, Any]],
-        state: np.ndarray[Any, Any],
+        state: State,
         header: Header,
         before: Header,
     ) -> None:
         if header.n_kept > before.n_kept:
             for name, values in rows.items():
                 self._store.write(header, name, before.n_kept, values)
-        self._store.write(header, f"checkpoint/state_{header.state}", 0, state)
+        self._store.write_state(header, state)
         self._store.commit(header, before)
 
     def _wait(self) -> None:

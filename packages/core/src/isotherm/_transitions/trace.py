@@ -72,7 +72,7 @@ class TransitionBuilder(Builder):
 
     def add(self, instruction: Instruction, space: Space) -> int:
         """The value of an instruction, each once."""
-        index = self._write(instruction)
+        index = self.write(instruction)
         if index == len(self.spaces):
             self.spaces.append(space)
         return index

@@ -1,0 +1,1 @@
+"""Bayesian posteriors with known answers, written as formulas."""

@@ -1,0 +1,126 @@
+"""What programs on arrays do besides elementwise loops: sums, lists of places and products.
+
+Values lie coordinate by coordinate: row j holds element j of every chain, so that a lane is a
+chain. Rows are `stride` apart, of which the first `n` lanes are in use. Indices come as numbers
+among the parameters. They are unsigned, so that no negative one has to be looked after.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+from numba import uint64 as u64
+
+from isotherm_numba.kernel_calls import arrays_apart
+
+
+@njit(nogil=True, error_model="numpy")
+def fold(source: Any, out: Any, rest: Any, rows: Any, count: Any, stride: Any, n: Any) -> None:
+    """Row i of `out` is the total of the rows i·count, ..., i·count + count - 1 of `source`.
+
+    In the order of core's ``total``. `rest` has room for half of the `count` rows.
+    """
+    arrays_apart()
+    half = u64(1)
+    while half * u64(2) < count:
+        half *= u64(2)
+    for row in range(u64(rows)):
+        first = row * count
+        for i in range(half):
+            here, there, after = i * stride, (first + i) * stride, (first + i + half) * stride
+            if i + half < count:
+                for lane in range(n):
+                    rest[here + lane] = source[there + lane] + source[after + lane]
+            else:
+                for lane in range(n):
+                    rest[here + lane] = source[there + lane]
+        width = half
+        while width > u64(1):
+            width //= u64(2)
+            for i in range(width):
+                here, after = i * stride, (i + width) * stride
+                for lane in range(n):
+                    rest[here + lane] += rest[after + lane]
+        for lane in range(n):
+            out[row * stride + lane] = rest[lane]
+
+
+@njit(nogil=True, error_model="numpy")
+def scatter(
+    source: Any, out: Any, parameters: Any, starts: Any, places: Any, size: Any, stride: Any, n: Any
+) -> None:
+    """Row i of `out` is the sum, in order, of the rows of `source` on its list; 0 of an empty one.
+
+    The lists stand one after another among the parameters from `places` on, and where each begins
+    from `starts` on.
+    """
+    arrays_apart()
+    for i in range(u64(size)):
+        here = i * stride
+        first, last = u64(parameters[starts + i]), u64(parameters[starts + i + u64(1)])
+        if first == last:
+            for lane in range(n):
+                out[here + lane] = parameters[0] - parameters[0]
+            continue
+        there = u64(parameters[places + first]) * stride
+        for lane in range(n):
+            out[here + lane] = source[there + lane]
+        k = first + u64(1)
+        while k + u64(3) < last:  # four at a time: the row is read and written less often
+            a = u64(parameters[places + k]) * stride
+            b = u64(parameters[places + k + u64(1)]) * stride
+            c = u64(parameters[places + k + u64(2)]) * stride
+            d = u64(parameters[places + k + u64(3)]) * stride
+            for lane in range(n):
+                total = (out[here + lane] + source[a + lane]) + source[b + lane]
+                out[here + lane] = (total + source[c + lane]) + source[d + lane]
+            k += u64(4)
+        while k < last:
+            a = u64(parameters[places + k]) * stride
+            for lane in range(n):
+                out[here + lane] += source[a + lane]
+            k += u64(1)
+
+
+@njit(nogil=True, error_model="numpy")
+def multiply(
+    source: Any, out: Any, parameters: Any, matrix: Any, rows: Any, columns: Any, across: Any,
+    along: Any, width: Any, stride: Any, n: Any,
+) -> None:  # fmt: skip
+    """Row (i, w) of `out` is Σ_j M_ij times row (j, w) of `source`, in the order of j.
+
+    M_ij stands among the parameters at ``matrix + i * across + j * along``.
+    """
+    arrays_apart()
+    for w in range(u64(width)):
+        for i in range(u64(rows)):
+            here, row = (i * width + w) * stride, matrix + i * across
+            j = u64(0)
+            while j < columns:
+                if j + u64(7) < columns:  # eight at a time
+                    c0 = (j * width + w) * stride
+                    step = width * stride
+                    p = row + j * along
+                    m0, m1 = parameters[p], parameters[p + along]
+                    m2, m3 = parameters[p + u64(2) * along], parameters[p + u64(3) * along]
+                    m4, m5 = parameters[p + u64(4) * along], parameters[p + u64(5) * along]
+                    m6, m7 = parameters[p + u64(6) * along], parameters[p + u64(7) * along]
+                    for lane in range(n):
+                        c = c0 + lane
+                        total = out[here + lane] if j > u64(0) else m0 - m0
+                        total = (total + m0 * source[c]) + m1 * source[c + step]
+                        total += m2 * source[c + u64(2) * step]
+                        total += m3 * source[c + u64(3) * step]
+                        total += m4 * source[c + u64(4) * step]
+                        total += m5 * source[c + u64(5) * step]
+                        total += m6 * source[c + u64(6) * step]
+                        out[here + lane] = total + m7 * source[c + u64(7) * step]
+                    j += u64(8)
+                else:
+                    m0 = parameters[row + j * along]
+                    c0 = (j * width + w) * stride
+                    for lane in range(n):
+                        total = out[here + lane] if j > u64(0) else m0 - m0
+                        out[here + lane] = total + m0 * source[c0 + lane]
+                    j += u64(1)

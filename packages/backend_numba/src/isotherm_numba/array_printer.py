@@ -1,0 +1,470 @@
+"""Programs on arrays printed as loops: Python for Numba, in the program's own order of operations.
+
+Elementwise operations over as many elements become one loop over them, whose inner loop is over
+lanes, the chains. What another loop needs is kept in rows of its own; indices, data and what
+depends on no coordinate stand among the parameters, so that a change of them compiles nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from isotherm.backend import (
+    COMPARISONS,
+    STRUCTURAL,
+    ArrayEvaluator,
+    ArrayProgram,
+    Instruction,
+    lists_of,
+)
+from isotherm_numba.printer import expression
+
+_INLINE = 8  # elements of which a total is one expression
+_IMPORTS = """\
+from numpy import empty
+
+from isotherm_numba.array_loops import fold, multiply, scatter
+
+looped = njit(**options)
+"""
+
+
+def print_arrays(
+    program: ArrayProgram, stride: int, parameters: np.ndarray[Any, Any]
+) -> tuple[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """The functions ``gradient`` and ``terms`` of `isotherm_numba.tiles`, and what they read.
+
+    Parameters
+    ----------
+    program : ArrayProgram
+    stride : int
+        Lanes from one row to the next.
+    parameters : array
+        The energy's, in the dtype of the states.
+
+    Returns
+    -------
+    source : str
+    numbers : float64 array
+        What stands in the place of the energy's parameters.
+    """
+    numbers = _Numbers(program, parameters)
+    functions = [
+        _Function("gradient", program, program.gradient, stride, numbers),
+        _Function("terms", program, program.energy, stride, numbers),
+    ]
+    source = "\n\n".join([_IMPORTS, *(function.text() for function in functions)])
+    return source, numbers.values()
+
+
+class _Numbers:
+    """What a kernel reads besides the state, one after another."""
+
+    def __init__(self, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> None:
+        self._limit = 2 ** (24 if parameters.dtype == np.float32 else 53)
+        self._parts: list[np.ndarray[Any, Any]] = [np.zeros(1)]
+        self._size = 1
+        self._places: dict[Any, int] = {}
+        with np.errstate(all="ignore"):
+            self._uniform = ArrayEvaluator(program, sorted(program.uniform), parameters)
+
+    def uniform(self, index: int) -> int:
+        """Where a value begins that depends on no coordinate."""
+        return self._place(index, self._uniform.uniform(index))
+
+    def indices(self, key: Any, values: np.ndarray[Any, Any]) -> int:
+        """Where indices begin, which must be exact in the kernel's numbers."""
+        if values.size and values.max() >= self._limit:
+            raise OverflowError
+        return self._place(key, values)
+
+    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.concatenate(self._parts)
+
+    def _place(self, key: Any, values: np.ndarray[Any, Any]) -> int:
+        if key not in self._places:
+            self._places[key] = self._size
+            self._parts.append(np.asarray(values, dtype=np.float64).ravel())
+            self._size += self._parts[-1].size
+        return self._places[key]
+
+
+class _Function:
+    """One printed function: the loops that make one value of a program.
+
+    Values of a *level* need nothing but values of lower levels, or, element by element, of their
+    own: those of one level and size share a loop.
+    """
+
+    def __init__(
+        self, name: str, program: ArrayProgram, output: int, stride: int, numbers: _Numbers
+    ) -> None:
+        self._name = name
+        self._program = program
+        self._stride = stride
+        self._numbers = numbers
+        self._output = output
+        needed = [i for i in program.needed([output]) if i not in program.uniform]
+        self._values = [i for i in needed if self._root(i) == i and self._op(i) != "state"]
+        self._level: dict[int, int] = {}
+        for i in self._values:
+            self._level[i] = max((self._after(i, a) for a in self._args(i)), default=0)
+        self._stored = self._kept()
+        self._places: dict[int, str] = {}
+
+    def text(self) -> str:
+        self._allocate()
+        functions: list[str] = []
+        calls: list[str] = []
+        for level in sorted(set(self._level.values())):
+            here = [i for i in self._values if self._level[i] == level]
+            sizes = dict.fromkeys(self._size(i) for i in here if self._is_looped(i))
+            for size in sizes:
+                group = [i for i in here if self._is_looped(i) and self._size(i) == size]
+                self._print_loop(group, size, functions, calls)
+            calls += [self._call(i) for i in here if not self._is_looped(i)]
+        if self._places.get(self._root(self._output)) != "out":
+            self._print_copy(functions, calls)
+        head = f"def {self._name}(x, out, scratch, parameters, dim, stride, n):"
+        rows = [f"space = empty({self._rows * self._stride}, number)"] if self._rows else []
+        views = [
+            f"{place} = space[{first * self._stride} : {(first + size) * self._stride}]"
+            for place, (first, size) in self._views.items()
+        ]
+        lines = [*rows, *views, *calls]
+        body = "\n".join(["@compiled", head, *(f"    {line}" for line in lines)])
+        return "\n\n".join([*functions, body])
+
+    # What the program says.
+
+    def _op(self, index: int) -> str:
+        return self._program.instructions[index].op
+
+    def _size(self, index: int) -> int:
+        return math.prod(self._program.shapes[index])
+
+    def _root(self, index: int) -> int:
+        """The value whose rows a value has: another shape is no other value."""
+        instruction = self._program.instructions[index]
+        if index not in self._program.uniform and instruction.op in ("reshape", "fill"):
+            return self._root(instruction.args[0])
+        return index
+
+    def _args(self, index: int) -> list[int]:
+        """The values that change with the state of which one is made."""
+        args = (self._root(arg) for arg in self._program.instructions[index].args)
+        return [arg for arg in args if arg not in self._program.uniform]
+
+    def _is_looped(self, index: int) -> bool:
+        """Whether a value is made element by element."""
+        return (
+            self._op(index) not in STRUCTURAL or self._op(index) == "take" or self._is_short(index)
+        )
+
+    def _is_short(self, index: int) -> bool:
+        """Whether a value is a total of few elements."""
+        if self._op(index) != "total":
+            return False
+        (arg,) = self._program.instructions[index].args
+        return self._program.shapes[arg][-1] <= _INLINE
+
+    def _is_fused(self, index: int, arg: int) -> bool:
+        """Whether an argument is read where it has just been made, in the same loop."""
+        is_elementwise = self._op(index) not in STRUCTURAL
+        return is_elementwise and self._is_looped(arg) and self._size(index) == self._size(arg)
+
+    def _after(self, index: int, arg: int) -> int:
+        """The level that a value has by one of its arguments."""
+        if self._op(arg) == "state":
+            return 0
+        return self._level[arg] + (0 if self._is_fused(index, arg) else 1)
+
+    def _kept(self) -> set[int]:
+        """The values that another loop reads. What was taken is taken again instead."""
+        kept = {self._root(self._output)} & set(self._values)
+        for index in self._values:
+            for arg in self._args(index):
+                if self._op(arg) == "state":
+                    continue
+                is_read = not self._is_fused(index, arg) or self._level[arg] != self._level[index]
+                is_taken_again = self._op(arg) == "take" and self._is_fused(index, arg)
+                if is_read and not is_taken_again:
+                    kept.add(arg)
+        return kept
+
+    def _allocate(self) -> None:
+        """Rows for the values that are kept; those of one that is no longer read are used again."""
+        last = dict.fromkeys(self._stored, -1)
+        for index in self._values:
+            for arg in self._args(index):
+                source = self._args(arg) if self._op(arg) == "take" else [arg]
+                for value in (arg, *source):
+                    if value in last:
+                        last[value] = max(last[value], self._level[index])
+        self._rows, self._views = 0, dict[str, tuple[int, int]]()
+        free: dict[int, list[str]] = {}
+        output = self._root(self._output)
+        pending = sorted(self._stored, key=lambda index: self._level[index])
+        released: set[int] = set()
+        for index in pending:
+            for old in pending:
+                if old not in released and last[old] < self._level[index] and old in self._places:
+                    released.add(old)
+                    if self._places[old] != "out":
+                        free.setdefault(self._size(old), []).append(self._places[old])
+            size = self._size(index)
+            if index == output and size == self._size(self._output):
+                self._places[index] = "out"
+            elif free.get(size):
+                self._places[index] = free[size].pop()
+            else:
+                self._places[index] = f"s{index}"
+                self._views[f"s{index}"] = self._rows, size
+                self._rows += size
+        longest = max((self._half(i) for i in self._values if not self._is_looped(i)), default=0)
+        if longest:
+            self._views["rest"] = self._rows, longest
+            self._rows += longest
+
+    def _half(self, index: int) -> int:
+        if self._op(index) != "total":
+            return 0
+        count = self._size(self._program.instructions[index].args[0]) // self._size(index)
+        return 1 << (count - 1).bit_length() - 1
+
+    # Lines.
+
+    def _call(self, index: int) -> str:
+        """The line that makes a value as a whole."""
+        op, args, value = (i := self._program.instructions[index]).op, i.args, i.value
+        stride, lanes = f"u64({self._stride})", "u64(n)"
+        source, out = self._array(args[-1]), self._places[index]
+        if op == "total":
+            rows = self._size(index)
+            count = self._size(args[0]) // rows
+            return f"fold({source}, {out}, rest, u64({rows}), u64({count}), {stride}, {lanes})"
+        if op == "scatter":
+            table, shape = value
+            size = math.prod(shape)
+            flat = np.where(table.values < 0, size, table.values)
+            starts, places = lists_of(flat, size)
+            at = [
+                self._numbers.indices((table, shape, name), numbers)
+                for name, numbers in (("starts", starts), ("places", places))
+            ]
+            return (
+                f"scatter({source}, {out}, parameters, u64({at[0]}), u64({at[1]}), u64({size}), "
+                f"{stride}, {lanes})"
+            )
+        rows, columns = self._program.shapes[args[0]]
+        across, along = (columns, 1) if op == "matmul" else (1, columns)
+        if op == "matmul_t":
+            rows, columns = columns, rows
+        numbers = [self._numbers.uniform(args[0]), rows, columns, across, along]
+        numbers.append(math.prod(self._program.shapes[index][1:]))
+        given = ", ".join(f"u64({number})" for number in numbers)
+        return f"multiply({source}, {out}, parameters, {given}, {stride}, {lanes})"
+
+    def _array(self, index: int) -> str:
+        root = self._root(index)
+        return "x" if self._op(root) == "state" else self._places[root]
+
+    def _print_loop(
+        self, group: Sequence[int], size: int, functions: list[str], calls: list[str]
+    ) -> None:
+        loop = _Loop(self, size)
+        for index in group:
+            loop.add(index)
+        for index in group:
+            if index in self._stored:
+                loop.store(index, self._places[index])
+        name = f"{self._name}_loop{len(functions)}"
+        functions.append(loop.text(name))
+        calls.append(f"{name}({', '.join(loop.arrays)}, parameters, u64(n))")
+
+    def _print_copy(self, functions: list[str], calls: list[str]) -> None:
+        """An output that is another value, or one number in all its elements."""
+        loop = _Loop(self, self._size(self._output))
+        loop.lines.append(f"out[here + lane] = {loop.operand(self._output)}")
+        loop.arrays["out"] = None
+        name = f"{self._name}_loop{len(functions)}"
+        functions.append(loop.text(name))
+        calls.append(f"{name}({', '.join(loop.arrays)}, parameters, u64(n))")
+
+
+class _Loop:
+    """A loop over elements, and inside it one over lanes."""
+
+    def __init__(self, function: _Function, size: int) -> None:
+        self._function = function
+        self._program = function._program
+        self._size = size
+        self._known: set[int] = set()
+        self._read: dict[str, str] = {}  # what is read once an element
+        self._once: list[str] = []  # ... and once a loop
+        self.lines: list[str] = []
+        self._near: list[str] = []
+        self.arrays: dict[str, None] = {}
+
+    def add(self, index: int) -> None:
+        """Make a value."""
+        if index in self._known:
+            return
+        instruction = self._program.instructions[index]
+        if instruction.op == "take":
+            text = self._taken(instruction)
+        elif instruction.op == "total":
+            text = self._total(instruction)
+        else:
+            text = expression(instruction, [self.operand(arg) for arg in instruction.args])
+        self._known.add(index)
+        self.lines.append(f"v{index} = {text}")
+
+    def store(self, index: int, place: str) -> None:
+        """Keep a value for other loops."""
+        self.arrays[place] = None
+        is_condition = self._program.instructions[index].op in COMPARISONS
+        value = f"number(v{index})" if is_condition else f"v{index}"
+        self.lines.append(f"{place}[here + lane] = {value}")
+
+    def operand(self, index: int) -> str:
+        """A value's element, as an expression inside the loop."""
+        function, program = self._function, self._program
+        root = function._root(index)
+        instruction = program.instructions[root]
+        if root in program.uniform:
+            return self._uniform(root)
+        if root in self._known:
+            return f"v{root}"
+        is_one = function._size(root) == 1 and self._size > 1
+        if instruction.op == "take" and root not in function._stored and not is_one:
+            self.add(root)
+            return f"v{root}"
+        array = function._array(root)
+        self.arrays[array] = None
+        text = f"{array}[lane]" if is_one else f"{array}[here + lane]"
+        return f"({text} != zero)" if instruction.op in COMPARISONS else text
+
+    def text(self, name: str) -> str:
+        """The loop as a function."""
+        indent = "    "
+        has_far = any(" = sin(" in line or " = cos(" in line for line in self.lines)
+        once = [
+            indent + line
+            for line in ("kernel_calls.arrays_apart()", "zero = number(0.0)", *self._once)
+        ]
+        lines = ["@looped", f"def {name}({', '.join(self.arrays)}, parameters, n):", *once]
+        if not has_far:
+            return "\n".join([*lines, *self._nest(self.lines, 1)])
+        # Sines of large angles do not become vectors; the loop is run again if there was one.
+        near: list[str] = []
+        for line in self.lines:
+            made, _, text = line.partition(" = ")
+            if text.startswith(("sin(", "cos(")):
+                near.append(f"far = unsigned(far | is_far({text[4:-1]}))")
+                near.append(f"{made} = near_{text}")
+            else:
+                near.append(line)
+        lines += [f"{indent}far = unsigned(0)", *self._nest(near, 1), f"{indent}if far:"]
+        return "\n".join([*lines, *self._nest(self.lines, 2)])
+
+    def _nest(self, lines: Sequence[str], depth: int) -> list[str]:
+        outer, reads = "    " * depth, list(self._read.values())
+        head = [f"{outer}for j in range(u64({self._size})):"]
+        head.append(f"{outer}    here = j * u64({self._function._stride})")
+        inner = [f"{outer}        {line}" for line in lines]
+        return [
+            *head,
+            *(f"{outer}    {r}" for r in reads),
+            f"{outer}    for lane in range(n):",
+            *inner,
+        ]
+
+    def _uniform(self, index: int) -> str:
+        instruction = self._program.instructions[index]
+        if instruction.op == "const":
+            return f"number({instruction.value!r})"
+        if instruction.op == "fill":
+            return self._uniform(instruction.args[0])
+        place, name = self._function._numbers.uniform(index), f"u{index}"
+        is_one = self._function._size(index) == 1
+        text = (
+            f"{name} = parameters[{place}]" if is_one else f"{name} = parameters[u64({place}) + j]"
+        )
+        if instruction.op in COMPARISONS:
+            text += " != zero"
+        if is_one and text not in self._once:
+            self._once.append(text)
+        elif not is_one:
+            self._read[name] = text
+        return name
+
+    def _taken(self, instruction: Instruction) -> str:
+        """An element of another value, at an index."""
+        array = self._function._array(instruction.args[0])
+        self.arrays[array] = None
+        row, is_there = self._row(instruction.value)
+        text = f"{array}[{row} + lane]"
+        return f"{text} if {is_there} else zero" if is_there else text
+
+    def _row(self, table: Any) -> tuple[str, str]:
+        """The names of a row that a table tells, and of whether there is one."""
+        name, stride = f"t{len(self._read)}", f"u64({self._function._stride})"
+        for known, text in self._read.items():
+            if known == repr(table):
+                return text.partition(" = ")[0], ""
+        flat = table.values.ravel()
+        rule = _rule(flat)
+        if rule is not None:
+            self._read[repr(table)] = f"{name} = ({rule}) * {stride}"
+            return name, ""
+        if not table.has_gaps:
+            place = self._function._numbers.indices(table, flat)
+            text = f"{name} = u64(parameters[u64({place}) + j]) * {stride}"
+            self._read[repr(table)] = text
+            return name, ""
+        # Shifted by one, so that 0 says that there is none.
+        place = self._function._numbers.indices((table, "gaps"), flat + 1)
+        at = f"parameters[u64({place}) + j]"
+        self._read[f"{name} is there"] = f"g{name} = {at} > zero"
+        self._read[name] = f"{name} = (u64({at}) - u64(1)) * {stride} if g{name} else u64(0)"
+        return name, f"g{name}"
+
+    def _total(self, instruction: Instruction) -> str:
+        """A few elements that lie one after another, folded."""
+        (arg,) = instruction.args
+        array = self._function._array(arg)
+        self.arrays[array] = None
+        count, stride = self._program.shapes[arg][-1], self._function._stride
+        terms = [
+            f"{array}[j * u64({count * stride}) + u64({i * stride}) + lane]" for i in range(count)
+        ]
+        while (left := len(terms)) > 1:
+            half = 1 << (left - 1).bit_length() - 1
+            for i in range(half, left):
+                terms[i - half] = f"({terms[i - half]} + {terms[i]})"
+            del terms[half:]
+        return terms[0]
+
+
+def _rule(flat: np.ndarray[Any, Any]) -> str | None:
+    """Indices as a short expression of the element's number j, where they are regular."""
+    j = np.arange(flat.size)
+    first = int(flat[0])
+    if first >= 0 and np.array_equal(flat, j + first):
+        return f"j + u64({first})"
+    changes = np.nonzero(np.diff(flat))[0]
+    if first == 0 and changes.size:
+        every = int(changes[0]) + 1
+        if every > 1 and np.array_equal(flat, j // every):
+            return f"j // u64({every})"
+        falls = np.nonzero(np.diff(flat) < 0)[0]
+        if falls.size and np.array_equal(flat, j % (int(falls[0]) + 1)):
+            return f"j % u64({int(falls[0]) + 1})"
+    if not changes.size and first >= 0:
+        return f"u64({first})"
+    return None

@@ -1,0 +1,109 @@
+"""Arrays written out, number by number: what small programs become."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from isotherm._programs.program import BINARY, COMPARISONS, STRUCTURAL, Builder, reachable
+
+_SMALL = 512  # operations on numbers; their gradient takes about three times as many
+_COMPOSED = 20  # of a composed function, about
+_MOSTLY_NUMBERS = 3  # numbers an instruction
+
+
+def is_small(builder: Builder, energy: int) -> bool:
+    """Whether a program is better written out: it is short so, or there is little to gain.
+
+    A loop over x[i] in Python leaves numbers, for which no loop can be found again.
+    """
+    used = reachable(builder.instructions, [energy])
+    numbers = sum(_operations(builder, index) for index in used)
+    return numbers <= _SMALL or numbers <= _MOSTLY_NUMBERS * len(used)
+
+
+def _operations(builder: Builder, index: int) -> int:
+    instruction = builder.instructions[index]
+    if not instruction.args or instruction.op in ("fill", "reshape", "take"):
+        return 0
+    if instruction.op in ("matmul", "matmul_t"):
+        matrix, value = instruction.args
+        return 2 * math.prod(builder.shapes[matrix]) * math.prod(builder.shapes[value][1:])
+    if instruction.op in STRUCTURAL:
+        return math.prod(builder.shapes[instruction.args[0]])
+    weight = _COMPOSED if instruction.op not in _CHEAP else 1
+    return weight * math.prod(builder.shapes[index])
+
+
+_CHEAP = frozenset((*BINARY, *COMPARISONS, "where", "neg", "sqrt", "abs", "stop", "floor", "rint"))
+
+
+def unroll(builder: Builder, output: int) -> tuple[Builder, list[int], int]:
+    """The same program of numbers only.
+
+    Returns
+    -------
+    builder : Builder
+    coordinates : list of int
+        The values that are the coordinates of the state, in C order.
+    output : int
+        The value that was `output`, which is a number.
+    """
+    plain = Builder()
+    elements: list[list[int]] = []
+    coordinates: list[int] = []
+    for instruction, shape in zip(builder.instructions, builder.shapes, strict=True):
+        args = [elements[arg] for arg in instruction.args]
+        size, value = math.prod(shape), instruction.value
+        match instruction.op:
+            case "state" | "coordinate":
+                made = coordinates = [plain.coordinate(i) for i in range(size)]
+            case "parameter":
+                made = [plain.parameter(int(value) + i) for i in range(size)]
+            case "const":
+                made = [plain.const(value)]
+            case "array":
+                made = [plain.const(number) for number in value.values.ravel().tolist()]
+            case "fill":
+                made = args[0] * size
+            case "reshape":
+                made = args[0]
+            case "take":
+                made = [
+                    plain.const(0.0) if i < 0 else args[0][i] for i in value.values.ravel().tolist()
+                ]
+            case "total":
+                count = len(args[0]) // size
+                made = [_total(plain, args[0][i * count : (i + 1) * count]) for i in range(size)]
+            case "matmul":
+                matrix = np.reshape(args[0], builder.shapes[instruction.args[0]])
+                factors = np.reshape(args[1], (matrix.shape[1], -1))
+                made = [_dot(plain, row, column) for row in matrix for column in factors.T]
+            case op:
+                made = [
+                    plain.emit(op, *(arg[i] if len(arg) > 1 or i == 0 else arg[0] for arg in args))
+                    for i in range(size)
+                ]
+        elements.append(made)
+    return plain, coordinates, elements[output][0]
+
+
+def _total(plain: Builder, values: Sequence[int]) -> int:
+    """In the order of `isotherm._arithmetic.sums.total`."""
+    values = list(values)
+    while (count := len(values)) > 1:
+        half = 1 << (count - 1).bit_length() - 1
+        for i in range(half, count):
+            values[i - half] = plain.emit("add", values[i - half], values[i])
+        del values[half:]
+    return values[0]
+
+
+def _dot(plain: Builder, row: Any, column: Any) -> int:
+    total = plain.emit("mul", int(row[0]), int(column[0]))
+    for a, b in zip(row[1:], column[1:], strict=True):
+        total = plain.emit("add", total, plain.emit("mul", int(a), int(b)))
+    return total

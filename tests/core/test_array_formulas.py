@@ -1,0 +1,309 @@
+"""Formulas on arrays: NumPy's words for them, unrolled and as loops, on every backend."""
+
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm import FormulaError, InputError
+from isotherm import math as im
+from isotherm._programs import unroll
+from isotherm.backend import ArrayProgram, Program
+
+WEIGHTS = np.linspace(0.5, 2.0, 24).reshape(4, 6)
+FLAGS = np.arange(24).reshape(4, 6) % 3 == 0
+PICK = np.array([[3, 0], [1, 1]])
+DESIGN = np.random.default_rng(1).normal(size=(9, 6))
+
+
+def slices(x):
+    return np.sum(x[1:, ::2] * x[:-1, 1::2]) + np.sum(x[::-1] * x)
+
+
+def index_arrays(x):
+    return np.sum(x[PICK] ** 2) + np.sum(x[[0, 3, 3], [1, 2, 2]] ** 3) + x[2, -1] * x[-1, 2]
+
+
+def masks(x):
+    return np.sum(np.where(FLAGS, x * x, im.softplus(x))) + np.sum(x[FLAGS] ** 4)
+
+
+def rolls(x):
+    return np.sum((np.roll(x, 1, 0) - x) ** 2 + np.roll(x, (1, 2), (0, 1)) * x)
+
+
+def axes(x):
+    return np.sum(np.exp(np.sum(x, axis=1)) * np.sum(x * x, axis=1)) + np.sum(x.sum(0) ** 2)
+
+
+def broadcasting(x):
+    rows = x[:, None, :] - x[None, :, :]
+    return np.sum(np.cos(rows) * WEIGHTS) + np.sum(x - x.mean(axis=0, keepdims=True) ** 2)
+
+
+def comparisons(x):
+    return np.sum(np.where(x[:, :1] > x, x * x, 2.0 * x * x)) + np.sum(np.maximum(x, 0.3) ** 2)
+
+
+def products(x):
+    return np.prod(1.0 + 0.1 * x) + np.sum(np.prod(x, axis=1)) + np.sum(np.prod(x[:, :5], 0))
+
+
+def extremes(x):
+    return np.max(x) ** 2 + np.sum(np.min(x, axis=0) * np.max(x, axis=0)) + x[:, :5].max(1).sum()
+
+
+def cumulative(x):
+    return np.sum(np.cumsum(x, axis=1) ** 2) + np.sum(np.cumsum(x) * x.ravel())
+
+
+def differences(x):
+    return np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, n=2) ** 4)
+
+
+def matrices(x):
+    return np.sum((DESIGN @ x.T) ** 2) + np.sum(x @ DESIGN.T) + np.sum((x @ x.T) ** 2)
+
+
+def vectors(x):
+    return x[0] @ x[1] + np.sum((DESIGN @ x[2]) ** 2) + np.sum((x[3] @ DESIGN.T) ** 3)
+
+
+def norms(x):
+    lengths = np.linalg.norm(x, axis=1)
+    return np.sum((lengths - 1.0) ** 2) + np.linalg.norm(x.ravel()) + np.linalg.norm(x[0], 1)
+
+
+def joined(x):
+    stacked = np.stack([x[0], x[1] * x[2], WEIGHTS[0]])
+    together = np.concatenate([x[:2], 2.0 * x[3:]])
+    return np.sum(stacked**2) + np.sum(together**3) + np.sum(np.array([x[0, 0], 2.0, x[1, 1]]) ** 2)
+
+
+def placed(x):
+    square = np.reshape(x, (3, 8))[:, :3]
+    return np.sum(np.pad(x, 1) ** 2) + np.sum(np.triu(square) ** 2) + np.trace(square @ square)
+
+
+def statistics(x):
+    return np.var(x) + np.sum(np.std(x, axis=0)) + np.sum(np.mean(x, axis=1) ** 2)
+
+
+def functions(x):
+    return np.sum(np.logaddexp(x, 0.5) + np.arctan2(x, 1.5) + np.sin(3 * x) * np.tanh(x)) + np.sum(
+        np.clip(x, -1, 1) ** 2 + np.hypot(x, 1.0) + x % 0.7
+    )
+
+
+def softmax(x):
+    return np.sum(im.logsumexp(x, axis=1)) + im.logsumexp(x[0]) - np.sum(x * WEIGHTS)
+
+
+def loops(x):
+    total = 0.0
+    for row in x:
+        for a in row:
+            total = total + a * a
+    return total + x[1, 2] * x[2, 1]
+
+
+def wholly_linear(x):
+    return np.sum(3.0 * x)
+
+
+def outer(x):
+    return np.sum(np.outer(x[0], x[1]) ** 2) + np.sum(np.tile(x[0], 2) * np.repeat(x[1], 2))
+
+
+FORMULAS = [
+    slices, index_arrays, masks, rolls, axes, broadcasting, comparisons, products, extremes,
+    cumulative, differences, matrices, vectors, norms, joined, placed, statistics, functions,
+    softmax, loops, wholly_linear, outer,
+]  # fmt: skip
+STATES = np.random.default_rng(0).normal(size=(5, 4, 6))
+
+
+@pytest.fixture(params=["unrolled", "loops"])
+def form(request, monkeypatch):
+    size = 10**9 if request.param == "unrolled" else -1
+    monkeypatch.setattr(unroll, "_SMALL", size)
+    monkeypatch.setattr(unroll, "_MOSTLY_NUMBERS", 0)
+    return Program if request.param == "unrolled" else ArrayProgram
+
+
+def made(function):
+    """The energy of a function that nobody has traced."""
+
+    def energy(x):
+        return function(x)
+
+    return isotherm.formula(dim=(4, 6))(energy)()
+
+
+def numbers(function, x):
+    """What NumPy itself says; `isotherm.math` has no functions of arrays' axes."""
+    if function is softmax:
+        e = np.exp(x).sum(axis=1)
+        return np.log(e).sum() + np.log(np.exp(x[0]).sum()) - np.sum(x * WEIGHTS)
+    return function(x)
+
+
+@pytest.mark.parametrize("function", FORMULAS, ids=lambda f: f.__name__)
+def test_values_and_slopes(function, form):
+    energy = made(function)
+    assert isinstance(energy.program(), form)
+    np.testing.assert_allclose(energy(STATES), [numbers(function, x) for x in STATES], rtol=1e-12)
+    report = isotherm.check_gradient(energy, STATES)
+    assert report.is_correct, report
+
+
+@pytest.mark.parametrize(
+    ("dtype", "formulas", "is_exact"),
+    [
+        ("float32", [index_arrays, rolls, extremes, cumulative], True),
+        ("float64", [broadcasting, matrices, softmax], False),  # products are a library's
+    ],
+    ids=["exact", "rounded"],
+)
+def test_backends_agree(dtype, formulas, is_exact, backend, monkeypatch):
+    monkeypatch.setattr(unroll, "_SMALL", -1)
+    monkeypatch.setattr(unroll, "_MOSTLY_NUMBERS", 0)
+    energy = sum([*map(made, formulas), 8.0 * isotherm.HarmonicEnergy()])
+    assert isinstance(energy.program(), ArrayProgram)
+    results = [
+        isotherm.sample_chain(
+            energy, n_samples=21, n_steps=6, step_size=1e-3, seed=3, dtype=dtype, backend=name,
+            return_diagnostics=True,
+        )
+        for name in (backend, "numpy")
+    ]  # fmt: skip
+    (got, found), (expected, other) = results
+    tolerance = 1e-4 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(np.asarray(got), expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(np.asarray(found.energy), other.energy, rtol=tolerance)
+    if is_exact:
+        np.testing.assert_array_equal(np.asarray(got), expected)
+
+
+@isotherm.formula(dim=None)
+def logistic(w, *, X, y):
+    z = X @ w
+    return np.sum(np.logaddexp(0.0, z) - y * z) + 0.5 * np.sum(w * w)
+
+
+def data(rows, columns, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(rows, columns)), (rng.uniform(size=rows) < 0.5).astype(float)
+
+
+def test_data_are_parameters(backend):
+    X, y = data(90, 5)
+    energy = logistic(X, y)
+    w = np.random.default_rng(1).normal(size=(4, 5))
+    z = w @ X.T
+    expected = (np.logaddexp(0, z) - y * z).sum(1) + 0.5 * (w * w).sum(1)
+    np.testing.assert_allclose(energy(w), expected, rtol=1e-13)
+    assert isinstance(energy.program(5), ArrayProgram)
+    other = logistic(*data(90, 5, seed=1))
+    assert other.program(5) is energy.program(5)
+    assert isotherm.check_gradient(energy, w).is_correct
+    got, reference = (
+        isotherm.sample_chain(energy, x=w, n_steps=50, step_size=0.01, seed=2, backend=name)
+        for name in (backend, "numpy")
+    )
+    np.testing.assert_allclose(np.asarray(got), reference, rtol=1e-10)
+
+
+def test_a_shape_that_does_not_fit_is_refused_with_the_line():
+    X, y = data(90, 5)
+    with pytest.raises(FormulaError, match=r"5 is not 4.*line \d+: z = X @ w"):
+        logistic(X, y).program(4)
+    assert logistic(X, y, dim=5).program().dim == 5
+
+
+def test_energies_add_and_scale():
+    X, y = data(90, 5)
+    prior = isotherm.GaussianEnergy(np.zeros(5), np.diag(np.arange(1.0, 6.0)))
+    x = np.random.default_rng(1).normal(size=(4, 5))
+    likelihood = logistic(X, y)
+    for total in (likelihood + prior, prior + likelihood, sum([likelihood, prior])):
+        np.testing.assert_allclose(total(x), likelihood(x) + prior(x), rtol=1e-13)
+        slope = likelihood.gradient(x) + prior.gradient(x)
+        np.testing.assert_allclose(total.gradient(x), slope, rtol=1e-12)
+    scaled = 0.5 * likelihood - isotherm.HarmonicEnergy(k=3.0) / 2.0
+    expected = 0.5 * likelihood(x) - 0.75 * (x * x).sum(axis=1)
+    np.testing.assert_allclose(scaled(x), expected, rtol=1e-12)
+    again = 0.25 * likelihood - isotherm.HarmonicEnergy(k=3.0) / 2.0
+    assert again.program(5).digest == scaled.program(5).digest
+    both = isotherm.HarmonicEnergy() + isotherm.DoubleWellEnergy()
+    assert both.is_elementwise
+    assert both(x).shape == (4,)
+
+
+def test_energies_that_do_not_add_are_refused():
+    with pytest.raises(InputError, match=r"HarmonicEnergy \+ 3.0: energies that are formulas add"):
+        isotherm.HarmonicEnergy() + 3.0
+    with pytest.raises(InputError, match="of one state"):
+        made(rolls) + isotherm.GaussianEnergy(np.zeros(2), np.eye(2))
+
+
+def symbol_index(x):
+    return x[x[0] > 0.0]  # the line
+
+
+def setting(x):
+    x[0] = 1.0  # the line
+
+
+def shapes(x):
+    return np.sum(x * x[:, :5])  # the line
+
+
+def solving(x):
+    return np.linalg.solve(x[:, :4], x[:, 4])[0]  # the line
+
+
+def sorting(x):
+    return np.sum(np.sort(x))  # the line
+
+
+def three_axes(x):
+    return np.sum(x[None] @ x.T)  # the line
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (symbol_index, "an index must be known"),
+        (setting, "cannot be set; make a new array"),
+        (shapes, r"shapes \(4, 6\) and \(4, 5\) do not go together"),
+        (solving, "not solved or factored"),
+        (sorting, "np.sort is not known.*nearest known are"),
+        (three_axes, "vectors and matrices"),
+        (lambda x: x, r"it returned an array of shape \(4, 6\)"),  # the line
+        (lambda x: x[7, 0], "out of bounds"),  # the line
+    ],
+)
+def test_what_a_formula_on_arrays_cannot_do(function, message):
+    with pytest.raises(FormulaError, match=message) as caught:
+        isotherm.formula(dim=(4, 6))(function)().program()
+    assert "# the line" in str(caught.value)
+
+
+def test_a_value_kept_from_another_call_is_refused():
+    kept = {}
+
+    @isotherm.formula(dim=None)
+    def energy(x):
+        return sum(x * x) + kept.setdefault("first", x[0])
+
+    energy().program(2)
+    with pytest.raises(FormulaError, match="of an earlier call was kept"):
+        energy().program(3)
+
+
+def test_the_state_of_another_shape_is_refused():
+    with pytest.raises(InputError, match=r"has dimension \(4, 6\)"):
+        made(rolls)(np.ones((2, 6, 4)))
+    with pytest.raises(InputError, match="dimension"):
+        isotherm.make_plan(made(rolls), dim=24)
+    assert isotherm.make_plan(made(rolls)).event_shape == (4, 6)

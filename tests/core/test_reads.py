@@ -1,0 +1,149 @@
+"""A formula is what it reads: a change of it is seen, by old and by new energies."""
+
+import functools
+import pickle
+import types
+
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm import FormulaError
+
+STIFFNESS = 1.0
+CENTRE = np.array([0.0])
+SETTINGS = {"stiffness": [1.0]}
+module = types.ModuleType("settings_of_a_user")
+module.stiffness = 1.0
+
+
+class Settings:
+    stiffness = 1.0
+
+
+def helper(x):
+    return STIFFNESS * x
+
+
+def of_a_global(x):
+    return 0.5 * STIFFNESS * x * x
+
+
+def of_a_helper(x):
+    return 0.5 * x * helper(x)
+
+
+def of_a_module(x):
+    return 0.5 * module.stiffness * x * x
+
+
+def of_a_class(x):
+    return 0.5 * Settings.stiffness * x * x
+
+
+def of_a_container(x):
+    return 0.5 * SETTINGS["stiffness"][0] * x * x
+
+
+def of_an_inner_function(x):
+    return (lambda y: 0.5 * STIFFNESS * y * y)(x)
+
+
+def of_anything(x):
+    return 0.5 * globals()["STIFFNESS"] * x * x
+
+
+def set_everywhere(value):
+    globals()["STIFFNESS"] = value
+    module.stiffness = Settings.stiffness = SETTINGS["stiffness"][0] = value
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    yield
+    set_everywhere(1.0)
+    CENTRE[0] = 0.0
+
+
+FUNCTIONS = [
+    of_a_global,
+    of_a_helper,
+    of_a_module,
+    of_a_class,
+    of_a_container,
+    of_an_inner_function,
+    of_anything,
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_a_change_is_seen(function):
+    made = isotherm.formula(function)
+    old = made()
+    x = np.array([[2.0]])
+    for value in (1.0, 4.0, 1.0, 9.0):
+        set_everywhere(value)
+        for energy in (old, made()):
+            assert energy(x).tolist() == [2.0 * value]
+            assert energy.gradient(x).tolist() == [[2.0 * value]]
+
+
+def test_a_change_is_seen_at_every_plan(backend):
+    @isotherm.formula(dim=1)
+    def shifted(x):
+        return 50.0 * (x[0] - CENTRE[0]) ** 2
+
+    energy = shifted()
+    for centre in (0.0, 5.0):
+        CENTRE[0] = centre  # in place
+        state = isotherm.sample_chain(
+            energy, n_samples=20, n_steps=300, step_size=0.002, seed=0, backend=backend
+        )
+        assert abs(float(state.mean()) - centre) < 0.2
+
+
+def test_closures_and_partial_functions_are_seen():
+    stiffness, scale = 1.0, np.ones(1)
+    scaled = functools.partial(np.multiply, scale)
+
+    @isotherm.formula(dim=1)
+    def energy(x):
+        return stiffness * x[0] * scaled(x[0])[0]
+
+    x = np.ones((1, 1))
+    assert energy()(x).tolist() == [1.0]
+    stiffness = 3.0
+    assert energy()(x).tolist() == [3.0]
+    scale[0] = 2.0
+    assert energy()(x).tolist() == [6.0]
+
+
+def test_an_object_that_cannot_be_compared_is_read_each_time():
+    settings = types.SimpleNamespace(stiffness=1.0)
+    energy = isotherm.formula(lambda x: settings.stiffness * x)()
+    assert energy(np.ones((1, 1))).tolist() == [1.0]
+    settings.stiffness = 2.0
+    assert energy(np.ones((1, 1))).tolist() == [2.0]
+
+
+def test_equal_programs_are_one():
+    first, second = (isotherm.formula(of_a_global)().program() for _ in range(2))
+    assert first is second
+    assert isotherm.formula(of_anything)().program() is isotherm.formula(of_anything)().program()
+
+
+def test_a_run_has_the_energy_of_its_start():
+    energy = isotherm.formula(of_a_global)()
+    fixed = energy.fixed((1,))
+    set_everywhere(4.0)
+    x = np.array([[2.0]])
+    assert fixed(x).tolist() == [2.0]
+    assert pickle.loads(pickle.dumps(fixed))(x).tolist() == [2.0]  # in a worker, too
+    assert energy(x).tolist() == [8.0]
+
+
+@pytest.mark.parametrize("rng", [np.random.default_rng(0), np.random])
+def test_random_numbers_are_refused(rng):
+    energy = isotherm.formula(lambda x: x * rng.normal())()  # the line
+    with pytest.raises(FormulaError, match=r"cannot draw random numbers.*as a parameter.*the line"):
+        energy.program()
