@@ -19,8 +19,8 @@ parser.add_argument("--steps", type=int, default=20_000)
 n_steps = parser.parse_args().steps
 
 HEIGHT, STEP_SIZE, THINNING = 5.0, 0.05, 5
-energy = isotherm.DoubleWellEnergy(barrier_height=HEIGHT)  # wells at -1 and 1, ∇²U = 8 HEIGHT there
-# Transition state theory: crossings a unit of time of a chain, each way, ω/2π exp(-HEIGHT).
+energy = isotherm.DoubleWellEnergy(barrier_height=HEIGHT)  # wells at -1 and 1, U'' = 8 HEIGHT
+# Of transition state theory: crossings a unit of time, ω/2π exp(-HEIGHT).
 highest = np.sqrt(8.0 * HEIGHT) / (2.0 * np.pi) * np.exp(-HEIGHT)
 
 start = np.where(np.arange(1000) % 2, 1.0, -1.0)[:, None].astype(np.float32)

@@ -2,6 +2,7 @@
 
 from isotherm._backends import registry
 from isotherm.testing import TransitionConformance
+from isotherm.testing.transitions import ENERGIES, MASSES
 from tests import backends
 from tests.conformance.strict import StrictBackend
 from tests.conformance.test_backends import SUITES
@@ -26,6 +27,9 @@ for name in [*backends.usable(), StrictBackend.name]:
         }
         if name == StrictBackend.name:
             given["n_long"] = 20  # its checks take a millisecond an operation
+        if name == "numba":  # each of these compiles a kernel, which tests/numba needs too
+            given["energies"] = {kind: ENERGIES[kind] for kind in ("terms", "mixture")}
+            given["masses"] = {mass: MASSES[mass] for mass in ("unit", "matrix")}
         if name in SUITES:
             given["threads"] = SUITES[name].threads
         globals()[suite] = type(suite, (TransitionConformance,), given)
