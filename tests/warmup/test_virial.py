@@ -78,7 +78,7 @@ def test_too_large_a_step_is_told(case):
 def test_right_samples_pass():
     energy = isotherm.DoubleWellEnergy()
     x = isotherm.sample_chain(
-        energy, dim=2, n_samples=2000, n_steps=200, sampler="hmc", step_size=0.2, seed=0,
+        energy, x=np.ones(2), n_samples=2000, n_steps=200, sampler="hmc", step_size=0.1, seed=0,
         temperature=2.0,
     )  # fmt: skip
     with warnings.catch_warnings():
