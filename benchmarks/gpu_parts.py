@@ -186,7 +186,7 @@ def compared(
         plan = isotherm.make_plan(each, x, backend=backend, **options)
         results.append(isotherm.run(plan, each, x))
     got, expected = results
-    assert got.info.path == path, got.info.path
+    assert got.info.path.startswith(path), got.info.path
     largest = 0.0
     for name in ("samples", "trajectory"):
         ours, theirs = getattr(got, name), getattr(expected, name)

@@ -30,6 +30,21 @@ FLOAT32 = np.float32
 GAUSSIAN = isotherm.GaussianEnergy(np.zeros(10, FLOAT32), np.eye(10, dtype=FLOAT32) + FLOAT32(0.3))
 
 
+EFFECTS = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+ERRORS = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+
+
+@isotherm.formula(dim=10)
+def eight_schools(x: Any, *, y: Any = EFFECTS, s: Any = ERRORS) -> Any:
+    """Rubin's eight schools, not centred: mean, log of the spread, and each school's own."""
+    mean, spread = x[0], np.exp(x[1])
+    u = mean * mean / 50 + spread * spread / 50 - x[1]
+    for j in range(8):
+        z = (y[j] - (mean + spread * x[2 + j])) / s[j]
+        u = u + 0.5 * x[2 + j] * x[2 + j] + 0.5 * z * z
+    return u
+
+
 @isotherm.formula
 def flat(x: Any) -> Any:
     """No force: what a step costs without an energy."""
@@ -145,6 +160,37 @@ def main() -> None:
         ratio = found[mine]["median"] / found[randn]["median"]
         results[f"{mine}: time over torch.randn's alone"] = ratio
         print(f"  {mine}: {ratio:.2f} of the time of torch.randn alone")
+
+    samplers: dict[str, dict[str, Any]] = {
+        "overdamped": {},
+        "underdamped": {"sampler": "underdamped", "friction": 1.0},
+        "MALA": {"sampler": "mala"},
+    }
+    works = {
+        f"{name}, {of}": chains(energy, **options, **own)
+        for of, energy, options in (
+            ("10-D Gaussian", GAUSSIAN, gaussian),
+            ("double well", isotherm.DoubleWellEnergy(), well | {"n_steps": 200}),
+        )
+        for name, own in samplers.items()
+    }
+    results["samplers"] = found = measured(works, arguments.rounds)
+    report("samplers", found, {})
+    for name, of in ((name, of) for of in ("10-D Gaussian", "double well") for name in samplers):
+        ratio = found[f"{name}, {of}"]["median"] / found[f"overdamped, {of}"]["median"]
+        results[f"{name}, {of}: time over overdamped"] = ratio
+        print(f"  {name}, {of}: {ratio:.2f} of the time of overdamped")
+
+    options = {"sampler": "hmc", "n_leapfrog": 12, "step_size": 0.5, "n_samples": 1024}
+    schools = eight_schools()
+    works = {"eight schools": chains(schools, n_steps=1000, return_trajectory=True, **options)}
+    plan = isotherm.make_plan(schools, n_steps=1000, backend="numba", **options)
+    gradients = 1024 * float(np.sum(1 + plan.coefficients(0, 1000)["n_before_last"]))
+    results["Hamiltonian Monte Carlo"] = found = measured(works, arguments.rounds)
+    report("Hamiltonian Monte Carlo, 1024 chains, 1000 draws kept", found, {})
+    rate = gradients / found["eight schools"]["median"]
+    results["eight schools: gradients a second"] = rate
+    print(f"  {rate / 1e6:.0f} million gradients a second")
 
     works, per = {}, []
     for n_samples in (100, 1000, 10_000, 100_000):

@@ -66,7 +66,7 @@ def philox(
         words[3, lane] = u32(c3)
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _minus_two_log32(x: Any) -> Any:
     """-2 ln(x / 2**32)."""
     bits = i32(np.float32(x).view(np.int32) - _SMALLEST)
@@ -117,7 +117,7 @@ def _float64(integer: Any) -> Any:
     return f64(u32(integer >> _32)) * 4294967296.0 + f64(u32(integer))
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _minus_two_log64(x: Any) -> Any:
     """-2 ln(x / 2**53)."""
     # A power of two more keeps the difference positive: few machines shift signed vectors.

@@ -22,9 +22,12 @@ from isotherm._runs.arviz import summary, to_arviz
 from isotherm._runs.explain import Explanation, explain
 from isotherm._runs.resume import open_run, resume
 from isotherm._runs.run import run
+from isotherm._runs.virial import Virial, virial
 from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
 from isotherm._samplers.sample_chain import sample_chain
+from isotherm._warmup.tuning import Tuning
+from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import (
     BackendError,
     BackendNotFoundError,
@@ -35,8 +38,10 @@ from isotherm.errors import (
     FormulaError,
     InputError,
     IsothermError,
+    SamplingWarning,
     StoreError,
     UnknownArgumentError,
+    WarmUpWarning,
 )
 
 __version__ = "0.1.0"
@@ -70,9 +75,13 @@ __all__ = [
     "Result",
     "RosenbrockEnergy",
     "RunInterrupted",
+    "SamplingWarning",
     "StoreError",
+    "Tuning",
     "UnderdampedLangevin",
     "UnknownArgumentError",
+    "Virial",
+    "WarmUpWarning",
     "check_gradient",
     "explain",
     "formula",
@@ -87,4 +96,6 @@ __all__ = [
     "to_arviz",
     "transitions",
     "vectorize",
+    "virial",
+    "warm_up",
 ]

@@ -54,6 +54,14 @@ class DivergenceWarning(RuntimeWarning):
     """Chains left the finite numbers; the result holds their non-finite states."""
 
 
+class WarmUpWarning(RuntimeWarning):
+    """A warm-up did not settle: what it found is not to be trusted."""
+
+
+class SamplingWarning(RuntimeWarning):
+    """A run ended, and its samples may not be what was asked for; the message says why."""
+
+
 def short_repr(value: object) -> str:
     """A value as messages show it: on one line, and shortened."""
     return " ".join(reprlib.repr(value).split())

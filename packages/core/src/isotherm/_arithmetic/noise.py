@@ -144,6 +144,11 @@ EXPONENTIALS_PER_BLOCK = 4
 #: block, and the substep, divided by `steps_per_block`, in the bits above these.
 COORDINATE_BITS = 24
 
+#: The number of the first pilot chain of a warm-up. Chains are numbered by 56 bits; what is above
+#: them joins the stream in the counter's last word, so that pilots draw from the streams 16 to 20
+#: what other chains draw from 0 to 4, and share no noise with any of them.
+FIRST_PILOT = 16 << 56
+
 _DRAWN_IN = {"float16": FLOAT32, "bfloat16": FLOAT32, "float32": FLOAT32, "float64": FLOAT64}
 
 # Counters in one piece of work. On a CPU fewer spend the time in the interpreter and more leave the

@@ -368,7 +368,9 @@ class _Noise:
         if held != place:
             xp = compat.array_namespace(like)
             shape = (self._per_block, *like.shape)
-            # New memory: rows of the block before may still be in use.
+            # New memory, as a row of the block before may still be in use; the others are let go.
+            rows = []
+            self._held.pop(stream.name, None)
             out = xp.empty(shape, dtype=like.dtype, device=compat.device(like))
             block, coordinate_offset = place
             self._fill_normals(

@@ -29,11 +29,13 @@ from isotherm._planning.arguments import (
 )
 from isotherm._planning.sampler_arguments import (
     as_friction,
+    as_frozen,
     as_inverse_mass,
     as_jitter,
     as_substeps,
     as_threshold,
 )
+from isotherm._plans.masses import InverseMass
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._transitions.catalogue import find
 from isotherm.errors import BackendError, InputError, short_repr
@@ -159,9 +161,7 @@ def validate_plan(plan: Plan) -> Plan:
             plan.n_leapfrog.values, steps, plan.dtype, has_friction=plan.friction is not None
         ),
         jitter=as_jitter(plan.jitter),
-        inverse_mass=None
-        if plan.inverse_mass is None
-        else as_inverse_mass(plan.inverse_mass.values, (math.prod(event_shape),)),
+        inverse_mass=_as_mass(plan.inverse_mass, math.prod(event_shape)),
         divergence_threshold=as_threshold(plan.divergence_threshold),
         stream_version=as_count("stream_version", plan.stream_version, 1),
         arithmetic_version=as_count("arithmetic_version", plan.arithmetic_version, 1),
@@ -208,3 +208,12 @@ def _extend_schedule(
 
 def _longer(name: str, schedule: Schedule | None, planned: int, beyond: range) -> Schedule | None:
     return None if schedule is None else _extend_schedule(name, schedule, planned, beyond, None)
+
+
+def _as_mass(mass: InverseMass | None, dim: int) -> InverseMass | None:
+    if mass is None:
+        return None
+    if not mass.n_frozen:
+        return as_inverse_mass(mass.values, (dim,))
+    frozen = mass.values == 0.0
+    return as_inverse_mass(np.where(frozen, 1.0, mass.values), (dim,), as_frozen(frozen, (dim,)))

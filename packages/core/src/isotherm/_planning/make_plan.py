@@ -41,6 +41,7 @@ from isotherm._planning.memo import find as find_made
 from isotherm._planning.memo import keep, key_of
 from isotherm._planning.sampler_arguments import (
     as_friction,
+    as_frozen,
     as_inverse_mass,
     as_jitter,
     as_substeps,
@@ -78,6 +79,7 @@ def make_plan(
     n_leapfrog: ScheduleLike | None = None,
     jitter: float | None = None,
     inverse_mass: Any = None,
+    frozen: Any = None,
     divergence_threshold: float | None = None,
     dtype: Any = None,
     device: Any = None,
@@ -145,6 +147,9 @@ def make_plan(
     inverse_mass : float, array or matrix, optional
         M⁻¹: a number, one a coordinate (*event_shape), or a symmetric positive definite matrix
         (dim, dim) for up to 64 coordinates; 1 by default.
+    frozen : bool array, optional
+        Of the shape of a chain's state: True where neither noise nor gradient moves a coordinate.
+        The others draw the numbers that they would have drawn.
     divergence_threshold : float, optional
         Of the adjusted samplers: a step whose |ΔH|/noise_scale² is larger counts as diverging;
         1000 by default.
@@ -276,7 +281,9 @@ def make_plan(
             own["n_leapfrog"], steps, as_dtype, has_friction=frictions is not None
         ),
         jitter=0.0 if own["jitter"] is None else as_jitter(own["jitter"]),
-        inverse_mass=as_inverse_mass(own["inverse_mass"], event_shape),
+        inverse_mass=as_inverse_mass(
+            own["inverse_mass"], event_shape, as_frozen(frozen, event_shape)
+        ),
         divergence_threshold=as_threshold(
             DIVERGENCE_THRESHOLD
             if own["divergence_threshold"] is None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import is_array, real_numbers
+from isotherm._arithmetic.arrays import is_array, real_numbers, to_numpy
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_bounds,
@@ -22,6 +22,8 @@ from isotherm._plans.plan import Schedule
 from isotherm._transitions.catalogue import find, names
 from isotherm._transitions.trace import Transition
 from isotherm.errors import InputError, short_repr
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 LARGEST_DENSE_MASS = 64  # coordinates: beyond, a step would be all matrix
 
@@ -153,11 +155,34 @@ def as_threshold(given: Any) -> float:
     return number
 
 
-def as_inverse_mass(given: Any, event_shape: tuple[int, ...]) -> InverseMass | None:
-    """M⁻¹: None for 1."""
+def as_frozen(given: Any, event_shape: tuple[int, ...]) -> Flags | None:
+    """Which coordinates do not move, shape (dim,); None where all do."""
     if given is None:
         return None
+    flags = to_numpy(given) if is_array(given) else np.asarray(given)
+    if flags.dtype != np.bool_ or flags.shape != event_shape:
+        raise InputError(
+            f"frozen must be a boolean array of the shape of a chain's state, {event_shape}, True "
+            f"where a coordinate does not move; got {short_repr(given)}"
+        )
+    if flags.all():
+        raise InputError("frozen is True for every coordinate, so that nothing would move")
+    return flags.reshape(-1) if flags.any() else None
+
+
+def as_inverse_mass(
+    given: Any, event_shape: tuple[int, ...], frozen: Flags | None = None
+) -> InverseMass | None:
+    """M⁻¹: None for 1."""
     dim = math.prod(event_shape)
+    if frozen is not None:
+        mass = as_inverse_mass(given, event_shape)
+        own = np.ones(dim) if mass is None else mass.values
+        if own.ndim == 2:
+            raise InputError("frozen coordinates go with an inverse_mass a coordinate, no matrix")
+        return InverseMass(np.where(frozen, 0.0, own))
+    if given is None:
+        return None
     values = real_numbers(given)
     if values is None:
         raise InputError(

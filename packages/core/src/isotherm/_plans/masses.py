@@ -12,6 +12,9 @@ from isotherm._transitions.program import Mass
 class InverseMass:
     """M⁻¹: one number a coordinate, or a symmetric positive definite matrix.
 
+    A coordinate whose number is 0 is frozen: its mass is infinite, so that neither gradient nor
+    noise moves it and it has no kinetic energy, whatever the sampler.
+
     Parameters
     ----------
     values : array, shape (dim,) or (dim, dim)
@@ -27,6 +30,11 @@ class InverseMass:
     def kind(self) -> Mass:
         return Mass.VECTOR if self.values.ndim == 1 else Mass.MATRIX
 
+    @property
+    def n_frozen(self) -> int:
+        """How many coordinates do not move."""
+        return int(np.count_nonzero(self.values == 0.0)) if self.values.ndim == 1 else 0
+
     def factors(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
         """M⁻¹, a root R of M (R Rᵀ = M), and a root of M⁻¹, by the names that transitions use.
 
@@ -38,7 +46,7 @@ class InverseMass:
             root = np.sqrt(self.values)
             return {
                 "inverse_mass": self.values,
-                "mass_root": 1.0 / root,
+                "mass_root": np.divide(1.0, root, out=np.zeros_like(root), where=root > 0.0),
                 "inverse_mass_root": root,
             }
         lower = cholesky(self.values)
@@ -59,6 +67,8 @@ class InverseMass:
 
     def __str__(self) -> str:
         shape = " x ".join(map(str, self.values.shape))
+        if self.n_frozen:
+            return f"{shape} numbers, {self.n_frozen} of them 0: frozen coordinates"
         diagonal = self.values if self.values.ndim == 1 else np.diagonal(self.values)
         return f"{shape} numbers, {diagonal.min():.3g} to {diagonal.max():.3g} on the diagonal"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from isotherm._arithmetic.noise import steps_per_block
 from isotherm._arithmetic.versions import ARITHMETIC_VERSION, STREAM_VERSION
 from isotherm._plans.masses import InverseMass
 from isotherm._transitions.catalogue import find
+from isotherm._transitions.hamiltonian import n_substeps
 from isotherm._transitions.program import Kind, Mass, TransitionProgram, Variant
 from isotherm._transitions.trace import Schedules
 from isotherm.errors import InputError
@@ -227,6 +230,26 @@ class Plan:
         """How many steps of the run the kept states first..last-1 have behind them."""
         return self.burn_in + self.thinning * np.arange(first + 1, last + 1)
 
+    def kept_step_sizes(self, n_kept: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The step size of the step before each of the first kept states."""
+        return _picked(self.step_size, self.kept_steps(0, n_kept) - 1)
+
+    def kept_substeps(self, n_kept: int) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+        """The substeps of that step's trajectory; None where there are none."""
+        if self.n_leapfrog is None:
+            return None
+        steps = self.kept_steps(0, n_kept) - 1
+        wanted = _picked(self.n_leapfrog, steps)
+        made = n_substeps(wanted, np.full(1, self.jitter), self.step_offset + steps)
+        return made.astype(np.int64)
+
+    def told_of_kept(self, n_kept: int) -> dict[str, Callable[[], Any]]:
+        """What diagnostics tell of the first kept states and the plan knows, made when asked."""
+        return {
+            "step_size": partial(self.kept_step_sizes, n_kept),
+            "n_substeps": partial(self.kept_substeps, n_kept),
+        }
+
     @property
     def state_dtype(self) -> str:
         """The dtype of the state between steps: half precision is what the energy sees."""
@@ -347,6 +370,16 @@ class Plan:
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+
+def _picked(
+    schedule: Schedule, steps: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The numbers of some steps of a plan."""
+    if not steps.size or schedule.is_constant:
+        return np.full(steps.shape, schedule.start)
+    made: np.ndarray[Any, np.dtype[np.float64]] = schedule.between(0, int(steps[-1]) + 1)[steps]
+    return made
 
 
 def format_bytes(count: float) -> str:

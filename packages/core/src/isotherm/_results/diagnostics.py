@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import array_api_compat as compat
@@ -39,12 +41,14 @@ class Diagnostics:
         *,
         energy_error: Array | None = None,
         divergence_threshold: float = np.inf,
+        told: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
     ) -> None:
         self.mean = mean
         self.variance = variance
         self.energy = energy
         self.steps = steps
         self.energy_error = energy_error
+        self._told = told
         self._threshold = divergence_threshold
 
     @property
@@ -72,6 +76,21 @@ class Diagnostics:
         error = _values(self.energy_error)
         xp = compat.array_namespace(error)
         return xp.logical_not(xp.abs(error) <= self._threshold)
+
+    @property
+    def step_size(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """That of the step before each kept state, shape (n_kept,), where it is known."""
+        made: np.ndarray[Any, np.dtype[np.float64]] | None = self._made("step_size")
+        return made
+
+    @property
+    def n_substeps(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+        """Of ``"hmc"``: the substeps of that step's trajectory, shape (n_kept,)."""
+        made: np.ndarray[Any, np.dtype[np.int64]] | None = self._made("n_substeps")
+        return made
+
+    def _made(self, name: str) -> Any:
+        return self._told[name]() if name in self._told else None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -118,6 +118,8 @@ class Info:
     n_divergences : int or None
         Of an adjusted sampler: steps of chains, likewise, whose energy error was beyond the
         threshold. They are rejected.
+    n_diverging_chains : int or None
+        Chains to which that happened.
     sampler : str
     """
 
@@ -130,6 +132,7 @@ class Info:
     divergence: Divergence | None
     acceptance_rate: float | None = None
     n_divergences: int | None = None
+    n_diverging_chains: int | None = None
     sampler: str = "langevin"
 
 

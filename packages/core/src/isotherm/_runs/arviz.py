@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from isotherm._arithmetic.arrays import is_array, to_numpy
+from isotherm._planning.arguments import as_count
+from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Result
 from isotherm._runs.resume import open_run
 from isotherm.errors import InputError
@@ -17,7 +19,7 @@ _LEAST_DRAWS = 4  # of which ArviZ calculates an ESS or R-hat: each half of a ch
 _TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds")
 
 
-def summary(result: Any, **options: Any) -> Any:
+def summary(result: Any, *, n_superchains: int | None = None, **options: Any) -> Any:
     """Mean, sd, their Monte Carlo errors, effective sample sizes and R-hat of every coordinate.
 
     What ``arviz.summary`` returns for `to_arviz`: R-hat is the rank-normalised split R-hat, and
@@ -35,14 +37,20 @@ def summary(result: Any, **options: Any) -> Any:
         of any library or an ``xarray.DataArray``. At least 4 kept states a chain. ArviZ needs all
         in memory; of a store for which that is too much, give ``open_run(store).trajectory[:,
         ::10]``.
+    n_superchains : int, optional
+        Adds the column ``r_hat_nested``, for many short chains: the chains i, i + n_superchains,
+        ..., which start at the same state (as from a warm-up's `x` of so many pilots), are one
+        superchain, and superchains must agree (Margossian et al., "Nested R-hat", Bayesian
+        Analysis, 2024, equation 6). A divisor of the number of chains, at least 2 and less than it.
     **options
         Those of ``arviz.summary``: ``round_to="none"`` for all digits, ``kind="diagnostics"``.
 
     Returns
     -------
     pandas.DataFrame
-        A row a coordinate. R-hat is NaN for one chain alone; every statistic is NaN of a coordinate
-        that was not finite throughout.
+        A row a coordinate. Of a run of an adjusted sampler ``acceptance`` and ``divergences`` are
+        those of the whole run. R-hat is NaN for one chain alone; every statistic is NaN of a
+        coordinate that was not finite throughout.
 
     Raises
     ------
@@ -58,7 +66,29 @@ def summary(result: Any, **options: Any) -> Any:
             f"{draws} kept states a chain are too few for R-hat and ESS, which need "
             f"{_LEAST_DRAWS}; take more steps or thin less"
         )
-    return _arviz().summary(data, **options)
+    made = _arviz().summary(data, **options)
+    if n_superchains is not None:
+        made["r_hat_nested"] = _nested_r_hat(data["posterior"]["x"].values, n_superchains)
+    if isinstance(result, Result) and result.info.acceptance_rate is not None:
+        made["acceptance"] = result.info.acceptance_rate
+        made["divergences"] = result.info.n_divergences
+    return made
+
+
+def _nested_r_hat(x: Any, n_superchains: Any) -> Any:
+    """Of each coordinate; x has shape (n_chains, n_draws, *event_shape)."""
+    n, n_draws = x.shape[:2]
+    k = as_count("n_superchains", n_superchains, 2)
+    if n % k or n == k:
+        raise InputError(
+            f"n_superchains must divide the number of chains, {n}, and be less; got {k}"
+        )
+    groups = x.reshape(n // k, k, n_draws, -1)  # chain i is of the superchain i % k
+    means = groups.mean(axis=2)
+    within = means.var(axis=0, ddof=1) + (groups.var(axis=2, ddof=1).mean(axis=0))
+    between = means.mean(axis=0).var(axis=0, ddof=1)
+    with np.errstate(all="ignore"):
+        return np.sqrt(1.0 + between / within.mean(axis=0))
 
 
 def to_arviz(result: Any) -> Any:
@@ -77,7 +107,9 @@ def to_arviz(result: Any) -> Any:
         A tree with ArviZ 1, before that ``InferenceData``. Its group ``posterior`` holds ``x``, of
         dimensions (chain, draw, x_dim_0, ...) and float64: ArviZ adds numbers up in the precision
         in which it gets them, and float32 means of a million draws may lose all but two digits.
-        Where there are diagnostics, ``sample_stats`` holds ``energy``, and the coordinate ``step``
+        Where there are diagnostics, ``sample_stats`` holds ``energy`` and, by ArviZ's names,
+        ``step_size``, of adjusted samplers ``acceptance_rate``, ``energy_error`` and ``diverging``,
+        and of ``"hmc"`` ``n_steps``, the substeps of trajectories; and the coordinate ``step``
         along ``draw`` tells the steps behind each kept state. Attributes say how the run went.
 
     Raises
@@ -100,12 +132,31 @@ def to_arviz(result: Any) -> Any:
         attributes |= {name: getattr(result.info, name) for name in _TOLD}
         if result.diagnostics is not None:
             coords["step"] = xarray.Variable("draw", result.diagnostics.steps)
-            variables["sample_stats"] = {"energy": _draws(result.diagnostics.energy.T, "energy")}
+            variables["sample_stats"] = _sample_stats(result.diagnostics, x.sizes["chain"])
     coords |= x.coords  # those of a store
     groups = {name: xarray.Dataset(held, coords, attributes) for name, held in variables.items()}
     if hasattr(arviz, "convert_to_datatree"):
         return xarray.DataTree.from_dict(groups)
     return arviz.InferenceData(**groups)
+
+
+def _sample_stats(diagnostics: Diagnostics, n_chains: int) -> dict[str, Any]:
+    """What is known of each kept state, by ArviZ's names; of the dimensions (chain, draw)."""
+    import xarray
+
+    made = {}
+    for name in ("energy", "energy_error", "acceptance_rate"):
+        values = getattr(diagnostics, name)
+        if values is not None:
+            made[name] = _draws(values.T, name)
+    if diagnostics.diverging is not None:
+        held = to_numpy(diagnostics.diverging).T
+        made["diverging"] = xarray.DataArray(held, dims=("chain", "draw"))
+    for name, row in (("step_size", diagnostics.step_size), ("n_steps", diagnostics.n_substeps)):
+        if row is not None:  # the same for all chains
+            rows = np.broadcast_to(row, (n_chains, len(row))).copy()
+            made[name] = xarray.DataArray(rows, dims=("chain", "draw"))
+    return made
 
 
 def _arviz() -> ModuleType:

@@ -412,6 +412,7 @@ class _Whole:
                 steps,
                 energy_error=back(self._energy_error),
                 divergence_threshold=plan.divergence_threshold,
+                told=plan.told_of_kept(plan.n_kept),
             )
         found = [info.divergence for _, info in self._infos if info.divergence is not None]
         divergence = None
@@ -440,4 +441,5 @@ class _Whole:
         return {
             "acceptance_rate": accepted / self._plan.n_samples,
             "n_divergences": sum(info.n_divergences or 0 for _, info in self._infos),
+            "n_diverging_chains": sum(info.n_diverging_chains or 0 for _, info in self._infos),
         }

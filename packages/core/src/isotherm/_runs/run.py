@@ -37,7 +37,19 @@ from isotherm._runs.checks import (
     with_keywords,
 )
 from isotherm._runs.executors import ExecutorLike, run_on_executor
-from isotherm.errors import DivergenceWarning, InputError, StoreError, caller_stacklevel
+from isotherm.errors import (
+    DivergenceWarning,
+    InputError,
+    SamplingWarning,
+    StoreError,
+    caller_stacklevel,
+)
+
+# Of the steps of all chains, of which less is said where there are few.
+_FEW_STEPS = 1000
+_LEAST_ACCEPTED, _MOST_ACCEPTED = 0.01, 0.9999
+_MANY_DIVERGENCES = 0.001
+_FEW_CHAINS = 0.1  # of all
 
 
 def run(
@@ -228,7 +240,39 @@ def warn_of_divergence(plan: Plan, result: Result) -> Result:
     divergence = result.info.divergence
     if divergence is not None and plan.on_divergence == "warn":
         warnings.warn(describe(plan, divergence), DivergenceWarning, stacklevel=caller_stacklevel())
+        return result
+    doubt = _doubt(plan, result.info)
+    if doubt is not None and plan.on_divergence == "warn":
+        warnings.warn(doubt, SamplingWarning, stacklevel=caller_stacklevel())
     return result
+
+
+def _doubt(plan: Plan, info: Info) -> str | None:
+    """What speaks against the samples of an adjusted sampler, in a sentence."""
+    rate, n_bad, n_chains = info.acceptance_rate, info.n_divergences, info.n_diverging_chains
+    if rate is None or n_bad is None or n_chains is None:
+        return None
+    n_steps = (info.n_steps - plan.burn_in) * plan.n_samples
+    if n_steps < _FEW_STEPS:
+        return None
+    if rate < _LEAST_ACCEPTED:
+        return (
+            f"{rate:.2g} of the proposals were accepted, so that chains hardly move; take a "
+            f"smaller step_size than {plan.step_size}, or let isotherm.warm_up find one"
+        )
+    if rate > _MOST_ACCEPTED and not n_bad:
+        return (
+            f"{rate:.5g} of the proposals were accepted, so that chains move slower than they "
+            f"could; take a larger step_size than {plan.step_size}, or let isotherm.warm_up find "
+            "one"
+        )
+    if n_bad >= _MANY_DIVERGENCES * n_steps and n_chains <= _FEW_CHAINS * plan.n_samples:
+        return (
+            f"{n_bad} steps diverged, all in {n_chains} of {plan.n_samples} chains, which are "
+            "caught where the energy is too steep for step_size; take a smaller one, other starts, "
+            "or sample another parametrisation"
+        )
+    return None
 
 
 def advance_to(
@@ -319,10 +363,11 @@ def _rates(plan: Plan, counts: Outputs | None, first: int, last: int) -> dict[st
     n_steps = last - max(first, plan.burn_in)
     if counts is None or n_steps <= 0:
         return {}
-    accepted, diverging = (int(to_numpy(c).sum()) for c in (counts.accepted, counts.diverging))
+    accepted, diverging = (to_numpy(each) for each in (counts.accepted, counts.diverging))
     return {
-        "acceptance_rate": accepted / (n_steps * plan.n_samples),
-        "n_divergences": diverging,
+        "acceptance_rate": int(accepted.sum()) / (n_steps * plan.n_samples),
+        "n_divergences": int(diverging.sum()),
+        "n_diverging_chains": int((diverging > 0).sum()),
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self, Unpack, overload
+from typing import Any, ClassVar, Literal, Self, Unpack, cast, overload
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from isotherm._results.result import Info, Progress
 from isotherm._runs.executors import ExecutorLike
 from isotherm._runs.run import run
 from isotherm._samplers.options import OnDivergence, RunOptions, shortened
+from isotherm._warmup.tuning import placed, rows_of
+from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import short_repr
 
 
@@ -37,6 +40,9 @@ class Sampler:
 
     name: ClassVar[str]
     """The word for it: ``sample_chain(..., sampler=name)``."""
+
+    exact: ClassVar[str] = "mala"
+    """That of the sampler without bias that a warm-up tunes for it."""
 
     def __init__(
         self,
@@ -100,6 +106,33 @@ class Sampler:
             **options,
         )
 
+    def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Plan:
+        """The plan of a warm-up's pilots, which are of ``"hmc"``."""
+        own = self._own if self.name == "hmc" else {"inverse_mass": self._own["inverse_mass"]}
+        return make_plan(
+            self.energy_function,
+            x,
+            sampler="hmc",
+            step_size=1.0,
+            noise_scale=self._noise_scale,
+            temperature=self.temperature,
+            dtype=self.dtype,
+            device=self.device,
+            backend=self.backend,
+            on_divergence="ignore",
+            **{**own, "n_leapfrog": 1},
+            **options,
+        )
+
+    def tuned(self, arguments: Mapping[str, Any]) -> Self:
+        """The sampler with these arguments instead of its own."""
+        made = copy.copy(self)
+        made._own = {**self._own, **arguments}
+        made.step_size = made._own.pop("step_size", self.step_size)
+        for name, value in arguments.items():
+            setattr(made, name, value)
+        return made
+
     @overload
     def sample_chain(
         self,
@@ -162,7 +195,9 @@ class Sampler:
         seed: object = None,
         *,
         return_info: bool = False,
+        n_warmup: int = 0,
         momentum: Array | None = None,
+        frozen: object = None,
         chain_offset: int = 0,
         step_offset: int = 0,
         on_divergence: OnDivergence = "warn",
@@ -198,8 +233,13 @@ class Sampler:
         seed : int, generator or key, optional
             Key of the noise, 0 ≤ seed < 2⁶⁴; see `isotherm.make_plan`. By default that of the
             sampler, else a fresh one.
+        n_warmup : int
+            Warm up first, with so many steps of pilots (500, say), and sample with what they find,
+            from where they are; see `isotherm.warm_up`. The seed serves both.
         momentum : array, optional
             With which the chains start, where the sampler carries one; see `isotherm.run`.
+        frozen : bool array, optional
+            Of the shape of a chain's state: True where a coordinate does not move.
         chain_offset, step_offset : int
             The noise stream's numbers of the first chain and the first step: rows k.. of a run are
             the run with ``chain_offset=k``; a run goes on with ``step_offset`` the steps behind it.
@@ -240,8 +280,16 @@ class Sampler:
         DivergenceError
             Chains left the finite numbers, and ``on_divergence="raise"``.
         """
-        plan = self.plan(
+        sampler = self
+        if n_warmup:
+            tuning = warm_up(self, x, dim, n_warmup, seed=seed, model_kwargs=model_kwargs)
+            sampler, seed = tuning.sampler, tuning.seed
+            n_samples = rows_of(x, dim) if n_samples is None else n_samples
+            x = cast(Array, tuning.x)
+        x = placed(x, n_samples, chain_offset)
+        plan = sampler.plan(
             x,
+            frozen=frozen,
             dim=dim,
             n_steps=n_steps,
             n_samples=n_samples,

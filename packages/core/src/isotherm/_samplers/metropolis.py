@@ -120,6 +120,7 @@ class HamiltonianMonteCarlo(Sampler):
     """
 
     name = "hmc"
+    exact = "hmc"
 
     @knows_keywords
     def __init__(

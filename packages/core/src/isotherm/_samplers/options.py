@@ -24,7 +24,9 @@ class RunOptions(TypedDict, total=False):
     thinning: int
     return_trajectory: bool
     seed: object
+    n_warmup: int
     momentum: Array | None
+    frozen: object
     chain_offset: int
     step_offset: int
     on_divergence: OnDivergence

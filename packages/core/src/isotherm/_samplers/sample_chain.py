@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack, cast, overload
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._planning.arguments import ScheduleLike
@@ -14,7 +14,14 @@ from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Info, Progress
 from isotherm._runs.executors import ExecutorLike
 from isotherm._runs.run import run
+from isotherm._samplers.base import Sampler
+from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
+from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
 from isotherm._samplers.options import OnDivergence, SampleOptions, SamplerName, shortened
+from isotherm._transitions.catalogue import find
+from isotherm._warmup.tuning import placed, rows_of
+from isotherm._warmup.warm_up import warm_up
+from isotherm.errors import InputError
 
 
 @overload
@@ -89,10 +96,12 @@ def sample_chain(
     n_leapfrog: ScheduleLike | None = None,
     jitter: float | None = None,
     inverse_mass: object = None,
+    frozen: object = None,
     divergence_threshold: float | None = None,
     dtype: object = None,
     device: object = None,
     backend: str | None = None,
+    n_warmup: int = 0,
     momentum: Array | None = None,
     chain_offset: int = 0,
     step_offset: int = 0,
@@ -165,6 +174,9 @@ def sample_chain(
     inverse_mass : float, array or matrix, optional
         M⁻¹: a number, one a coordinate (*event_shape), or a symmetric positive definite matrix
         (dim, dim) for up to 64 coordinates; 1 by default.
+    frozen : bool array, optional
+        Of the shape of a chain's state: True where neither noise nor gradient moves a coordinate.
+        The others draw the numbers that they would have drawn.
     divergence_threshold : float, optional
         Of the adjusted samplers: a step whose |ΔH|/noise_scale² is larger counts as diverging;
         1000 by default.
@@ -177,6 +189,9 @@ def sample_chain(
     backend : str, optional
         ``"numpy"``, ``"numba"``, ``"torch"``, ``"cupy"`` or another that is installed; by default
         that of the library of `x`, else of the energy's parameters, else the fastest for NumPy.
+    n_warmup : int
+        Warm up first, with so many steps of pilots (500, say), and sample with what they find, from
+        where they are; see `isotherm.warm_up`. A step size is then where their search begins.
     momentum : array, optional
         With which the chains start, where the sampler carries one; see `isotherm.run`.
     chain_offset, step_offset : int
@@ -226,6 +241,22 @@ def sample_chain(
     >>> isotherm.sample_chain(energy, dim=10, n_samples=1000, step_size=5e-3, seed=0).shape
     (1000, 10)
     """
+    if n_warmup:
+        given = {
+            "step_size": step_size, "noise_scale": noise_scale, "temperature": temperature,
+            "decay": decay or None, "clamp": clamp, "friction": friction, "n_leapfrog": n_leapfrog,
+            "jitter": jitter, "inverse_mass": inverse_mass,
+            "divergence_threshold": divergence_threshold,
+            "dtype": dtype, "device": device, "backend": backend,
+        }  # fmt: skip
+        made = _sampler(sampler, energy, {k: v for k, v in given.items() if v is not None})
+        tuning = warm_up(made, x, dim, n_warmup, seed=seed, model_kwargs=model_kwargs)
+        n_samples = rows_of(x, dim) if n_samples is None else n_samples
+        x, seed = cast(Array, tuning.x), tuning.seed
+        step_size, inverse_mass = tuning.step_size, tuning.arguments["inverse_mass"]
+        n_leapfrog = n_leapfrog if tuning.n_leapfrog is None else tuning.n_leapfrog
+        friction = friction if tuning.friction is None else tuning.friction
+    x = placed(x, n_samples, chain_offset)
     plan = make_plan(
         energy,
         x,
@@ -247,6 +278,7 @@ def sample_chain(
         n_leapfrog=n_leapfrog,
         jitter=jitter,
         inverse_mass=inverse_mass,
+        frozen=frozen,
         divergence_threshold=divergence_threshold,
         dtype=dtype,
         device=device,
@@ -269,3 +301,18 @@ def sample_chain(
         executor=executor,
     )
     return shortened(plan, result, with_info=return_info)
+
+
+_SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
+    one.name: one for one in (LangevinDynamics, UnderdampedLangevin, MALA, HamiltonianMonteCarlo)
+}
+
+
+def _sampler(word: str, energy: Any, arguments: Mapping[str, Any]) -> Sampler:
+    """The sampler that a word stands for, of these arguments."""
+    make = _SAMPLERS.get(find(word).name)
+    if make is None:
+        raise InputError(
+            f"n_warmup is for the samplers {', '.join(map(repr, _SAMPLERS))}, not {word!r}"
+        )
+    return make(energy, **arguments)

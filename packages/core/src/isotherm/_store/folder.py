@@ -203,9 +203,10 @@ class Store:
         return trajectory, Diagnostics(
             held["mean"],
             held["variance"],
-            steps=plan.kept_steps(0, header.n_kept),
+            per_chain["energy"],
+            plan.kept_steps(0, header.n_kept),
+            energy_error=per_chain.get("energy_error"),
             divergence_threshold=plan.divergence_threshold,
-            **per_chain,
         )
 
     def result(self, header: Header, state: State) -> Result:

@@ -1,0 +1,78 @@
+"""What the pilots' states tell of the target's scales: the inverse mass, the slowest direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isotherm._arithmetic.sums import moments, total
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+_PRIOR_DRAWS = 5.0
+_POWER_PASSES = 30
+_MOST_NUMBERS = 2**18  # from which the slowest direction is made: more of them tell little
+
+
+def variances(x: Numbers) -> Numbers:
+    """The variance of each coordinate, in the written order; x has shape (n, dim).
+
+    They are not shrunk: each is of many draws, and whatever it were shrunk to has a scale, which
+    nobody knows.
+    """
+    return np.asarray(moments(x, 0).variance)
+
+
+def covariance(x: Numbers) -> Numbers:
+    """The covariance, in the written order, shrunk to its diagonal.
+
+    The correlations weigh n/(n + 5), as in Stan (Reference Manual, "Euclidean metric"), which
+    shrinks to 0.001 of the identity: to the diagonal has no scale, and is positive definite.
+    """
+    n = len(x)
+    centred = x - np.asarray(moments(x, 0).mean)
+    made = np.stack([np.asarray(total(centred * column[:, None], 0)) for column in centred.T]) / n
+    diagonal = np.diag(np.diagonal(made))
+    weight = n / (n + _PRIOR_DRAWS)
+    return weight * (made / 2 + made.T / 2) + (1.0 - weight) * diagonal
+
+
+def slowest(z: Numbers) -> float:
+    """The standard deviation along the widest direction of z; shape (n_draws, n_pilot, dim).
+
+    The direction is the covariance's largest eigenvector, by power iteration (Golub and Van Loan,
+    "Matrix Computations", section 7.3.1) on the draws of every other pilot, so that no matrix is
+    needed; the deviation is that of the other pilots along it. Along a direction of its own making
+    a sample of n draws seems wider by (1 + √(dim/n)) (Marchenko and Pastur, 1967).
+    """
+    dim = z.shape[2]
+    most = max(1, _MOST_NUMBERS // (dim * z.shape[1]))
+    z = z[:: -(-len(z) // most)]
+    halves = [np.ascontiguousarray(z[:, k::2]).reshape(-1, dim) for k in (0, 1)]
+    return max(_along_widest(*halves), _along_widest(*halves[::-1]))
+
+
+def _along_widest(seen: Numbers, other: Numbers) -> float:
+    seen = seen - np.asarray(moments(seen, 0).mean)
+    dim = seen.shape[1]
+    # Not a vector that symmetry may make perpendicular to the one that is sought.
+    v = 1.0 + np.arange(1, dim + 1) / (dim + 1.0)
+    for _ in range(_POWER_PASSES):
+        v = v / np.sqrt(total(v * v))
+        v = np.asarray(total(np.asarray(total(seen * v, 1))[:, None] * seen, 0))
+    v = v / np.sqrt(total(v * v))
+    return float(np.sqrt(moments(np.asarray(total(other * v, 1)), 0).variance))
+
+
+def split_r_hat(x: Numbers) -> Numbers:
+    """Split R-hat of each coordinate; x has shape (n_draws, n_chains, dim).
+
+    Gelman et al., "Bayesian Data Analysis", 3rd edition, 2013, equation 11.4. NaN where nothing
+    moves.
+    """
+    half = len(x) // 2
+    parts = np.concatenate([x[:half], x[half : 2 * half]], axis=1)
+    within = parts.var(axis=0, ddof=1).mean(axis=0)
+    between = parts.mean(axis=0).var(axis=0, ddof=1)
+    return np.asarray(np.sqrt((half - 1) / half + between / within))

@@ -1,0 +1,281 @@
+"""What a warm-up found, as plain numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from isotherm._arithmetic.arrays import Array, move, real_numbers
+from isotherm._planning.sampler_arguments import as_inverse_mass
+from isotherm._transitions.catalogue import names
+from isotherm.errors import InputError, short_repr
+
+_FORMAT = "isotherm tuning"
+_VERSION = 1
+_LONGEST_FILE = 2**28  # bytes
+_MOST = sys.float_info.max
+
+
+class Tunable(Protocol):
+    """What a warm-up needs of a sampler."""
+
+    name: ClassVar[str]
+    exact: ClassVar[str]
+    energy_function: Any
+    step_size: Any
+    seed: Any
+
+    def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Any:
+        """The plan of the pilots, of the exact sampler that stands for this one."""
+
+    def tuned(self, arguments: Mapping[str, Any]) -> Any:
+        """The sampler with these arguments instead of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """Where chains start: chain i at the state of pilot i modulo their number.
+
+    It reads as the array of the pilots' states, and goes where `x` does for any number of chains.
+
+    Parameters
+    ----------
+    states : array, shape (n_pilot, *event_shape)
+    """
+
+    states: Array
+
+    def rows(self, first: int, n_samples: int | None) -> Array:
+        """The states in which the chains first, first + 1, ... start; shape (n_samples, ...)."""
+        n = len(self)
+        index = (first + np.arange(n if n_samples is None else n_samples)) % n
+        return self.states[index.tolist()]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.states.shape)
+
+    def __len__(self) -> int:
+        return int(self.states.shape[0])
+
+    def __getitem__(self, key: Any) -> Array:
+        return self.states[key]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(move(self.states, "numpy", "float64", "cpu"), dtype=dtype, copy=copy)
+
+
+def placed(x: Any, n_samples: Any, chain_offset: Any) -> Any:
+    """`x` itself; of a warm-up's starts those of the chains of a run."""
+    if not isinstance(x, Starts):
+        return x
+    for given in (n_samples, chain_offset):
+        if given is not None and (not isinstance(given, int) or given < 0):
+            return x.states  # for which there is an error that says what is wrong
+    return x.rows(chain_offset, n_samples)
+
+
+def rows_of(x: Any, dim: Any) -> int:
+    """How many chains a start is for, where nothing else says it."""
+    shape = tuple(getattr(x, "shape", np.shape(x) if x is not None else ()))
+    return 1 if len(shape) < 2 or shape == dim else shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What a warm-up found: plain numbers, which `str` shows as a table.
+
+    Attributes
+    ----------
+    word : str
+        The sampler's: ``"hmc"``, ``"mala"``, ``"underdamped"``, ``"langevin"``.
+    step_size : float
+    inverse_mass : array, shape (dim,) or (dim, dim)
+    n_leapfrog : int or None
+        Of ``"hmc"``, before jitter.
+    friction : float or None
+        Of ``"underdamped"``.
+    acceptance, target_accept : float
+        Which part of the pilots' last steps, with the numbers found, was accepted; and which was
+        aimed at. The pilots of unadjusted samplers are those of ``"mala"``.
+    r_hat : float
+        The largest of the coordinates', over the pilots.
+    slowest : float
+        The standard deviation along the widest direction that the inverse mass leaves, where 1 is
+        that of all.
+    n_warmup, n_pilot, seed : int
+    seconds : float
+    advice : tuple of str
+        Where the warm-up did not settle, a sentence for each reason.
+    event_shape : tuple of int
+    """
+
+    word: str
+    step_size: float
+    inverse_mass: np.ndarray[Any, np.dtype[np.float64]]
+    n_leapfrog: int | None
+    friction: float | None
+    acceptance: float
+    target_accept: float
+    r_hat: float
+    slowest: float
+    n_warmup: int
+    n_pilot: int
+    seed: int
+    seconds: float
+    advice: tuple[str, ...]
+    event_shape: tuple[int, ...]
+    _tuned: Any = field(default=None, repr=False)
+    _starts: Starts | None = field(default=None, repr=False)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing speaks against what was found."""
+        return not self.advice
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What was found, by the names of `sample_chain`'s keywords."""
+        given = {
+            "step_size": self.step_size,
+            "inverse_mass": self.inverse_mass.reshape(
+                self.event_shape if self.inverse_mass.ndim == 1 else self.inverse_mass.shape
+            ),
+            "n_leapfrog": self.n_leapfrog,
+            "friction": self.friction,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def sampler(self) -> Any:
+        """The sampler that was warmed up, with what was found."""
+        if self._tuned is None:
+            raise InputError(
+                "this tuning was read from JSON, which holds no energy; pass what it found to a "
+                "sampler: Sampler(energy, **tuning.arguments)"
+            )
+        return self._tuned
+
+    @property
+    def x(self) -> Starts:
+        """Where chains start, in the states of the pilots: chain i's start depends on i alone."""
+        if self._starts is None:
+            raise InputError(
+                "this tuning was read from JSON, which holds no states; let the chains start from "
+                "N(0, I), or pass an x of your own"
+            )
+        return self._starts
+
+    def to_json(self) -> str:
+        """The numbers as JSON; the energy and the pilots' states are not in it."""
+        held = {one.name: getattr(self, one.name) for one in fields(self) if one.name[0] != "_"}
+        held["inverse_mass"] = self.inverse_mass.tolist()
+        held = {name: None if value != value else value for name, value in held.items()}
+        return json.dumps({"format": _FORMAT, "version": _VERSION, **held}, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """A tuning from what `to_json` gave.
+
+        Raises
+        ------
+        InputError
+            It is no tuning, or a number in it is none that a warm-up finds.
+        """
+        if not isinstance(text, (str, bytes)) or len(text) > _LONGEST_FILE:
+            raise InputError("a tuning must be the text that Tuning.to_json gave")
+        try:
+            held = json.loads(text)
+        except (ValueError, RecursionError):
+            raise InputError("this is no tuning: it is not JSON") from None
+        if not isinstance(held, dict) or held.pop("format", None) != _FORMAT:
+            raise InputError('this is no tuning: "format" does not say so')
+        if held.pop("version", None) != _VERSION:
+            raise InputError(f"a tuning's version must be {_VERSION}; make it anew")
+        return cls(**_checked(held))
+
+    def __str__(self) -> str:
+        diagonal = (
+            self.inverse_mass if self.inverse_mass.ndim == 1 else self.inverse_mass.diagonal()
+        )
+        rows = {
+            "sampler": self.word,
+            "step size": f"{self.step_size:.4g}",
+            "inverse mass": f"{' x '.join(map(str, self.inverse_mass.shape))} numbers, "
+            f"{diagonal.min():.3g} to {diagonal.max():.3g} on the diagonal",
+        }
+        if self.n_leapfrog is not None:
+            rows["substeps"] = str(self.n_leapfrog)
+        if self.friction is not None:
+            rows["friction"] = f"{self.friction:.4g}"
+        rows |= {
+            "acceptance": f"{self.acceptance:.3f} (aim {self.target_accept:.3f})",
+            "R-hat": f"{self.r_hat:.3f}",
+            "pilots": f"{self.n_pilot}, {self.n_warmup} steps, seed {self.seed}",
+            "time": f"{self.seconds:.3g} s",
+            "advice": "; ".join(self.advice) or "none: it settled",
+        }
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+
+def _checked(held: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a tuning that somebody else may have written."""
+    wanted = [one.name for one in fields(Tuning) if one.name[0] != "_"]
+    if held.keys() != set(wanted):
+        wrong = sorted(held.keys() ^ set(wanted))[0]
+        raise InputError(f"a tuning must have {', '.join(wanted)}; it differs in {wrong[:40]!r}")
+    made = dict(held)
+    if held["word"] not in names():
+        raise _wrong(held, "word", f"one of {', '.join(names())}")
+    for name in ("step_size", "friction"):
+        is_absent = held[name] is None and name == "friction"
+        made[name] = held[name] if is_absent else _number(held, name, 0.0, _MOST)
+        if name == "step_size" and not made[name] > 0.0:
+            raise _wrong(held, name, "a positive number")
+    for name in ("acceptance", "target_accept"):
+        made[name] = _number(held, name, 0.0, 1.0)
+    made["r_hat"] = math.nan if held["r_hat"] is None else _number(held, "r_hat", 0.0, _MOST)
+    for name in ("slowest", "seconds"):
+        made[name] = _number(held, name, 0.0, _MOST)
+    for name, least, most in (
+        ("n_warmup", 1, 2**53), ("n_pilot", 1, 2**53), ("seed", 0, 2**64 - 1),
+        ("n_leapfrog", 1, 2**30),
+    ):  # fmt: skip
+        is_count = type(held[name]) is int and least <= held[name] <= most
+        if not is_count and not (name == "n_leapfrog" and held[name] is None):
+            raise _wrong(held, name, f"an integer from {least} to {most}")
+    if not (isinstance(held["advice"], list) and all(type(a) is str for a in held["advice"])):
+        raise _wrong(held, "advice", "a list of sentences")
+    shape = held["event_shape"]
+    is_shape = isinstance(shape, list) and 0 < len(shape) <= 32
+    if not is_shape or not all(type(n) is int and 0 < n < 2**32 for n in shape):
+        raise _wrong(held, "event_shape", "a list of positive integers")
+    dim = math.prod(shape)
+    try:
+        values = real_numbers(held["inverse_mass"])
+    except (TypeError, ValueError, OverflowError):
+        values = None
+    if values is None or values.shape not in ((dim,), (dim, dim)):
+        raise _wrong(held, "inverse_mass", f"{dim} numbers, or a matrix of them")
+    as_inverse_mass(values, (dim,))
+    return made | {
+        "advice": tuple(held["advice"]), "event_shape": tuple(shape), "inverse_mass": values,
+    }  # fmt: skip
+
+
+def _number(held: dict[str, Any], name: str, low: float, high: float) -> float:
+    value = held[name]
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise _wrong(held, name, f"a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _wrong(held: dict[str, Any], name: str, wanted: str) -> InputError:
+    return InputError(f"a tuning's {name} must be {wanted}, not {short_repr(held[name])}")

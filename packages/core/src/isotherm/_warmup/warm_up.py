@@ -1,0 +1,469 @@
+"""Warm-up: pilot chains, window after window, and the numbers that come of them."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import array_api_compat as compat
+import numpy as np
+
+from isotherm._arithmetic.arrays import Array, as_state, to_numpy
+from isotherm._arithmetic.noise import FIRST_PILOT
+from isotherm._arithmetic.sums import total
+from isotherm._backends.array_loop import matvec
+from isotherm._planning.arguments import as_count, as_number
+from isotherm._planning.keywords import knows_keywords
+from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS
+from isotherm._plans.masses import InverseMass
+from isotherm._plans.plan import Plan, Schedule
+from isotherm._results.result import Info
+from isotherm._runs.gradients import gradients
+from isotherm._runs.run import run
+from isotherm._warmup.dual_averaging import DualAveraging
+from isotherm._warmup.scales import Numbers, covariance, slowest, split_r_hat, variances
+from isotherm._warmup.tuning import Starts, Tunable, Tuning
+from isotherm._warmup.windows import BLOCK, windows
+from isotherm.errors import InputError, WarmUpWarning, caller_stacklevel, short_repr
+
+# Best in high dimension: Roberts and Rosenthal, JRSS B 60, 1998; Beskos et al., Bernoulli 19, 2013.
+_TARGETS = {"mala": 0.574, "hmc": 0.651}
+
+_LEAST_STEPS = 20
+_FIRST_LEAPFROG = 10
+_MOST_LEAPFROG = 1024
+_MOST_DOUBLINGS = 60
+_MEAN_LENGTH = 1.1  # of trajectories, in units of the slowest direction's time; see `warm_up`
+_RELEASED_EVERY = 4  # blocks: one with steps smaller by
+_RELEASING = 4.0
+_MOST_NUMBERS = 2**24  # held of a window's states
+_MOST_SEEN = 2**22  # of which gradients are asked for
+
+_WORST_R_HAT = 1.1
+_FAR_BELOW, _TOO_HIGH = 0.15, 0.99  # of acceptances: below the target, and whatever it is
+_MANY_DIVERGENCES = 0.1  # of steps
+
+
+@knows_keywords
+def warm_up(
+    sampler: Tunable,
+    x: Array | None = None,
+    dim: int | tuple[int, ...] | None = None,
+    n_warmup: int = 500,
+    n_pilot: int = 64,
+    target_accept: float | None = None,
+    mass: str | None = "diagonal",
+    seed: object = None,
+    *,
+    relative_bias: float = 0.05,
+    model_kwargs: Mapping[str, Any] | None = None,
+) -> Tuning:
+    """Find a sampler's step size, inverse mass and trajectory length, or friction.
+
+    Pilot chains of a fixed number run on noise streams of their own, so that what is found depends
+    on the seed and on nothing of the run that follows. Windows are as in Stan: step size alone,
+    then windows of growing length, after each of which the inverse mass is made of the pilots'
+    states in it, then step size alone. The step size follows the counted part of proposals that
+    the pilots accept, by dual averaging (Hoffman and Gelman, JMLR 15, 2014).
+
+    Trajectories of ``"hmc"`` get a mean length of 1.1 σ, with σ the standard deviation along the
+    widest direction, in the metric of the inverse mass. Of a Gaussian's direction trajectories of
+    lengths uniform on (0, T) leave a correlation sin(T/σ)/(T/σ) of the coordinate and 1/2 +
+    sin(2T/σ)/(4T/σ) of its square; at T = 2.2 σ the fewer of the two's effective draws a gradient
+    are most. The friction of ``"underdamped"`` is 2/σ, at which that direction is critically
+    damped.
+
+    Pilots are of ``"hmc"`` for every sampler, for they find wide directions soonest; but in the
+    last windows those of the others are of ``"mala"``, for its step size. An unadjusted sampler's
+    step size is the largest not above that
+    at which the variances of a Gaussian of the same curvature, averaged over directions, are
+    off by `relative_bias`: for Langevin steps 1/(1 - ηκ/2) - 1 with κ = ⟨∇U·M⁻¹∇U⟩/(noise_scale²
+    dim), the mean curvature; for ``"underdamped"`` h²κ/4, the error of leapfrog steps, which BAOAB,
+    free of it for Gaussians, stays below (Leimkuhler and Matthews, 2013).
+
+    Parameters
+    ----------
+    sampler : LangevinDynamics, UnderdampedLangevin, MALA or HamiltonianMonteCarlo
+        Its own step size, if it is a number, is where the search begins.
+    x : array, optional
+        Where the pilots start: pilot i in row i modulo their number. N(0, I) by default.
+    dim : int or tuple of int, optional
+        The shape of one chain's state; needed where neither `x` nor the energy tells it.
+    n_warmup : int
+        Steps of each pilot; at least 20.
+    n_pilot : int
+        At least 4.
+    target_accept : float, optional
+        In (0, 1): 0.574 for ``"mala"`` and 0.651 for ``"hmc"`` by default.
+    mass : {"diagonal", "dense", None}
+        The inverse mass that is sought: a variance a coordinate, or the covariance of up to 64
+        coordinates; with None the sampler keeps its own.
+    seed : int, generator or key, optional
+        See `isotherm.make_plan`; by default that of the sampler, else a fresh one.
+    relative_bias : float
+        Of unadjusted samplers; see above.
+    model_kwargs : mapping of str to anything, optional
+        Keywords that the energy receives at every call; see `isotherm.run`.
+
+    Returns
+    -------
+    Tuning
+
+    Warns
+    -----
+    WarmUpWarning
+        It did not settle; the message says why, and so does ``tuning.advice``.
+
+    Raises
+    ------
+    InputError
+        An argument is not usable, or no pilot can leave where it starts.
+
+    Examples
+    --------
+    >>> import isotherm
+    >>> energy = isotherm.GaussianEnergy(mean=[1.0, -1.0], cov=[[1.0, 0.5], [0.5, 2.0]])
+    >>> tuning = isotherm.warm_up(isotherm.HamiltonianMonteCarlo(energy), seed=0)
+    >>> draws = tuning.sampler.sample_chain(x=tuning.x, n_samples=1000, n_steps=10, seed=0)
+    >>> draws.shape
+    (1000, 2)
+    """
+    started = time.perf_counter()
+    if not hasattr(sampler, "pilot"):
+        raise InputError(
+            "warm_up needs a sampler, for example isotherm.HamiltonianMonteCarlo(energy); got "
+            f"{type(sampler).__name__}"
+        )
+    n_warmup = as_count("n_warmup", n_warmup, _LEAST_STEPS)
+    n_pilot = as_count("n_pilot", n_pilot, 4)
+    wanted_bias = _fraction("relative_bias", relative_bias)
+    target = None if target_accept is None else _fraction("target_accept", target_accept)
+    x = _pilots_start(as_state(x), dim, n_pilot)
+    plan = sampler.pilot(
+        x,
+        {
+            "dim": dim,
+            "n_samples": n_pilot,
+            "n_steps": BLOCK,
+            "seed": sampler.seed if seed is None else seed,
+        },
+    )
+    _check(plan, mass)
+    pilots = _Pilots(plan, sampler.energy_function, x, model_kwargs)
+    word = sampler.name
+    search = _Search(pilots, target or _TARGETS[sampler.exact], mass)
+    own = sampler.step_size
+    found = search.found(n_warmup, own if isinstance(own, (int, float)) else 1.0, sampler.exact)
+    step_size = found.step_size
+    if word != sampler.exact:
+        step_size = _unbiased(word, found, search, wanted_bias)
+    tuning = Tuning(
+        word=word,
+        step_size=step_size,
+        inverse_mass=search.inverse_mass.values,
+        n_leapfrog=search.lengths(step_size).get("n_leapfrog"),
+        friction=2.0 / search.slowest if word == "underdamped" else None,
+        acceptance=found.acceptance,
+        target_accept=search.target,
+        r_hat=found.r_hat,
+        slowest=search.slowest,
+        n_warmup=n_warmup,
+        n_pilot=n_pilot,
+        seed=plan.seed,
+        seconds=time.perf_counter() - started,
+        advice=tuple(found.reasons),
+        event_shape=plan.event_shape,
+        _starts=Starts(pilots.samples),
+    )
+    if tuning.advice:
+        warnings.warn(
+            f"the warm-up did not settle: {'; '.join(tuning.advice)}",
+            WarmUpWarning,
+            stacklevel=caller_stacklevel(),
+        )
+    return replace(tuning, _tuned=sampler.tuned(tuning.arguments))
+
+
+class _Found(NamedTuple):
+    step_size: float
+    acceptance: float
+    r_hat: float
+    reasons: list[str]
+    states: Numbers
+
+
+class _Pilots:
+    """The pilot chains: where they are, and plain runs that take them on."""
+
+    def __init__(
+        self, plan: Plan, energy: Any, x: Array | None, model_kwargs: Mapping[str, Any] | None
+    ) -> None:
+        self.plan = replace(plan, chain_offset=FIRST_PILOT)
+        self._energy = energy
+        self._model_kwargs = model_kwargs
+        self._x: Any = x
+        self._step = 0
+        self.samples: Any = x
+
+    def run(self, n_steps: int, *, stays: bool = False, **numbers: Any) -> Info:
+        """Some steps with these fields of the plan; `stays`: from where they are, for a try."""
+        plan = replace(
+            self.plan,
+            n_steps=n_steps,
+            step_offset=self._step,
+            has_start=self._x is not None,
+            **numbers,
+        )
+        result = run(plan, self._energy, self._x, model_kwargs=self._model_kwargs)
+        if not stays:
+            self._x, self.samples = result.state["x"], result.samples
+            self._step += n_steps
+        return result.info
+
+    def take_single_steps(self) -> None:
+        """From now on they are of MALA."""
+        self.plan = replace(self.plan, sampler="mala", n_leapfrog=None, jitter=0.0, friction=None)
+
+    def states(self) -> np.ndarray[Any, Any]:
+        """Where they are, in host memory; shape (n_pilot, dim)."""
+        return to_numpy(self._x).reshape(self.plan.n_samples, -1)
+
+    def gradients(self, states: Numbers) -> Numbers:
+        """∇U at some states, of shape (n, dim)."""
+        xp = compat.array_namespace(self._x)
+        rows = states.reshape(len(states), *self.plan.event_shape)
+        x = xp.asarray(rows, dtype=self._x.dtype, device=compat.device(self._x))
+        made = gradients(self.plan, self._energy, x, self._model_kwargs)
+        return made.reshape(len(states), -1)
+
+
+class _Search:
+    """What is known so far of the target's scales, and the windows that make it known."""
+
+    def __init__(self, pilots: _Pilots, target: float, mass: str | None) -> None:
+        plan = pilots.plan
+        self.target = target
+        self.slowest = 1.0
+        self.inverse_mass = plan.inverse_mass or InverseMass(np.ones(plan.n_coordinates))
+        self.noise_scale = plan.noise_scale.start
+        self._pilots = pilots
+        self._mass = mass
+        self._knows_scales = False
+
+    def lengths(self, step_size: float) -> dict[str, int]:
+        """The substeps of a trajectory, where there are any."""
+        plan = self._pilots.plan
+        if plan.n_leapfrog is None:
+            return {}
+        if not self._knows_scales:
+            return {"n_leapfrog": _FIRST_LEAPFROG}
+        whole = _MEAN_LENGTH * self.slowest / (1.0 - 0.5 * plan.jitter)
+        return {"n_leapfrog": max(1, math.ceil(min(whole / step_size, float(_MOST_LEAPFROG))))}
+
+    def found(self, n_warmup: int, first_step: float, word: str) -> _Found:
+        """The windows, one after the other; the last ones of the sampler of this word."""
+        steps, trajectories = windows(n_warmup), _TARGETS["hmc"]
+        is_mala = word == "mala"
+        step_size = math.sqrt(2.0 * first_step) if is_mala else first_step
+        target = trajectories if is_mala else self.target
+        step_size = self._first_step_size(step_size)
+        for n_steps in (steps.first, *steps.slow):
+            step_size, states = self._adapt(step_size, n_steps, target)
+            self._learn(states)
+            step_size = self._first_step_size(step_size)
+        if is_mala:
+            self._pilots.take_single_steps()
+            step_size = 0.5 * step_size * step_size  # η of MALA, h of a substep: h = √(2η)
+        step_size, _ = self._adapt(step_size, steps.last, self.target)
+        info = self._pilots.run(steps.check, **self._numbers(step_size))
+        acceptance = info.acceptance_rate or 0.0
+        worst, reasons = self._reasons(info, acceptance, states, step_size)
+        return _Found(step_size, acceptance, worst, reasons, states)
+
+    def _numbers(self, step_size: float) -> dict[str, Any]:
+        numbers: dict[str, Any] = {
+            name: Schedule(float(n)) for name, n in self.lengths(step_size).items()
+        }
+        return {
+            "step_size": Schedule(step_size),
+            "inverse_mass": self.inverse_mass,  # also where it is 1, for one kernel to serve all
+            **numbers,
+        }
+
+    def _first_step_size(self, start: float) -> float:
+        """Doubled or halved until half of the proposals of one substep are accepted.
+
+        Hoffman and Gelman, JMLR 15, 2014, algorithm 4, with the count of pilots.
+        """
+        one = {} if self._pilots.plan.n_leapfrog is None else {"n_leapfrog": Schedule(1.0)}
+
+        def is_accepted(step_size: float) -> bool:
+            tried = self._pilots.run(1, stays=True, **{**self._numbers(step_size), **one})
+            return (tried.acceptance_rate or 0.0) > 0.5
+
+        step_size, grows = start, is_accepted(start)
+        for _ in range(_MOST_DOUBLINGS):
+            before, step_size = step_size, step_size * 2.0 if grows else step_size / 2.0
+            if is_accepted(step_size) != grows:
+                return before if grows else step_size
+        if not grows:
+            raise InputError(
+                "no step of the pilots was accepted, however small: U or its gradient is not "
+                "finite where they start, or they do not belong to each other; pass x, states "
+                "inside of the support, and see isotherm.check_gradient"
+            )
+        return start
+
+    def _adapt(self, step_size: float, n_steps: int, target: float) -> tuple[float, Numbers]:
+        """A window; the step size found, and the pilots' states in it, (n_draws, n_pilot, dim).
+
+        The acceptance is one of all pilots, so that a few, which started where the energy is steep,
+        may be caught while the others do well: now and then a block takes small steps, which let
+        them go and which nothing is learnt from. Any sequence of step sizes leaves the law as it
+        is.
+        """
+        averaging = DualAveraging(step_size, target)
+        size = self._pilots.plan.n_samples * self._pilots.plan.n_coordinates
+        n_blocks = -(-n_steps // BLOCK)
+        every = -(-n_blocks * size // _MOST_NUMBERS)
+        states = []
+        for block in range(n_blocks):
+            taken = min(BLOCK, n_steps - block * BLOCK)
+            if block % _RELEASED_EVERY == 1:
+                self._pilots.run(taken, **self._numbers(averaging.step_size / _RELEASING))
+            else:
+                info = self._pilots.run(taken, **self._numbers(averaging.step_size))
+                averaging.update(info.acceptance_rate or 0.0)
+            if block % every == 0:
+                states.append(self._pilots.states())
+        return averaging.found, np.stack(states).astype(np.float64)
+
+    def _learn(self, states: Numbers) -> None:
+        """The inverse mass, in which all directions have the time 1, and how slow one is left."""
+        x = states.reshape(-1, states.shape[2])
+        with np.errstate(all="ignore"):
+            made = None
+            if self._mass is not None:
+                made = covariance(x) if self._mass == "dense" else variances(x)
+                made = made / (self.noise_scale * self.noise_scale)
+            if made is not None and _is_usable(made):
+                self.inverse_mass = InverseMass(made)
+            width = slowest(self.whitened(states))
+        if math.isfinite(width) and width > 0.0:
+            self.slowest, self._knows_scales = width, True
+
+    def whitened(self, states: Numbers) -> Numbers:
+        """Rᵀx/noise_scale with R a root of the mass, of states of shape (..., dim)."""
+        root = self.inverse_mass.factors()["mass_root"]
+        if root.ndim == 1:
+            return states * (root / self.noise_scale)
+        flat = states.reshape(-1, states.shape[-1])
+        made: Numbers = matvec(np.ascontiguousarray(root.T), flat) / self.noise_scale
+        return made.reshape(states.shape)
+
+    def curvature(self, states: Numbers) -> float:
+        """⟨∇U·M⁻¹∇U⟩/(noise_scale² dim), the mean of M⁻¹∇²U over directions and draws."""
+        x = states.reshape(-1, states.shape[2])
+        x = x[:: -(-x.size // _MOST_SEEN)]
+        g = self._pilots.gradients(x)
+        mass = self.inverse_mass.values
+        moved = mass * g if mass.ndim == 1 else matvec(mass, g)
+        square = total(np.asarray(total(g * moved, 1)), 0) / (len(x) * x.shape[1])
+        return float(square) / (self.noise_scale * self.noise_scale)
+
+    def _reasons(
+        self, info: Info, acceptance: float, states: Numbers, step_size: float
+    ) -> tuple[float, list[str]]:
+        """The worst R-hat, and why what was found is not to be trusted."""
+        reasons = []
+        pilots, plan = self._pilots, self._pilots.plan
+        still = int((states[-1] == states[0]).all(axis=1).sum()) if len(states) > 1 else 0
+        if still:
+            reasons.append(
+                f"{still} of {plan.n_samples} pilots never moved: where they started a chain is "
+                "caught, or outside of the support; pass x, states nearer to the bulk"
+            )
+        if not np.isfinite(pilots.states()).all():
+            reasons.append("pilots left the finite numbers; check the energy")
+        with np.errstate(all="ignore"):
+            r_hat = split_r_hat(states) if len(states) >= 4 else np.array([np.nan])
+        worst = float(np.nanmax(r_hat)) if (r_hat == r_hat).any() else math.nan
+        if worst > _WORST_R_HAT:
+            at = np.unravel_index(int(np.nanargmax(r_hat)), plan.event_shape)
+            where = ", ".join(map(str, at))
+            reasons.append(
+                f"the pilots disagree, R-hat is {worst:.2f} at coordinate {where}: they have not "
+                "met yet, a direction is flat, or there are several modes; take a larger n_warmup, "
+                "or start nearer to the bulk"
+            )
+        elif worst != worst:
+            reasons.append("too few steps to tell whether the pilots agree; take a larger n_warmup")
+        # In few dimensions the acceptance falls from high to nothing at the limit of stability, and
+        # a step size shortly below is as good as one can be.
+        if not self.target - _FAR_BELOW <= acceptance <= max(_TOO_HIGH, self.target):
+            reasons.append(
+                f"the acceptance is {acceptance:.2f}, far from {self.target:.2f}; take a larger "
+                "n_warmup, or check the energy's gradient"
+            )
+        steps = plan.n_samples * info.n_steps
+        if (info.n_divergences or 0) > _MANY_DIVERGENCES * steps:
+            reasons.append(
+                f"{info.n_divergences} of {steps} steps diverged; raise target_accept, or sample "
+                "another parametrisation"
+            )
+        if self.lengths(step_size).get("n_leapfrog") == _MOST_LEAPFROG:
+            reasons.append(
+                f"trajectories were cut at {_MOST_LEAPFROG} substeps: one direction is far wider "
+                "than another; take mass='dense', or another parametrisation"
+            )
+        return worst, reasons
+
+
+def _unbiased(word: str, found: _Found, search: _Search, bias: float) -> float:
+    """The step size of an unadjusted sampler; see `warm_up`."""
+    curvature = search.curvature(found.states)
+    if not 0.0 < curvature < math.inf:
+        return found.step_size
+    if word == "underdamped":
+        exact = math.sqrt(2.0 * found.step_size)  # MALA's h = √(2η)
+        return min(exact, 2.0 * math.sqrt(bias / curvature))
+    return min(found.step_size, 2.0 * bias / ((1.0 + bias) * curvature))
+
+
+def _is_usable(inverse_mass: Numbers) -> bool:
+    diagonal = inverse_mass if inverse_mass.ndim == 1 else inverse_mass.diagonal()
+    return bool(np.isfinite(inverse_mass).all() and (diagonal > 0.0).all())
+
+
+def _pilots_start(x: Array | None, dim: Any, n_pilot: int) -> Array | None:
+    """A row for each pilot; one state serves them all."""
+    if x is None or x.ndim < 2 or x.shape[0] in (0, n_pilot) or tuple(x.shape) == dim:
+        return x
+    return x[(np.arange(n_pilot) % x.shape[0]).tolist()]
+
+
+def _check(plan: Plan, mass: str | None) -> None:
+    if mass not in ("diagonal", "dense", None):
+        raise InputError(f"mass must be 'diagonal', 'dense' or None, not {short_repr(mass)}")
+    if mass == "dense" and plan.n_coordinates > LARGEST_DENSE_MASS:
+        raise InputError(
+            f"mass='dense' is for up to {LARGEST_DENSE_MASS} coordinates, not "
+            f"{plan.n_coordinates}; take mass='diagonal'"
+        )
+    for name, schedule in (("noise_scale", plan.noise_scale), ("friction", plan.friction)):
+        if schedule is not None and not schedule.is_constant:
+            raise InputError(f"a warm-up is for one {name}, not for a schedule; give a number")
+
+
+def _fraction(name: str, given: object) -> float:
+    try:
+        number = as_number(given)
+    except TypeError:
+        raise InputError(f"{name} must be a number in (0, 1), not {short_repr(given)}") from None
+    if not 0.0 < number < 1.0:
+        raise InputError(f"{name} must be in (0, 1), not {short_repr(given)}")
+    return number

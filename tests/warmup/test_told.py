@@ -1,0 +1,65 @@
+"""What runs of adjusted samplers tell: sample_stats, summary, and a warning at the end."""
+
+import numpy as np
+import pytest
+
+import isotherm
+
+WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
+
+
+def run(step_size=0.2, **options):
+    given = {
+        "dim": 2, "n_samples": 64, "n_steps": 40, "thinning": 2, "seed": 1, "sampler": "hmc",
+        "backend": "numpy", "return_trajectory": True, "return_diagnostics": True, "n_leapfrog": 7,
+    }  # fmt: skip
+    plan = isotherm.make_plan(WELL, step_size=step_size, **given | options)
+    return isotherm.run(plan, WELL)
+
+
+def test_arviz_gets_what_is_known_of_each_draw():
+    pytest.importorskip("arviz")
+    step_sizes = np.linspace(0.1, 0.3, 40)
+    result = run(step_sizes)
+    stats = isotherm.to_arviz(result)["sample_stats"]
+    found = result.diagnostics
+    for name in ("energy", "energy_error", "acceptance_rate", "diverging"):
+        assert stats[name].dims == ("chain", "draw") or stats[name].shape == (64, 20)
+        np.testing.assert_array_equal(stats[name], np.asarray(getattr(found, name)).T)
+    np.testing.assert_array_equal(stats["step_size"][3], step_sizes[1::2])
+    assert stats["n_steps"].shape == (64, 20)
+    # Steps 1, 3, 5, ... have the radical inverses 1/4, 1/8, 3/8, ... of 2, 4, 6, ...
+    np.testing.assert_array_equal(stats["n_steps"][0, :3], np.ceil(7 * np.array([1, 0.5, 1.5]) / 4))
+
+
+def test_a_summary_tells_acceptance_and_nested_r_hat():
+    pytest.importorskip("arviz")
+    result = run()
+    found = isotherm.summary(result, n_superchains=8)
+    assert (found["acceptance"] == result.info.acceptance_rate).all()
+    assert (found["divergences"] == 0).all()
+    assert found["r_hat_nested"].between(1.0, 1.1).all()
+    apart = result.trajectory + np.repeat([0.0, 5.0], 4)[np.arange(64) % 8, None, None]
+    assert (isotherm.summary(apart, n_superchains=8)["r_hat_nested"] > 1.5).all()
+    for wrong in (1, 64, 7, 2.5):
+        with pytest.raises(isotherm.InputError, match="n_superchains"):
+            isotherm.summary(result, n_superchains=wrong)
+
+
+@pytest.mark.parametrize(
+    ("step_size", "message"), [(3.0, "hardly move"), (1e-4, "slower than they could")]
+)
+def test_an_acceptance_near_0_or_1_is_told_once(step_size, message):
+    with pytest.warns(isotherm.SamplingWarning, match=message) as caught:
+        run(step_size)
+    assert len(caught) == 1
+    run(step_size, on_divergence="ignore")
+
+
+def test_divergences_in_few_chains_are_told():
+    x = np.full((64, 2), 0.5)
+    x[:2] = 40.0
+    with pytest.warns(isotherm.SamplingWarning, match="2 of 64 chains"):
+        isotherm.sample_chain(
+            WELL, x=x, dim=2, n_steps=40, sampler="hmc", step_size=0.2, seed=1, backend="numpy"
+        )

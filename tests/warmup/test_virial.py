@@ -1,0 +1,120 @@
+"""The check that needs no truth: it passes right samples, and tells of wrong ones."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import isotherm
+
+
+class LennardJones:
+    """Σ 4 (r⁻¹² - r⁻⁶) over pairs of particles, in a weak trap; x is (n_samples, n, 3)."""
+
+    def pairs(self, x):
+        i, j = np.triu_indices(x.shape[1], 1)
+        apart = x[:, i] - x[:, j]
+        return i, j, apart, 1.0 / (apart**2).sum(-1)
+
+    def __call__(self, x):
+        s = self.pairs(x)[3] ** 3
+        return (4.0 * s * (s - 1.0)).sum(-1) + 0.05 * (x * x).sum((1, 2))
+
+    def gradient(self, x):
+        i, j, apart, inverse = self.pairs(x)
+        s = inverse**3
+        pull = (-24.0 * s * (2.0 * s - 1.0) * inverse)[..., None] * apart
+        g = 0.1 * x
+        np.add.at(g, (slice(None), i), pull)
+        np.subtract.at(g, (slice(None), j), pull)
+        return g
+
+
+def logistic(n=200, dim=3):
+    rng = np.random.default_rng(0)
+    design = rng.normal(size=(n, dim))
+    answers = rng.random(n) < 1.0 / (1.0 + np.exp(-design @ np.ones(dim)))
+    signed = np.where(answers, 1.0, -1.0)[:, None] * design
+
+    class Logistic:
+        def __call__(self, w):
+            return np.logaddexp(0.0, -w @ signed.T).sum(-1) + 0.5 * (w * w).sum(-1)
+
+        def gradient(self, w):
+            return -(1.0 / (1.0 + np.exp(w @ signed.T))) @ signed + w
+
+    return Logistic()
+
+
+def grid():
+    """13 particles apart from each other."""
+    points = np.stack(np.meshgrid(*3 * [np.arange(3.0)]), -1).reshape(-1, 3)[:13]
+    return 1.12 * (points - points.mean(0))
+
+
+CASES = {
+    "logistic": (logistic(), {"dim": 3}, 1.0, 0.045),
+    "rastrigin": (isotherm.RastriginEnergy(), {"dim": 2}, 1.0, 0.05),
+    "particles": (
+        LennardJones(), {"x": np.tile(grid(), (100, 1, 1))}, 0.3, 5e-3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_too_large_a_step_is_told(case):
+    energy, start, noise_scale, coarse = CASES[case]
+    if "dim" in start:
+        start = {"x": 0.1 * np.random.default_rng(1).normal(size=(400, start["dim"]))}
+    options = {"noise_scale": noise_scale, "backend": "numpy", "on_divergence": "ignore"}
+    wrong = isotherm.sample_chain(energy, **start, n_steps=300, step_size=coarse, seed=0, **options)
+    assert np.isfinite(wrong).all()
+    with pytest.warns(isotherm.SamplingWarning, match="take a smaller step_size") as caught:
+        found = isotherm.virial(energy, wrong, noise_scale=noise_scale, backend="numpy")
+    assert len(caught) == 1
+    assert "is not" in str(found)
+
+
+def test_right_samples_pass():
+    energy = isotherm.DoubleWellEnergy()
+    x = isotherm.sample_chain(
+        energy, x=np.ones(2), n_samples=2000, n_steps=200, sampler="hmc", step_size=0.1, seed=0,
+        temperature=2.0,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = isotherm.virial(energy, x, temperature=2.0)
+    assert found.ratio == pytest.approx(1.0, abs=5 * found.error)
+    np.testing.assert_allclose(found.coordinates, 1.0, atol=5 * found.errors.max())
+    with pytest.warns(isotherm.SamplingWarning):
+        assert not isotherm.virial(energy, x).is_right
+
+
+def test_the_bias_of_langevin_steps_of_a_gaussian_is_seen():
+    # Its variance is 1/(1 - η/2), and so is the virial.
+    plan = isotherm.make_plan(
+        isotherm.HarmonicEnergy(), dim=4, n_samples=500, n_steps=400, burn_in=50, step_size=0.5,
+        return_trajectory=True, seed=0, backend="numpy",
+    )  # fmt: skip
+    result = isotherm.run(plan, isotherm.HarmonicEnergy())
+    with pytest.warns(isotherm.SamplingWarning):
+        found = isotherm.virial(isotherm.HarmonicEnergy(), result)
+    assert found.ratio == pytest.approx(1.0 / 0.75, abs=5 * found.error)
+    assert found.error < 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"x": np.zeros((1, 2))}, "at least 2 chains"),
+        ({"x": np.zeros(3)}, "at least 2 chains"),
+        ({"x": np.zeros((3, 2)), "is_trajectory": True}, "at least 2 chains"),
+        ({"x": np.zeros((3, 2)), "noise_scale": 0.0}, "noise_scale must be positive"),
+        ({"x": np.zeros((3, 2)), "noise_scale": "1"}, "noise_scale must be a number"),
+        ({"x": np.zeros((3, 2)), "noise_scale": 1.0, "temperature": 1.0}, "not both"),
+        ({"x": np.zeros((3, 2)), "centre": np.zeros(3)}, "centre"),
+    ],
+)
+def test_bad_input_is_refused(options, message):
+    with pytest.raises(isotherm.InputError, match=message):
+        isotherm.virial(isotherm.HarmonicEnergy(), **options)

@@ -1,0 +1,237 @@
+"""Warm-ups find scales, on every backend the same, and say where they did not."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import isotherm
+from tests import backends
+
+EFFECTS = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+ERRORS = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+
+
+@isotherm.formula(dim=10)
+def eight_schools(x):
+    """Gelman et al., "Bayesian Data Analysis", section 5.5, non-centred, τ half-Cauchy(5)."""
+    tau = 5.0 * np.exp(x[1])
+    u = 0.5 * x[0] * x[0] - x[1] + np.log(1.0 + np.exp(2.0 * x[1]))
+    for j in range(8):
+        miss = (EFFECTS[j] - 5.0 * x[0] - tau * x[2 + j]) / ERRORS[j]
+        u = u + 0.5 * miss * miss + 0.5 * x[2 + j] * x[2 + j]
+    return u
+
+
+# Of 4000 chains with at most 20 substeps of 0.1, 2300 steps each; their errors are at most 0.0025.
+SCHOOLS_MEAN = [
+    0.8781, -0.7998, 0.3171, 0.0965, -0.0868, 0.0615, -0.1598, -0.0722, 0.3551, 0.0764,
+]  # fmt: skip
+
+
+def gaussian(dim=10, condition=1e4):
+    sd = np.logspace(0.0, -0.5 * np.log10(condition), dim)
+    return isotherm.GaussianEnergy(mean=np.arange(dim) / dim, cov=np.diag(sd * sd)), sd
+
+
+def made(sampler, energy, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", isotherm.WarmUpWarning)
+        return isotherm.warm_up(sampler(energy, dtype="float64"), seed=3, **options)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        isotherm.HamiltonianMonteCarlo,
+        isotherm.MALA,
+        isotherm.LangevinDynamics,
+        isotherm.UnderdampedLangevin,
+    ],
+)
+def test_scales_of_an_ill_conditioned_gaussian_are_found(sampler):
+    energy, sd = gaussian()
+    tuning = made(sampler, energy)
+    np.testing.assert_allclose(tuning.inverse_mass, sd**2, rtol=0.25)
+    draws = tuning.sampler.sample_chain(x=tuning.x, n_samples=2000, n_steps=100, seed=4)
+    allowed = 0.05 if sampler is isotherm.LangevinDynamics else 0.0  # its stated bias
+    np.testing.assert_allclose(draws.std(0) / sd, 1.0 + allowed / 2, atol=4 / np.sqrt(4000) + 0.01)
+    # Chains that start at one pilot are not independent until it is forgotten.
+    np.testing.assert_allclose((draws.mean(0) - energy.mean) / sd, 0.0, atol=4 / np.sqrt(1000))
+
+
+def test_a_temperature_scales_what_is_found():
+    energy, sd = gaussian(dim=3, condition=100.0)
+    cold = isotherm.warm_up(
+        isotherm.HamiltonianMonteCarlo(energy, noise_scale=0.1, dtype="float64"), seed=3
+    )
+    assert cold.settled
+    np.testing.assert_allclose(cold.inverse_mass, sd**2, rtol=0.25)
+    draws = cold.sampler.sample_chain(x=cold.x, n_samples=2000, n_steps=50, seed=4)
+    np.testing.assert_allclose(draws.std(0) / (0.1 * sd), 1.0, atol=0.08)
+
+
+def test_a_dense_inverse_mass_is_the_covariance():
+    cov = np.array([[1.0, 0.95], [0.95, 1.0]])
+    energy = isotherm.GaussianEnergy(mean=[0.0, 0.0], cov=cov)
+    dense = made(isotherm.HamiltonianMonteCarlo, energy, mass="dense")
+    np.testing.assert_allclose(dense.inverse_mass, cov, atol=0.15)
+    diagonal = made(isotherm.HamiltonianMonteCarlo, energy)
+    assert dense.slowest == pytest.approx(1.0, abs=0.1)
+    assert diagonal.slowest == pytest.approx(np.sqrt(1.95), rel=0.1)
+    assert dense.n_leapfrog < diagonal.n_leapfrog
+
+
+def test_eight_schools_agree_with_a_long_run():
+    energy = eight_schools()
+    tuning = made(isotherm.HamiltonianMonteCarlo, energy)
+    assert tuning.acceptance == pytest.approx(0.651, abs=0.15)
+    draws = tuning.sampler.sample_chain(
+        x=tuning.x, n_samples=512, n_steps=400, burn_in=50, return_trajectory=True, seed=4
+    )
+    groups = draws.reshape(8, 64, 400, 10).mean(axis=(0, 2))  # of chains from the same pilot
+    error = groups.std(axis=0, ddof=1) / np.sqrt(64)
+    assert (np.abs(groups.mean(axis=0) - SCHOOLS_MEAN) < 4.0 * np.hypot(error, 0.0025)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("word", ["hmc", "langevin"])
+def test_tunings_have_the_same_bits_everywhere(word, dtype):
+    sampler = {"hmc": isotherm.HamiltonianMonteCarlo, "langevin": isotherm.LangevinDynamics}[word]
+    energy = isotherm.DoubleWellEnergy(barrier_height=0.5)
+    found = {}
+    for name in {"numpy", "numba", "torch"} & set(backends.names()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", isotherm.WarmUpWarning)
+            tuning = isotherm.warm_up(
+                sampler(energy, backend=name, dtype=dtype), dim=5, n_warmup=60, n_pilot=16, seed=3
+            )
+        found[name] = tuning.to_json().split('"seconds"')[0], np.asarray(tuning.x).tobytes()
+    assert len(set(found.values())) == 1, found
+
+
+def test_a_chain_does_not_depend_on_how_many_there_are():
+    energy, _ = gaussian(dim=3)
+    sampler = isotherm.MALA(energy, dtype="float64")
+    some, more = (
+        sampler.sample_chain(n_samples=n, n_steps=5, n_warmup=100, seed=3) for n in (3, 100)
+    )
+    np.testing.assert_array_equal(some, more[:3])
+    tuning = isotherm.warm_up(sampler, n_warmup=100, seed=3)
+    rest = tuning.sampler.sample_chain(x=tuning.x, n_samples=90, n_steps=5, chain_offset=10, seed=3)
+    np.testing.assert_array_equal(rest, more[10:])
+    in_one_call = isotherm.sample_chain(
+        energy, sampler="mala", n_samples=3, n_steps=5, n_warmup=100, seed=3, dtype="float64"
+    )
+    np.testing.assert_array_equal(in_one_call, some)
+
+
+def test_pilots_share_no_noise_with_other_chains():
+    energy, _ = gaussian(dim=3)
+    sampler = isotherm.MALA(energy, step_size=0.1, dtype="float64")
+    from isotherm._warmup.warm_up import _Pilots
+
+    plan = sampler.pilot(None, {"n_samples": 4, "n_steps": 4, "seed": 3})
+    pilots = _Pilots(plan, energy, None, None)
+    pilots.run(0)
+    start = isotherm.sample_chain(energy, n_samples=4, n_steps=0, seed=3, dtype="float64")
+    assert not np.intersect1d(pilots.states(), start).size
+
+
+def test_json_gives_the_numbers_back():
+    energy, _ = gaussian(dim=3)
+    tuning = made(isotherm.HamiltonianMonteCarlo, energy)
+    again = isotherm.Tuning.from_json(tuning.to_json())
+    assert str(again) == str(tuning)
+    assert again.to_json() == tuning.to_json()
+    sampler = isotherm.HamiltonianMonteCarlo(energy, dtype="float64", **again.arguments)
+    for one, other in zip((sampler, tuning.sampler), (tuning.sampler, sampler), strict=True):
+        np.testing.assert_array_equal(*(s.sample_chain(n_steps=3, seed=1) for s in (one, other)))
+    with pytest.raises(isotherm.InputError, match="holds no energy"):
+        _ = again.sampler
+    with pytest.raises(isotherm.InputError, match="holds no states"):
+        _ = again.x
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("step_size", 0.0), ("step_size", "1"), ("step_size", True), ("step_size", None),
+        ("step_size", 10**400), ("inverse_mass", [1.0]), ("inverse_mass", [1.0, -1.0, 1.0]),
+        ("inverse_mass", [[1.0], [2.0, 3.0], 4]), ("inverse_mass", {"a": 1}), ("seed", -1),
+        ("seed", 2**64), ("n_leapfrog", 1.5), ("n_leapfrog", 10**30), ("word", "nuts"),
+        ("word", ["hmc"]), ("advice", "none"), ("event_shape", []), ("event_shape", [10**30]),
+        ("event_shape", [0]), ("acceptance", 2.0), ("friction", -1.0), ("extra", 1),
+        ("format", "other"), ("version", 99),
+    ],
+)  # fmt: skip
+def test_a_hostile_tuning_is_refused(field, value):
+    import json
+
+    energy, _ = gaussian(dim=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.WarmUpWarning)
+        held = json.loads(
+            isotherm.warm_up(isotherm.HamiltonianMonteCarlo(energy), n_warmup=20, seed=1).to_json()
+        )
+    held[field] = value
+    with pytest.raises(isotherm.InputError) as error:
+        isotherm.Tuning.from_json(json.dumps(held))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "NaN", "[" * 10**5, None, b"\xff"])
+def test_what_is_no_tuning_is_refused(text):
+    with pytest.raises(isotherm.InputError, match="tuning"):
+        isotherm.Tuning.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_warmup": 5}, "n_warmup"),
+        ({"n_warmup": 2.5}, "n_warmup"),
+        ({"n_pilot": 1}, "n_pilot"),
+        ({"target_accept": 1.0}, "target_accept"),
+        ({"target_accept": "high"}, "target_accept"),
+        ({"mass": "full"}, "mass"),
+        ({"relative_bias": 0.0}, "relative_bias"),
+        ({"dim": 4}, "dimension"),
+        ({"x": [[np.nan, 0.0, 0.0]]}, "finite"),
+    ],
+)
+def test_bad_input_is_refused(options, message):
+    energy, _ = gaussian(dim=3)
+    with pytest.raises(isotherm.InputError, match=message):
+        isotherm.warm_up(isotherm.HamiltonianMonteCarlo(energy), **options)
+
+
+def test_schedules_and_other_objects_are_refused():
+    energy, _ = gaussian(dim=3)
+    with pytest.raises(isotherm.InputError, match="noise_scale"):
+        isotherm.warm_up(isotherm.MALA(energy, noise_scale=lambda step: 1.0 + step))
+    with pytest.raises(isotherm.InputError, match="needs a sampler"):
+        isotherm.warm_up(energy)
+    wide = isotherm.HamiltonianMonteCarlo(isotherm.HarmonicEnergy())
+    with pytest.raises(isotherm.InputError, match="64 coordinates"):
+        isotherm.warm_up(wide, dim=65, mass="dense")
+
+
+def test_separate_modes_are_told():
+    energy = isotherm.GaussianMixtureEnergy(
+        means=[[-1.5, 0.0], [1.5, 0.0]], scales=[0.1, 0.1], weights=[0.5, 0.5]
+    )
+    with pytest.warns(isotherm.WarmUpWarning, match="the pilots disagree") as caught:
+        tuning = isotherm.warm_up(isotherm.HamiltonianMonteCarlo(energy), seed=1)
+    assert len(caught) == 1
+    assert not tuning.settled
+    assert "disagree" in str(tuning)
+
+
+def test_pilots_that_cannot_move_are_an_error():
+    @isotherm.formula
+    def outside(x):
+        return np.log(-1.0 - x * x)
+
+    with pytest.raises(isotherm.InputError, match="no step of the pilots was accepted"):
+        isotherm.warm_up(isotherm.HamiltonianMonteCarlo(outside), dim=2, seed=1)
