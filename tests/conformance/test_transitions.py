@@ -27,6 +27,8 @@ for name in [*backends.usable(), StrictBackend.name]:
         }
         if name == StrictBackend.name:
             given["n_long"] = 20  # its checks take a millisecond an operation
+        if name == "numpy":
+            given["n_long"] = 100  # it differs from the reference in its source of noise alone
         if name == "numba":  # each of these compiles a kernel, which tests/numba needs too
             given["energies"] = {kind: ENERGIES[kind] for kind in ("terms", "mixture")}
             given["masses"] = {mass: MASSES[mass] for mass in ("unit", "matrix")}

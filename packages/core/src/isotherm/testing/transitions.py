@@ -183,7 +183,7 @@ class TransitionConformance:
                 f"{name}, mass {mass}, {dtype}",
             )
 
-    @_for_few(4, options=_runs(), number=st.integers(0))
+    @_for_few(3, options=_runs(), number=st.integers(0))
     def test_runs_have_the_references_bits(self, options: dict[str, Any], number: int) -> None:
         energy = [*self.energies.values()][number % len(self.energies)]
         state = self._start(**options)
@@ -225,7 +225,7 @@ class TransitionConformance:
                 runs.append(self.found(energy, state, **options))
         _check(runs[1], runs[0], "one thread, and two")
 
-    @_for_few(3, options=_runs(), cut=st.integers(1, 32))
+    @_for_few(2, options=_runs(), cut=st.integers(1, 32))
     def test_rows_of_a_run_are_runs_of_their_own(self, options: dict[str, Any], cut: int) -> None:
         energy = next(iter(self.energies.values()))
         cut = 1 + cut % (options["n_samples"] - 1)
@@ -246,7 +246,7 @@ class TransitionConformance:
                 joined = np.concatenate([part[name] for part in parts], axis=axis)
                 np.testing.assert_array_equal(joined, value, err_msg=name)
 
-    @_for_few(3, options=_runs(), cut=st.integers(1, 19))
+    @_for_few(2, options=_runs(), cut=st.integers(1, 19))
     def test_a_run_goes_on_with_its_state(self, options: dict[str, Any], cut: int) -> None:
         energy = next(iter(self.energies.values()))
         n_total = options["burn_in"] + options["n_steps"]
@@ -273,7 +273,7 @@ class TransitionConformance:
         for name, value in result.state.items():
             np.testing.assert_array_equal(to_numpy(value), whole[f"state {name}"], err_msg=name)
 
-    @_for_few(3, options=_runs(), cuts=st.sets(st.integers(1, 18)))
+    @_for_few(2, options=_runs(), cuts=st.sets(st.integers(1, 18)))
     def test_a_runner_gives_the_same_bits_however_it_is_cut(
         self, options: dict[str, Any], cuts: set[int]
     ) -> None:
@@ -287,7 +287,7 @@ class TransitionConformance:
         )
         _check(state, before, "a state was written to")
 
-    @_for_few(3, options=_runs())
+    @_for_few(2, options=_runs())
     def test_a_thinned_run_is_a_slice_of_the_whole(self, options: dict[str, Any]) -> None:
         energy = next(iter(self.energies.values()))
         state = self._start(**options)
