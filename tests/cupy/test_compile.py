@@ -35,9 +35,24 @@ ENERGIES = [
     (isotherm.GaussianEnergy(np.zeros(100), np.eye(100)), 100),
 ]
 
+SAMPLERS = [
+    {"sampler": "underdamped"},
+    {"sampler": "mala"},
+    {"sampler": "hmc"},
+    {"sampler": "hmc", "friction": 0.5},
+]
+ENERGIES_OF_SAMPLERS = [
+    (isotherm.DoubleWellEnergy(), 10),
+    (isotherm.DoubleWellEnergy(), 100),
+    (isotherm.RosenbrockEnergy(), 10),
+    (MIXTURE, 2),
+    (isotherm.GaussianEnergy(np.zeros(10), np.eye(10)), 10),
+]
 
-def source_of(energy, dim, dtype):
-    plan = isotherm.make_plan(energy, dim=dim, n_samples=1000, dtype=dtype, backend="numpy")
+
+def source_of(energy, dim, dtype, **options):
+    options = {"step_size": 0.01, "backend": "numpy"} | options
+    plan = isotherm.make_plan(energy, dim=dim, n_samples=1000, dtype=dtype, **options)
     return kernel_of(plan, energy).source
 
 
@@ -81,11 +96,25 @@ def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_
     assert advance.count("fma.rn") == 2 * advance.count("rsqrt.approx")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", SAMPLERS, ids=lambda one: " ".join(map(str, one.values())))
+@pytest.mark.parametrize(
+    ("energy", "dim"), ENERGIES_OF_SAMPLERS, ids=lambda value: getattr(value, "name", value)
+)
+def test_every_samplers_steps_compile(energy, dim, options, dtype, record_property):
+    options = options | {"return_diagnostics": True}
+    _, ptx, log = compiled(source_of(energy, dim, dtype, **options), "sm_90", "--ptxas-options=-v")
+    registers, spilled = uses(log)["advance"]
+    record_property("advance registers", registers)
+    is_small = dim <= (10 if dtype == "float64" else 20)
+    assert (registers <= 255, spilled == 0 or not is_small) == (True, True)
+    assert_nothing_is_flushed(ptx)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_array_loops_kernels_compile(dtype, architecture):
-    constants = {"VARIES": 1, "CLAMPS": 1, "KEEPS": 0}
-    source = assemble(dtype, "fill.cu", constants=constants)
+    source = assemble(dtype, "fill.cu")
     _, ptx, log = compiled(source, architecture, "--ptxas-options=-v")
     assert_nothing_is_flushed(ptx)
     assert {name: spilled for name, (_, spilled) in uses(log).items()} == {"fill": 0}

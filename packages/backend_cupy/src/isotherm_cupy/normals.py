@@ -10,8 +10,6 @@ from isotherm.backend import Array, FillNormals, noise
 from isotherm_cupy.modules import Compile
 from isotherm_cupy.source import assemble
 
-_NO_STEPS = {"VARIES": 0, "CLAMPS": 0, "KEEPS": 0}
-
 
 def filler(xp: Any, compile_: Compile) -> FillNormals:
     """What `isotherm.backend.noise.fill_normals` is, with its bits.
@@ -38,7 +36,7 @@ def filler(xp: Any, compile_: Compile) -> FillNormals:
         is_direct = dtype == drawn_in and out.flags.c_contiguous
         normals = out if is_direct else xp.empty(out.shape, dtype=drawn_in)
         _, n, dim = out.shape
-        module = compile_(assemble(drawn_in, "fill.cu", constants=_NO_STEPS))
+        module = compile_(assemble(drawn_in, "fill.cu"))
         arguments = [normals, np.int64(n), np.int32(dim), np.uint32(block)]
         arguments += [np.uint32(seed & noise.MASK), np.uint32(seed >> 32), np.uint32(stream)]
         arguments += [np.uint64(chain_offset), np.uint32(coordinate_offset)]

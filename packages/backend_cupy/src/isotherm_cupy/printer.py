@@ -78,7 +78,7 @@ class _Printer:
     def _name(self, index: int, *, inside: bool = False) -> str:
         instruction = self._program.instructions[index]
         if instruction.op == "const":
-            return _constant(instruction.value)
+            return constant(instruction.value)
         if instruction.op == "stop" and index in self._program.uniform:
             return self._name(instruction.args[0], inside=inside)
         is_held = index in self._program.uniform and not inside
@@ -88,27 +88,36 @@ class _Printer:
         instruction = self._program.instructions[index]
         op, value = instruction.op, instruction.value
         args = [self._name(arg, inside=inside) for arg in instruction.args]
-        if op in _COMPARISONS:
-            return f"{args[0]} {_COMPARISONS[op]} {args[1]}"
         match op:
             case "parameter":
                 return f"parameters[{value}]"
             case "coordinate":
                 return "x" if self._is_elementwise else f"x[{value}]"
-            case "neg":
-                return f"-{args[0]}"
-            case "stop":
-                return args[0]
-            case "where":
-                return f"{args[0]} ? {args[1]} : {args[2]}"
-            case "min":
-                return f"{args[0]} < {args[1]} ? {args[0]} : {args[1]}"
-            case "max":
-                return f"{args[0]} > {args[1]} ? {args[0]} : {args[1]}"
-        return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
+        return expression(op, args)
 
 
-def _constant(value: float) -> str:
+def expression(op: str, args: Sequence[str]) -> str:
+    """An elementwise operation."""
+    if op in _COMPARISONS:
+        return f"{args[0]} {_COMPARISONS[op]} {args[1]}"
+    match op:
+        case "neg":
+            return f"-{args[0]}"
+        case "stop":
+            return args[0]
+        case "where":
+            return f"{args[0]} ? {args[1]} : {args[2]}"
+        case "min":
+            return f"{args[0]} < {args[1]} ? {args[0]} : {args[1]}"
+        case "max":
+            return f"{args[0]} > {args[1]} ? {args[0]} : {args[1]}"
+        case "perturb":
+            return f"{args[1]} != REAL(0) ? add({args[0]}, mul({args[1]}, {args[2]})) : {args[0]}"
+    return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
+
+
+def constant(value: float) -> str:
+    """A number as it is written: exactly."""
     if math.isfinite(value):
         return f"REAL({value!r})"
     numerator = 0 if math.isnan(value) else math.copysign(1, value)
