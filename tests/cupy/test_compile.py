@@ -7,9 +7,12 @@ import pytest
 
 import isotherm
 import isotherm.math as im
+from isotherm.backend import Kind
+from isotherm.testing import UsersEnergy
 from isotherm_cupy import modules, nvrtc
 from isotherm_cupy.kernels import kernel_of
 from isotherm_cupy.nvrtc import compiled
+from isotherm_cupy.segments import Segments
 from isotherm_cupy.source import assemble
 
 ARCHITECTURES = ["sm_80", "sm_90"]
@@ -118,6 +121,19 @@ def test_the_array_loops_kernels_compile(dtype, architecture):
     _, ptx, log = compiled(source, architecture, "--ptxas-options=-v")
     assert_nothing_is_flushed(ptx)
     assert {name: spilled for name, (_, spilled) in uses(log).items()} == {"fill": 0}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", SAMPLERS, ids=lambda one: " ".join(map(str, one.values())))
+def test_the_array_loops_segments_compile(dtype, options):
+    options = {"dim": 3, "n_samples": 2, "step_size": 0.1, "inverse_mass": [1, 2, 3]} | options
+    plan = isotherm.make_plan(UsersEnergy(1.0), dtype=dtype, backend="numpy", **options)
+    sources = []
+    Segments(plan.transition(Kind.VALUE), dtype, np, sources.append)
+    _, ptx, log = compiled(*sources, "sm_90", "--ptxas-options=-v")
+    assert_nothing_is_flushed(ptx)
+    assert b"fma.rn" not in ptx
+    assert {spilled for _, spilled in uses(log).values()} == {0}
 
 
 def test_a_card_gets_what_these_tests_compile(monkeypatch):

@@ -116,6 +116,25 @@ def test_launches_of_any_length_give_the_same_bits(build, energy, sampler, monke
         assert_same(run(ENERGIES[energy], build, options), expected)
 
 
+class UsersEnergy:
+    """A double well that no backend has a kernel for."""
+
+    def __call__(self, x):
+        return 0.5 * ((x * x - 1.0) * (x * x - 1.0)).sum(axis=1)
+
+    def gradient(self, x):
+        return 2.0 * x * (x * x - 1.0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_segments_on_arrays_have_the_bits_of_operations_on_them(sampler):
+    for dtype in ("float32", "float64", "float16"):
+        options = SAMPLERS[sampler] | {"dim": 3, "dtype": dtype}
+        got, expected = (run(UsersEnergy(), each, options) for each in (BUILDS[0], "numpy"))
+        assert got.info.path == "array loop"
+        assert_same(got, expected)
+
+
 def test_long_trajectories_make_launches_short(monkeypatch):
     lengths = []
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from isotherm.backend import COMPARISONS, Program
+from isotherm.backend import COMPARISONS, Program, Segment, TransitionProgram
 
 _FUNCTIONS = {"add": "add", "sub": "sub", "mul": "mul", "div": "quotient", "sqrt": "root"}
 _FUNCTIONS |= {"abs": "fabs"}
@@ -94,6 +94,40 @@ class _Printer:
             case "coordinate":
                 return "x" if self._is_elementwise else f"x[{value}]"
         return expression(op, args)
+
+
+def segment_lines(
+    program: TransitionProgram,
+    segment: Segment,
+    place: Callable[[int], str],
+    written: Callable[[int, Sequence[str]], str] | None = None,
+) -> list[str]:
+    """The statements of a segment, for one number of its space.
+
+    Parameters
+    ----------
+    program : TransitionProgram
+    segment : Segment
+    place : callable
+        Where the number of a value from outside is read, and that of an output written.
+    written : callable, optional
+        The operation of a value with its arguments' names, where some are written in another way.
+    """
+    lines, own = [], set[int]()
+    for index in segment.body:
+        one = program.values[index]
+        args = [
+            f"v{arg}"
+            if arg in own
+            else constant(program.values[arg].value)
+            if program.values[arg].op == "const"
+            else place(arg)
+            for arg in one.args
+        ]
+        value = expression(one.op, args) if written is None else written(index, args)
+        lines.append(f"const {'bool' if one.op in COMPARISONS else 'REAL'} v{index} = {value};")
+        own.add(index)
+    return lines + [f"{place(index)} = v{index};" for index in segment.outputs]
 
 
 def expression(op: str, args: Sequence[str]) -> str:

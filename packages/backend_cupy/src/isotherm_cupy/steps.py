@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from isotherm.backend import (
-    COMPARISONS,
     Call,
     Loop,
     Plan,
@@ -25,7 +24,7 @@ from isotherm.backend import (
     noise,
     walk,
 )
-from isotherm_cupy.printer import constant, expression
+from isotherm_cupy.printer import expression, segment_lines
 
 _ELEMENT = """\
 const long long element = thread_number();
@@ -287,8 +286,6 @@ class _Printer:
     def _number(self, index: int) -> str:
         """One number of a value: where it is of coordinates, that of coordinate j."""
         one = self._program.values[index]
-        if one.op == "const":
-            return constant(one.value)
         if one.op == "vector" and self._layout.is_array:
             return f"vectors[{one.value} * DIM + j]"
         return self._variable(index) + ("[j]" if self._is_array(index) else "")
@@ -441,26 +438,14 @@ class _Printer:
         return lines
 
     def _segment(self, segment: Segment) -> list[str]:
-        program = self._program
-        inside = []
-        names: dict[int, str] = {}
-
-        def text(index: int) -> str:
-            return names.get(index) or self._number(index)
-
-        for index in segment.body:
-            one = program.values[index]
-            names_of = [text(arg) for arg in one.args]
-            type_ = "bool" if one.op in COMPARISONS else "REAL"
-            inside.append(f"const {type_} v{index} = {self._expression(one, names_of)};")
-            names[index] = f"v{index}"
-        inside += [f"{self._number(index)} = v{index};" for index in segment.outputs]
+        inside = segment_lines(self._program, segment, self._number, self._written)
         lines = [self._declared(index) for index in segment.outputs]
         if segment.space == Space.STATE:
             return lines + self._over_coordinates(inside)
         return [*lines, "{", *_indented(inside), "}"]
 
-    def _expression(self, one: Any, args: Sequence[str]) -> str:
+    def _written(self, index: int, args: Sequence[str]) -> str:
+        one = self._program.values[index]
         if one.op == "perturb":
             scale = self._program.values[one.args[1]]
             name = self._program.coefficients[int(scale.value)] if _is_coefficient(scale) else ""
