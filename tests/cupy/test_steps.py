@@ -8,6 +8,7 @@ from isotherm._arithmetic.arrays import to_numpy
 from isotherm.backend import Outputs
 from isotherm_cupy import chains, kernels, steps
 from tests.cupy.host import BUILDS
+from tests.transitions import test_langevin as golden
 
 MIXTURE = isotherm.GaussianMixtureEnergy(
     [[0.0, 1.0, 0.5], [1.0, -1.0, 0.0]], [1.0, 0.7], [0.4, 0.6]
@@ -82,6 +83,12 @@ def test_steps_have_the_array_loops_bits(build, energy, sampler, dtype):
     got, expected = (run(ENERGIES[energy], each, options) for each in (build, "numpy"))
     assert got.info.path.startswith("fused")
     assert_same(got, expected)
+
+
+@pytest.mark.parametrize("index", range(len(golden.GOLDEN)))
+@pytest.mark.parametrize("build", BUILDS)
+def test_langevin_has_its_golden_bits(build, index):
+    golden.test_the_chains_have_their_golden_bits(build, index)
 
 
 COUPLED = [name for name in SAMPLERS if name.partition(" ")[0] in ("mala", "hmc", "malt")]
