@@ -1,11 +1,17 @@
 """Steps of every sampler as the CUDA source takes them: the bits of the array loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import isotherm
+import isotherm.math as im
 from isotherm._arithmetic.arrays import to_numpy
-from isotherm.backend import Outputs
+from isotherm._backends import registry
+from isotherm._transitions import catalogue
+from isotherm._transitions.trace import Transition, gradient, perturb, repeat, total, where
+from isotherm.backend import Outputs, noise
 from isotherm_cupy import chains, kernels, steps
 from tests.cupy.host import BUILDS
 from tests.transitions import test_langevin as golden
@@ -121,6 +127,47 @@ def test_launches_of_any_length_give_the_same_bits(build, energy, sampler, monke
     for launch in (1, 50 * 3 * 7):
         monkeypatch.setattr(chains, "_LAUNCH", launch)
         assert_same(run(ENERGIES[energy], build, options), expected)
+
+
+def users_step(state, c, draw):
+    """What no built-in sampler does: divisions, roots, functions; its parts change places."""
+    z = draw.normal(noise.Stream.LANGEVIN)
+    y = im.sqrt(abs(state.x)) / (0.1 + abs(z)) - im.maximum(state.x, z)
+    y = 0.1 * total(y) / (1.0 + im.exp(-y)) + im.log(abs(z)) * im.cos(state.momentum)
+    g = where(y >= z, -im.tanh(y), 1.0 / y) - c.step_size * gradient(im.minimum(y, 1.0))
+
+    def turn(number, a, b):
+        return b, a - c.step_size * draw.substep_normal(number)
+
+    a, b = repeat(c.passes, turn, g, state.x)
+    return {"x": state.momentum, "momentum": perturb(a, c.step_size, b)}, {}
+
+
+def coefficients(given):
+    return {"step_size": given.step_size, "passes": 2.0 + given.steps % 3}
+
+
+@pytest.mark.parametrize("energy", ENERGIES)
+@pytest.mark.parametrize("n_exchanged", [0, 16])
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_users_own_steps_have_the_array_loops_bits(build, energy, n_exchanged, monkeypatch):
+    monkeypatch.setattr(kernels, "_SEPARABLE_STATE", n_exchanged)
+    transition = Transition("users", users_step, coefficients, carried=("x", "momentum"))
+    monkeypatch.setattr(catalogue, "_transitions", {**catalogue._transitions, "users": transition})
+    for dtype in ("float32", "float64"):
+        options = {"sampler": "underdamped", "dim": 3, "n_samples": 40, "n_steps": 9, "seed": 1}
+        results = []
+        for backend in (build, "numpy"):
+            plan = isotherm.make_plan(
+                ENERGIES[energy], backend=backend, dtype=dtype, step_size=0.1, **options
+            )
+            plan = replace(plan, sampler="users")
+            runner = registry.load(backend).prepare(plan, ENERGIES[energy])
+            rng = np.random.default_rng(0)
+            state = {name: rng.normal(size=(40, 3)).astype(dtype) for name in ("x", "momentum")}
+            results.append(runner.advance(state, 0, 9, Outputs()))
+        for name in ("x", "momentum"):
+            np.testing.assert_array_equal(*(to_numpy(one[name]) for one in results), strict=True)
 
 
 class UsersEnergy:

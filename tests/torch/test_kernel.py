@@ -19,10 +19,12 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 import isotherm
+import isotherm.math as im
 import isotherm_torch
 from isotherm._backends.array_loop import ArrayLoop
 from isotherm._backends.protocol import Outputs
-from isotherm.backend import Space, kind_of, noise
+from isotherm._transitions.trace import Transition, gradient, perturb, total, where
+from isotherm.backend import Segment, Segments, Space, kind_of, noise
 from isotherm.testing import run_options
 from isotherm_torch import kernel
 from isotherm_torch.loop import TorchLoop
@@ -39,6 +41,7 @@ SAMPLERS = {
     "malt": {"sampler": "hmc", "n_leapfrog": 5, "friction": 0.5, "step_size": 0.4},
 }  # fmt: skip
 KEY = {"seed": 2**64 - 5, "stream": noise.Stream.MOMENTUM, "block": 7, "chain_offset": 2**33 - 40}
+ACCEPT_KEY = {"seed": 2**64 - 5, "block": 7, "chain_offset": 2**33 - 40}
 
 
 class Absent:
@@ -96,7 +99,9 @@ def test_every_operation_is_rounded_by_itself(compiled, sampler, dtype):
     segments = segments_of(plan_of(**SAMPLERS[sampler], dtype=dtype))
     assert segments.why_not() is None
     assert len(compiled) == len(segments._kernels) > 0
-    kernel.fill_normals(torch.empty(4, 99, 3, dtype=getattr(torch, dtype)), **KEY)
+    normals = torch.empty(4, 99, 3, dtype=getattr(torch, dtype))
+    kernel.fill_normals(normals, **KEY)
+    kernel.exponentials(normals[0], **ACCEPT_KEY)
     for program in compiled:
         assert_each_is_rounded_by_itself(program)
 
@@ -126,10 +131,12 @@ def test_another_step_and_another_seed_compile_nothing(compiled):
 def test_what_is_asked_first_is_what_is_launched(compiled, dtype):
     kernel._compiler_says.cache_clear()
     assert kernel.why_not(dtype) is None
-    kernel.fill_normals(torch.empty(4, 4, 4, dtype=getattr(torch, dtype)), **KEY)
-    assert compiled[:1] == compiled[1:]
+    normals = torch.empty(4, 16, 4, dtype=getattr(torch, dtype))
+    kernel.fill_normals(normals, **KEY)
+    kernel.exponentials(normals[0], **ACCEPT_KEY)
+    assert compiled[:2] == compiled[2:]
     kernel.why_not(dtype)
-    assert len(compiled) == 2
+    assert len(compiled) == 4
     segments = segments_of(plan_of(dtype=dtype))
     assert segments.why_not() is None
     (segment,) = segments._kernels
@@ -137,7 +144,7 @@ def test_what_is_asked_first_is_what_is_launched(compiled, dtype):
     is_number = [segments._spaces[index] == Space.STEP for index in segment.inputs]
     values = [1.0 if number else rows for number in is_number]
     segments(segment, dict(zip(segment.inputs, values, strict=True)))
-    assert compiled[2] is compiled[3]
+    assert compiled[4] is compiled[5]
 
 
 @pytest.mark.parametrize("refused", ["_fill", "segment0"])
@@ -224,6 +231,47 @@ def test_a_block_of_normals_has_the_streams_bits(interpreted, dtype, shape):
         part = torch.empty(out.shape[0], 2, 300, 7, dtype=out.dtype)[:, 0, :, 3:]
         interpreted.fill_normals(part, **KEY, coordinate_offset=3)
         assert torch.equal(part, out[:, :, 3:])
+
+
+def users_step(state, c, draw):
+    """What no built-in sampler does: divisions, roots, functions."""
+    x, z = state.x, draw.normal(noise.Stream.LANGEVIN)
+    y = im.sqrt(abs(x)) / (0.1 + abs(z)) - im.maximum(x, z) * im.minimum(-x, c.step_size)
+    y = total(y) + where(y != y, 0.1, where(x >= z, -y, 1.0 / y))
+    return {"x": perturb(gradient(y), c.noise, y) + im.exp(y)}, {}
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+def test_a_users_own_steps_have_the_array_loops_bits(interpreted, compiled, dtype):
+    program = Transition("users", users_step, dict).program()
+    segments, others = interpreted.Segments(program, dtype), Segments(program, dtype)
+    assert kernel.Segments(program, dtype).why_not() is None
+    for one in compiled:
+        assert_each_is_rounded_by_itself(one)
+    all_segments = [one for one in program.statements if isinstance(one, Segment)]
+    assert 0 < len(segments._kernels) < len(all_segments)  # Triton's exp is not ours
+    rng = np.random.default_rng(0)
+    for segment in all_segments:
+        shapes = {Space.STATE: (300, 7), Space.CHAIN: (300, 1)}
+        values = {
+            index: torch.from_numpy(rng.normal(size=shapes[space]).astype(dtype))
+            if (space := program.spaces[index]) in shapes
+            else float(np.array(0.1, dtype))
+            for index in segment.inputs
+        }
+        with np.errstate(all="ignore"):  # beyond the end of an array
+            results = segments(segment, values)
+        for got, expected in zip(results, others(segment, values), strict=True):
+            assert got.numpy().tobytes() == expected.numpy().tobytes()
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("n", [1, 3000])
+def test_numbers_for_accepting_have_the_streams_bits(interpreted, dtype, n):
+    got = interpreted.exponentials(torch.empty(n, 2, dtype=getattr(torch, dtype)), **ACCEPT_KEY)
+    expected = noise.exponentials(np.empty((n, 2), dtype), **ACCEPT_KEY)
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours.numpy().tobytes() == theirs.tobytes()
 
 
 @pytest.mark.parametrize("noise_scale", [0.0, 1.0])

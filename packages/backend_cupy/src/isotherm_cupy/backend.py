@@ -13,7 +13,7 @@ from isotherm_cupy.chains import FusedChains
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.kernels import kernel_of
 from isotherm_cupy.modules import Compile, compile_for_device
-from isotherm_cupy.normals import filler
+from isotherm_cupy.normals import exponentials_by, filler
 from isotherm_cupy.nvrtc import why_not
 from isotherm_cupy.segments import Segments
 
@@ -116,7 +116,14 @@ def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
     if kernel is not None:
         return FusedChains(plan, kernel, xp, compile_)
     segments = Segments(plan.transition(kind_of(energy)), plan.state_dtype, xp, compile_)
-    return ArrayLoop(plan, energy, energy.gradient, filler(xp, compile_), segments)
+    return ArrayLoop(
+        plan,
+        energy,
+        energy.gradient,
+        filler(xp, compile_),
+        segments,
+        exponentials=exponentials_by(xp, compile_),
+    )
 
 
 @cache

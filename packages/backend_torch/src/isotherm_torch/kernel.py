@@ -34,6 +34,8 @@ _BLOCK = 1024  # elements of a program: eight for each thread of four warps, so 
 _MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, noise.PHILOX_MULTIPLIERS)
 _INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, noise.PHILOX_KEY_INCREMENTS)
 _ROUNDS = tl.constexpr(noise.PHILOX_ROUNDS)
+_ACCEPT = tl.constexpr(int(noise.Stream.ACCEPT) << 24)
+_EXPONENTIALS_PER_BLOCK = tl.constexpr(noise.EXPONENTIALS_PER_BLOCK)
 _MINUS_TWO_LOG, _SINE, _COSINE = (
     tl.constexpr(noise.Precision._fields.index(name))
     for name in ("minus_two_log", "sine", "cosine")
@@ -64,8 +66,7 @@ def _horner(p: tl.constexpr, name: tl.constexpr, x):
 
 
 @triton.jit
-def _minus_two_log_32(u, p: tl.constexpr):
-    x = u.to(tl.float32) + 0.5
+def _minus_two_log_32(x, p: tl.constexpr):
     bits = x.to(tl.int32, bitcast=True) - _SMALLEST_MANTISSA_32
     exponent = ((bits >> 23) - 32).to(tl.float32)
     mantissa = ((bits & 0x7FFFFF) + _SMALLEST_MANTISSA_32).to(tl.float32, bitcast=True)
@@ -74,8 +75,7 @@ def _minus_two_log_32(u, p: tl.constexpr):
 
 
 @triton.jit
-def _minus_two_log_64(u, p: tl.constexpr):
-    x = u.to(tl.float64) + 0.5
+def _minus_two_log_64(x, p: tl.constexpr):
     bits = x.to(tl.int64, bitcast=True) - _SMALLEST_MANTISSA_64
     exponent = ((bits >> 52) - 53).to(tl.float64)
     mantissa = ((bits & 0xFFFFFFFFFFFFF) + _SMALLEST_MANTISSA_64).to(tl.float64, bitcast=True)
@@ -104,7 +104,7 @@ def _normal_32(w0, w1, w2, w3, step, p: tl.constexpr):
     a = rest.to(tl.float32) * p.radians
     wave = _cosine_or_sine(a, quarters.to(tl.int32), (step & 1).to(tl.int32), p)
     # Triton before 3.6 would flush a subnormal root's argument to zero; there is none.
-    return wave * tl.sqrt_rn(_minus_two_log_32(u, p))
+    return wave * tl.sqrt_rn(_minus_two_log_32(u.to(tl.float32) + 0.5, p))
 
 
 @triton.jit
@@ -114,7 +114,8 @@ def _normal_64(w0, w1, w2, w3, step, p: tl.constexpr):
     quarters = (v + (1 << 50)) >> 51
     a = (v - (quarters << 51)).to(tl.float64) * p.radians
     wave = _cosine_or_sine(a, quarters.to(tl.int32), (step & 1).to(tl.int32), p)
-    return wave * tl.sqrt(_minus_two_log_64(u, p))  # of float64 it is always correctly rounded
+    # Of float64 a root is always correctly rounded.
+    return wave * tl.sqrt(_minus_two_log_64(u.to(tl.float64) + 0.5, p))
 
 
 # A kernel that is special for one seed would be compiled anew for another.
@@ -167,6 +168,41 @@ def _fill(
         tl.store(out_pointer + place, normal, element < n_elements)
 
 
+@triton.jit(do_not_specialize=["key_low", "key_high", "block_number", "chain_offset"])
+def _exponentials(
+    out_pointer,
+    n_chains,
+    key_low: tl.int64,
+    key_high: tl.int64,
+    block_number: tl.int64,
+    chain_offset: tl.int64,
+    p: tl.constexpr,
+    index_type: tl.constexpr,
+    block: tl.constexpr,
+):
+    """A block of the numbers for accepting, a step after the other."""
+    dtype: tl.constexpr = out_pointer.dtype.element_ty
+    element = tl.program_id(0).to(index_type) * block + tl.arange(0, block)
+    chain = element.to(tl.int64) + chain_offset
+    w0, w1, w2, w3 = _philox(
+        block_number.to(tl.uint32),
+        tl.full((block,), 0, tl.uint32),
+        chain.to(tl.uint32),
+        (chain >> 32).to(tl.uint32) | _ACCEPT,
+        key_low.to(tl.uint32),
+        key_high.to(tl.uint32),
+    )
+    for position in tl.static_range(_EXPONENTIALS_PER_BLOCK):
+        low, high = (w0, w2) if position % 2 == 0 else (w1, w3)
+        x = (low if position < 2 else high).to(dtype) + 0.5
+        if dtype == tl.float64:
+            result = _minus_two_log_64(x * 2097152.0, p)  # 2^21: of the 53 bits of u
+        else:
+            result = _minus_two_log_32(x, p)
+        place = element.to(tl.int64) + position * n_chains.to(tl.int64)
+        tl.store(out_pointer + place, result * 0.5, element < n_chains)
+
+
 def why_not(dtype: str) -> str | None:
     """Why normals cannot be drawn on the current device, or None: it is compiled to see.
 
@@ -185,8 +221,10 @@ def why_not(dtype: str) -> str | None:
 
 @cache
 def _compiler_says(dtype: str, device: int) -> str | None:
-    given = (16, 16, 0, 0, 0, 0, 0, 0)
-    return _refusal(_fill, getattr(torch, dtype), *given, **_constants(dtype, 16))
+    pointer, constants = getattr(torch, dtype), _constants(dtype, 16)
+    return _refusal(_fill, pointer, *(16, 16, 0, 0, 0, 0, 0, 0), **constants) or _refusal(
+        _exponentials, pointer, *(16, 0, 0, 0, 0), **constants
+    )
 
 
 def _refusal(kernel: Any, *given: Any, **options: Any) -> str | None:
@@ -247,6 +285,24 @@ def fill_normals(
     )
     if normals is not out:
         out.copy_(normals)
+
+
+def exponentials(
+    like: torch.Tensor, *, seed: int, block: int, chain_offset: int = 0
+) -> Sequence[torch.Tensor]:
+    """`isotherm.backend.noise.exponentials` as one kernel, for a tensor of one of the `DTYPES`."""
+    n = len(like)
+    out = torch.empty(noise.EXPONENTIALS_PER_BLOCK, n, dtype=like.dtype, device=like.device)
+    _exponentials[(triton.cdiv(n, _BLOCK),)](
+        out,
+        n,
+        seed & noise.MASK,
+        seed >> 32,
+        block,
+        chain_offset,
+        **_constants(str(like.dtype).removeprefix("torch."), n),
+    )
+    return out.unbind()
 
 
 class Segments:

@@ -32,7 +32,7 @@ from isotherm.backend import (
 )
 from isotherm_torch import devices
 from isotherm_torch.graph import LEAST_STEPS, GraphGradient
-from isotherm_torch.normals import fill_normals
+from isotherm_torch.normals import exponentials, fill_normals
 
 
 class TorchLoop(ArrayLoop):
@@ -67,7 +67,9 @@ class TorchLoop(ArrayLoop):
                 if devices.kind(plan.device) == "cuda" and plan.n_total >= LEAST_STEPS:
                     gradient = self._graph = GraphGradient(gradient, energy)
             calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
-        super().__init__(plan, energy, gradient, fill_normals, run_segment, calls, path)
+        super().__init__(
+            plan, energy, gradient, fill_normals, run_segment, calls, path, exponentials
+        )
         self._without_graph = self.path
 
     def begin(self, state: State) -> None:
