@@ -27,7 +27,10 @@ from isotherm_cupy.normals import filler
 from isotherm_cupy.nvrtc import CompileError
 
 SHIM = Path(__file__).with_name("host.hpp")
-KERNEL = re.compile(r'extern "C" __global__ void (\w+)\((.*?)\)\s*\{(.*?)^\}', re.DOTALL | re.M)
+KERNEL = re.compile(
+    r'extern "C" __global__ (?:__launch_bounds__\(.*?\) )?void (\w+)\((.*?)\)\s*\{(.*?)^\}',
+    re.DOTALL | re.M,
+)
 
 
 FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-w"]

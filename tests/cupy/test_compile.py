@@ -47,16 +47,21 @@ SAMPLERS = [
 ENERGIES_OF_SAMPLERS = [
     (isotherm.DoubleWellEnergy(), 10),
     (isotherm.DoubleWellEnergy(), 100),
+    (isotherm.DoubleWellEnergy(), 1024),
     (isotherm.RosenbrockEnergy(), 10),
     (MIXTURE, 2),
     (isotherm.GaussianEnergy(np.zeros(10), np.eye(10)), 10),
 ]
 
 
-def source_of(energy, dim, dtype, **options):
+def chosen(energy, dim, dtype, **options):
     options = {"step_size": 0.01, "backend": "numpy"} | options
     plan = isotherm.make_plan(energy, dim=dim, n_samples=1000, dtype=dtype, **options)
-    return kernel_of(plan, energy).source
+    return kernel_of(plan, energy)
+
+
+def source_of(energy, dim, dtype):
+    return chosen(energy, dim, dtype).source
 
 
 def uses(log):
@@ -105,12 +110,13 @@ def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_
     ("energy", "dim"), ENERGIES_OF_SAMPLERS, ids=lambda value: getattr(value, "name", value)
 )
 def test_every_samplers_steps_compile(energy, dim, options, dtype, record_property):
-    options = options | {"return_diagnostics": True}
-    _, ptx, log = compiled(source_of(energy, dim, dtype, **options), "sm_90", "--ptxas-options=-v")
+    found = chosen(energy, dim, dtype, **options | {"return_diagnostics": True})
+    _, ptx, log = compiled(found.source, "sm_90", "--ptxas-options=-v")
     registers, spilled = uses(log)["advance"]
     record_property("advance registers", registers)
     is_small = dim <= (10 if dtype == "float64" else 20)
     assert (registers <= 255, spilled == 0 or not is_small) == (True, True)
+    assert registers * found.block <= 2**16  # which a block has at most
     assert_nothing_is_flushed(ptx)
 
 

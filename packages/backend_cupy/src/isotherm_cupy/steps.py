@@ -54,6 +54,8 @@ class Layout:
         Whether a thread has all coordinates of its chain.
     condition : str
         Before a thread reads or writes memory.
+    bounds : str
+        What the compiler is told of a block's threads, which share the registers there are.
     first : str
         The first of its coordinates.
     sums : tuple of str
@@ -63,6 +65,7 @@ class Layout:
     place: str
     is_array: bool = False
     condition: str = ""
+    bounds: str = ""
     first: str = "j"
     sums: tuple[str, ...] = ()
 
@@ -75,7 +78,12 @@ class Layout:
 #: A thread is a coordinate, and nothing couples coordinates.
 ELEMENT = Layout(_ELEMENT)
 #: A thread is a coordinate, and a block has whole chains.
-BLOCK = Layout(_BLOCK, condition="if (is_there) ", sums=("block.cuh",))
+BLOCK = Layout(
+    _BLOCK,
+    condition="if (is_there) ",
+    bounds="__launch_bounds__(CHAINS_PER_BLOCK * DIM) ",
+    sums=("block.cuh",),
+)
 #: A thread is a chain.
 CHAIN = Layout(_CHAIN, is_array=True, first="0", sums=("whole.cuh",))
 
@@ -87,7 +95,7 @@ _TYPES = {
 }
 
 _ADVANCE = """
-extern "C" __global__ void advance(
+extern "C" __global__ {bounds}void advance(
     {parameters}
 ) {{
     {place}
@@ -259,6 +267,7 @@ class _Printer:
             parameters=[
                 ", ".join(f"{type_} {name}" for name, type_ in parameters_of(program).items())
             ],
+            bounds=[layout.bounds],
             place=layout.place.splitlines(),
             before=before,
             first=[layout.first],
