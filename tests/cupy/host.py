@@ -28,7 +28,7 @@ from isotherm_cupy.nvrtc import CompileError
 
 SHIM = Path(__file__).with_name("host.hpp")
 KERNEL = re.compile(
-    r'extern "C" __global__ (?:__launch_bounds__\(.*?\) )?void (\w+)\((.*?)\)\s*\{(.*?)^\}',
+    r'extern "C" __global__ (?:BOUNDS )?void (\w+)\((.*?)\)\s*\{(.*?)^\}',
     re.DOTALL | re.M,
 )
 

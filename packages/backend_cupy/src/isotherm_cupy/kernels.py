@@ -38,6 +38,7 @@ _WHOLE_STATE = 32
 # Of a separable energy whose chains have numbers of their own; beyond, a thread is a coordinate.
 _SEPARABLE_STATE = 16
 _MOST_THREADS = 1024  # of a block
+_ALL_REGISTERS = 256  # threads of a block that can have all registers of a thread
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
 _BLOCK_OF_CHAINS = 128  # threads, or at least one chain
@@ -111,7 +112,7 @@ def _kernel(
 ) -> Kernel:
     dim, chains = plan.n_coordinates, plan.n_samples
     block, threads = BLOCK, chains if layout is CHAIN else chains * dim
-    constants = {"KEEPS": int(request.keeps)}
+    constants: dict[str, object] = {"KEEPS": int(request.keeps)}
     if layout is not ELEMENT:
         constants["DIM"] = dim
     if layout is BLOCKS:
@@ -120,6 +121,8 @@ def _kernel(
         constants["CHAINS_PER_BLOCK"] = of_block
         constants["ROW_IN_REGISTERS"] = int(dim <= _ROW_IN_REGISTERS)
         block, threads = of_block * dim, -(-chains // of_block) * of_block * dim
+        # A thread's registers are at most 255, which may be more than so many threads can have.
+        constants["BOUNDS"] = f"__launch_bounds__({block})" if block > _ALL_REGISTERS else ""
     head, kernels = _FILES[request.energy]
     parts = (functions, *head, *layout.sums, print_advance(request, layout), kernels, "moments.cu")
     return Kernel(

@@ -55,7 +55,7 @@ class Layout:
     condition : str
         Before a thread reads or writes memory.
     bounds : str
-        What the compiler is told of a block's threads, which share the registers there are.
+        A macro: what the compiler is told of a block's threads, if anything.
     first : str
         The first of its coordinates.
     sums : tuple of str
@@ -81,7 +81,7 @@ ELEMENT = Layout(_ELEMENT)
 BLOCK = Layout(
     _BLOCK,
     condition="if (is_there) ",
-    bounds="__launch_bounds__(CHAINS_PER_BLOCK * DIM) ",
+    bounds="BOUNDS ",
     sums=("block.cuh",),
 )
 #: A thread is a chain.
