@@ -4,9 +4,10 @@
 
 Needs no card: NVRTC compiles, and nvdisasm (pip install nvidia-cuda-nvdisasm) reads. Counted is the
 loop over whole blocks of steps of a run that keeps no state, without the slow path of square roots,
-which they take for zero, infinity and numbers next to these. The time is what an H100 (132
-multiprocessors, four instructions of a warp a clock each, 1.755 GHz) needs at least to issue so
-many: a floor that follows from the count, not a measurement.
+which they take for zero, infinity and numbers next to these; and, of Hamiltonian Monte Carlo, the
+loop over a trajectory's substeps. The time is what an H100 (132 multiprocessors, four instructions
+of a warp a clock each, 1.755 GHz) needs at least to issue so many: a floor that follows from the
+count, not a measurement.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ WORKLOADS: list[tuple[Any, int, int, int]] = [
     (isotherm.RosenbrockEnergy(), 10, 10_000, 500),
 ]
 
+SUBSTEPS: list[Any] = [
+    isotherm.DoubleWellEnergy(),
+    isotherm.GaussianEnergy(np.zeros(10), np.eye(10)),
+    isotherm.RosenbrockEnergy(),
+]  # of 10 coordinates
+
 
 def disassembler() -> str:
     """The program nvdisasm, of the PATH or of a Python package."""
@@ -62,14 +69,15 @@ def assembly(source: str, architecture: str) -> str:
     return text[start : end if end > 0 else None]
 
 
-def longest_loop(text: str) -> int:
-    """Instructions of the loop that has the most, from its label to the jump back to it.
+def loops(text: str) -> list[tuple[int, int]]:
+    """The first and last instructions of each loop, from its label to the jump back to it.
 
     What a jump skips is left out if it calls a function: the slow path of a square root.
     """
     labels: dict[str, int] = {}
     skipped_from: dict[str, int] = {}
-    count = longest = 0
+    found = []
+    count = 0
     calls = False
     for line in text.splitlines():
         if line.startswith("."):
@@ -82,17 +90,19 @@ def longest_loop(text: str) -> int:
             calls |= "CALL.REL" in line
             jump = re.search(r"BRA `\((\S+)\)", line)
             if jump and jump[1] in labels:
-                longest = max(longest, count - labels[jump[1]])
+                found.append((labels[jump[1]], count))
             elif jump and line.lstrip(" /*0123456789abcdef").startswith("@"):
                 skipped_from[jump[1]] = count
-    return longest
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--architecture", default="sm_90")
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
+def longest(some: list[tuple[int, int]]) -> tuple[int, int]:
+    """The loop of the most instructions."""
+    return max(some, key=lambda loop: loop[1] - loop[0], default=(0, 0))
+
+
+def counts_of_steps(architecture: str) -> list[dict[str, Any]]:
+    """Of overdamped Langevin dynamics, whose steps are unrolled by blocks."""
     counts = []
     for energy, dim, n_samples, n_steps in WORKLOADS:
         plan = isotherm.make_plan(
@@ -100,19 +110,58 @@ def main() -> None:
         )
         kernel = kernel_of(plan, energy)
         assert kernel is not None
-        loop = longest_loop(assembly(kernel.source, arguments.architecture))
+        first, last = longest(loops(assembly(kernel.source, architecture)))
         per_thread = plan.steps_per_block * n_samples * plan.n_coordinates / kernel.threads
-        each = loop / round(per_thread)
+        each = (last - first) / round(per_thread)
         floor = each * n_samples * dim * n_steps / LANES_A_SECOND
         counts.append(
             {
                 "workload": f"{energy.name}, {n_samples} × {dim} × {n_steps}",
-                "instructions of the loop": loop,
+                "instructions of the loop": last - first,
                 "per coordinate and step": round(each, 1),
                 "floor on an H100, ms": round(1e3 * floor, 3),
             }
         )
-    result = {"architecture": arguments.architecture, "commit": commit(), "counts": counts}
+    return counts
+
+
+def counts_of_substeps(architecture: str) -> list[dict[str, Any]]:
+    """Of Hamiltonian Monte Carlo, whose substeps are a loop within that over steps."""
+    counts = []
+    for energy in SUBSTEPS:
+        plan = isotherm.make_plan(
+            energy, dim=10, n_samples=9600, n_steps=2, sampler="hmc", step_size=0.1,
+            dtype="float32", backend="numpy",
+        )  # fmt: skip
+        kernel = kernel_of(plan, energy)
+        assert kernel is not None
+        found = loops(assembly(kernel.source, architecture))
+        first, last = outer = longest(found)
+        inner = [one for one in found if first <= one[0] and one[1] <= last and one != outer]
+        begin, end = longest(inner)
+        coordinates = round(9600 * 10 / kernel.threads)
+        counts.append(
+            {
+                "energy": energy.name,
+                "a thread is": "a chain" if coordinates > 1 else "a coordinate",
+                "instructions of the loop": end - begin,
+                "per coordinate and substep": round((end - begin) / coordinates, 1),
+            }
+        )
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--architecture", default="sm_90")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    result = {
+        "architecture": arguments.architecture,
+        "commit": commit(),
+        "counts": counts_of_steps(arguments.architecture),
+        "substeps of 10 coordinates": counts_of_substeps(arguments.architecture),
+    }
     tell(result, arguments.out)
 
 

@@ -14,6 +14,7 @@ using std::cos; using std::exp; using std::fabs; using std::log; using std::sin;
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
 #define __shared__ static
+#define __launch_bounds__(threads)
 #define __constant__ static const
 #define __align__(bytes) __attribute__((aligned(bytes)))
 

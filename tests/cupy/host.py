@@ -27,7 +27,10 @@ from isotherm_cupy.normals import filler
 from isotherm_cupy.nvrtc import CompileError
 
 SHIM = Path(__file__).with_name("host.hpp")
-KERNEL = re.compile(r'extern "C" __global__ void (\w+)\((.*?)\)\s*\{(.*?)^\}', re.DOTALL | re.M)
+KERNEL = re.compile(
+    r'extern "C" __global__ (?:BOUNDS )?void (\w+)\((.*?)\)\s*\{(.*?)^\}',
+    re.DOTALL | re.M,
+)
 
 
 FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-w"]
@@ -54,7 +57,7 @@ def build(*arguments):
 def wrapper(name, parameters, body):
     """A function that runs a kernel's grid, with the same parameters after its own three."""
     names = ", ".join(re.findall(r"(\w+)\s*(?:,|$)", parameters))
-    meets = "true" if "__syncthreads" in body else "false"
+    meets = "true" if "__shared__" in body else "false"  # the threads of a block
     return (
         f'extern "C" void run_{name}(unsigned blocks, unsigned threads, {parameters}) {{\n'
         f"    run_grid(blocks, threads, {meets}, [&] {{ {name}({names}); }});\n}}\n"
@@ -65,10 +68,8 @@ class HostModule:
     """See `isotherm_cupy.modules.Module`."""
 
     def __init__(self, source):
-        run = re.search(r"#define RUN_PARAMETERS (.*)", source).group(1)
         wrappers = [
-            wrapper(name, parameters.replace("RUN_PARAMETERS", run), body)
-            for name, parameters, body in KERNEL.findall(source)
+            wrapper(name, parameters, body) for name, parameters, body in KERNEL.findall(source)
         ]
         text = f'#include "{SHIM.name}"\n{source}\n' + "\n".join(wrappers)
         stem = folder() / hashlib.sha256(text.encode()).hexdigest()[:32]

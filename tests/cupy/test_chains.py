@@ -14,8 +14,13 @@ from isotherm._arithmetic.arrays import to_numpy
 from isotherm._arithmetic.sums import moments
 from isotherm.backend import Outputs
 from isotherm.testing import BackendConformance, UsersEnergy
-from isotherm_cupy import chains, kernels, source
+from isotherm_cupy import chains, kernels, source, steps
 from tests.cupy.host import BUILDS, HostBackend, HostModule
+
+LANGEVIN = isotherm.make_plan(
+    isotherm.DoubleWellEnergy(), dim=1, n_steps=1, backend="numpy"
+).transition(isotherm.DoubleWellEnergy().kind)
+N_STEPS = list(steps.parameters_of(LANGEVIN)).index("n_steps")
 
 
 class TestHostBuild(BackendConformance):
@@ -117,7 +122,7 @@ def test_launches_are_bounded_and_ctrl_c_is_answered_between_two(monkeypatch):
         if len(lengths) == 4:
             raise KeyboardInterrupt
         if name == "advance":
-            lengths.append(int(arguments[7]))
+            lengths.append(int(arguments[N_STEPS]))
         launch(module, name, threads, arguments, block)
 
     monkeypatch.setattr(HostModule, "launch", noted)
@@ -134,7 +139,7 @@ class Noted:
 
     def launch(self, name, threads, arguments, block=128):
         if name == "advance":
-            self.lengths.append(int(arguments[7]))
+            self.lengths.append(int(arguments[N_STEPS]))
             self.n_bytes.append(sum(a.nbytes for a in arguments if isinstance(a, np.ndarray)))
 
 

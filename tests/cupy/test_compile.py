@@ -7,9 +7,12 @@ import pytest
 
 import isotherm
 import isotherm.math as im
+from isotherm.backend import Kind
+from isotherm.testing import UsersEnergy
 from isotherm_cupy import modules, nvrtc
 from isotherm_cupy.kernels import kernel_of
 from isotherm_cupy.nvrtc import compiled
+from isotherm_cupy.segments import Segments
 from isotherm_cupy.source import assemble
 
 ARCHITECTURES = ["sm_80", "sm_90"]
@@ -35,10 +38,30 @@ ENERGIES = [
     (isotherm.GaussianEnergy(np.zeros(100), np.eye(100)), 100),
 ]
 
+SAMPLERS = [
+    {"sampler": "underdamped"},
+    {"sampler": "mala"},
+    {"sampler": "hmc"},
+    {"sampler": "hmc", "friction": 0.5},
+]
+ENERGIES_OF_SAMPLERS = [
+    (isotherm.DoubleWellEnergy(), 10),
+    (isotherm.DoubleWellEnergy(), 100),
+    (isotherm.DoubleWellEnergy(), 1024),
+    (isotherm.RosenbrockEnergy(), 10),
+    (MIXTURE, 2),
+    (isotherm.GaussianEnergy(np.zeros(10), np.eye(10)), 10),
+]
+
+
+def chosen(energy, dim, dtype, **options):
+    options = {"step_size": 0.01, "backend": "numpy"} | options
+    plan = isotherm.make_plan(energy, dim=dim, n_samples=1000, dtype=dtype, **options)
+    return kernel_of(plan, energy)
+
 
 def source_of(energy, dim, dtype):
-    plan = isotherm.make_plan(energy, dim=dim, n_samples=1000, dtype=dtype, backend="numpy")
-    return kernel_of(plan, energy).source
+    return chosen(energy, dim, dtype).source
 
 
 def uses(log):
@@ -81,14 +104,43 @@ def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_
     assert advance.count("fma.rn") == 2 * advance.count("rsqrt.approx")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", SAMPLERS, ids=lambda one: " ".join(map(str, one.values())))
+@pytest.mark.parametrize(
+    ("energy", "dim"), ENERGIES_OF_SAMPLERS, ids=lambda value: getattr(value, "name", value)
+)
+def test_every_samplers_steps_compile(energy, dim, options, dtype, record_property):
+    found = chosen(energy, dim, dtype, **options | {"return_diagnostics": True})
+    _, ptx, log = compiled(found.source, "sm_90", "--ptxas-options=-v")
+    registers, spilled = uses(log)["advance"]
+    record_property("advance registers", registers)
+    is_small = dim <= (10 if dtype == "float64" else 20)
+    assert (registers <= 255, spilled == 0 or not is_small) == (True, True)
+    assert registers * found.block <= 2**16  # which a block has at most
+    assert_nothing_is_flushed(ptx)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_array_loops_kernels_compile(dtype, architecture):
-    constants = {"VARIES": 1, "CLAMPS": 1, "KEEPS": 0}
-    source = assemble(dtype, "fill.cu", constants=constants)
+    source = assemble(dtype, "fill.cu")
     _, ptx, log = compiled(source, architecture, "--ptxas-options=-v")
     assert_nothing_is_flushed(ptx)
-    assert {name: spilled for name, (_, spilled) in uses(log).items()} == {"fill": 0}
+    spilled = {name: spilled for name, (_, spilled) in uses(log).items()}
+    assert spilled == {"fill": 0, "exponentials": 0}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", SAMPLERS, ids=lambda one: " ".join(map(str, one.values())))
+def test_the_array_loops_segments_compile(dtype, options):
+    options = {"dim": 3, "n_samples": 2, "step_size": 0.1, "inverse_mass": [1, 2, 3]} | options
+    plan = isotherm.make_plan(UsersEnergy(1.0), dtype=dtype, backend="numpy", **options)
+    sources = []
+    Segments(plan.transition(Kind.VALUE), dtype, np, sources.append)
+    _, ptx, log = compiled(*sources, "sm_90", "--ptxas-options=-v")
+    assert_nothing_is_flushed(ptx)
+    assert b"fma.rn" not in ptx
+    assert {spilled for _, spilled in uses(log).values()} == {0}
 
 
 def test_a_card_gets_what_these_tests_compile(monkeypatch):

@@ -93,7 +93,7 @@ def test_cuda_functions_compile(dtype, architecture):
     energy = huber(CudaEnergy)
     plan = isotherm.make_plan(energy, n_samples=9, dtype=dtype, backend="cupy_on_host")
     compiled(kernels.kernel_of(plan, energy).source, architecture)
-    constants = {"DIM": 3, "VARIES": 0, "CLAMPS": 0, "KEEPS": 0}
+    constants = {"DIM": 3}
     parts = (energy.source(), "energies.cu", "gradients.cu")
     compiled(assemble(dtype, *parts, constants=constants), architecture)
 

@@ -1,6 +1,7 @@
-"""The CUDA step without a GPU: interpreted, bit for bit, and as compiled for two of them."""
+"""CUDA's kernels without a GPU: interpreted, bit for bit, and as compiled for two of them."""
 
 import importlib.util
+import itertools
 import re
 import sys
 from dataclasses import replace
@@ -18,16 +19,29 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 import isotherm
+import isotherm.math as im
 import isotherm_torch
 from isotherm._backends.array_loop import ArrayLoop
 from isotherm._backends.protocol import Outputs
-from isotherm.backend import noise
+from isotherm._transitions.trace import Transition, gradient, perturb, total, where
+from isotherm.backend import Segment, Segments, Space, kind_of, noise
 from isotherm.testing import run_options
 from isotherm_torch import kernel
 from isotherm_torch.loop import TorchLoop
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
+SAMPLERS = {
+    "langevin": {"sampler": "langevin", "clamp": (-1.0, 2.0)},
+    "langevin of a mass": {"sampler": "langevin", "inverse_mass": [1.0, 2.0, 0.5]},
+    "underdamped": {
+        "sampler": "underdamped", "n_steps": 5, "noise_scale": np.array([1.0, 0.5, 0.0, 0.0, 0.0])
+    },
+    "mala": {"sampler": "mala"},
+    "hmc": {"sampler": "hmc", "n_leapfrog": 3, "step_size": 0.4},
+    "malt": {"sampler": "hmc", "n_leapfrog": 5, "friction": 0.5, "step_size": 0.4},
+}  # fmt: skip
 KEY = {"seed": 2**64 - 5, "stream": noise.Stream.MOMENTUM, "block": 7, "chain_offset": 2**33 - 40}
+ACCEPT_KEY = {"seed": 2**64 - 5, "block": 7, "chain_offset": 2**33 - 40}
 
 
 class Absent:
@@ -48,14 +62,13 @@ class Absent:
 
 @pytest.fixture(params=[80, 90])
 def compiled(request, monkeypatch):
-    """What the steps launched in the test compile to."""
-    kernels = []
-    for function in (kernel._step, kernel._fill):
+    """What the kernels launched in the test compile to."""
+    kernels, run = [], triton.runtime.jit.JITFunction.run
 
-        def compile_only(*args, warmup, run=function.run, **options):
-            kernels.append(run(*args, warmup=True, **options))
+    def compile_only(function, *args, warmup, **options):
+        kernels.append(run(function, *args, warmup=True, **options))
 
-        monkeypatch.setattr(function, "run", compile_only)
+    monkeypatch.setattr(triton.runtime.jit.JITFunction, "run", compile_only)
     name = "_active" if hasattr(driver, "_active") else "active"  # since Triton 3.6, and before
     monkeypatch.setattr(driver, name, Absent(request.param))
     return kernels
@@ -64,67 +77,92 @@ def compiled(request, monkeypatch):
 def assert_each_is_rounded_by_itself(program):
     ptx = program.asm["ptx"]
     floating = re.findall(r"^\s+([a-z]\w+)([.\w]*)\.(?:f16|f16x2|f32|f64)\s", ptx, re.MULTILINE)
-    arithmetic = [found for found in floating if found[0] not in ("setp", "selp")]
-    assert {name for name, _ in arithmetic} >= {"add", "sub", "mul", "sqrt"}
-    assert {how for _, how in arithmetic if not how.startswith(".rn")} == set()
+    exact = {"setp", "selp", "abs", "neg"}
+    assert {how for name, how in floating if name not in exact} <= {".rn"}
     assert "fma" not in ptx
     # Before Triton 3.6 it was so asked for; no root's argument is subnormal.
     assert "ftz" not in ptx.replace("sqrt.rn.ftz.f32", "")
 
 
+def plan_of(**options):
+    defaults = {"dim": 3, "n_samples": 5, "seed": 2**64 - 5, "backend": "torch", "step_size": 0.1}
+    return isotherm.make_plan(WELL, **defaults | options)
+
+
+def segments_of(plan, module=kernel):
+    return module.Segments(plan.transition(kind_of(WELL)), plan.state_dtype)
+
+
 @pytest.mark.parametrize("dtype", kernel.DTYPES)
-def test_every_operation_is_rounded_by_itself(compiled, dtype):
-    plan = isotherm.make_plan(WELL, dim=3, n_samples=99, dtype=dtype, backend="torch", seed=1)
-    step = kernel.FusedLangevin(plan)
-    step.start(0, plan.n_total)
-    x = torch.zeros(plan.shape, dtype=getattr(torch, dtype))
-    step(x, x, 0)
-    kernel.fill_normals(x[None].expand(4, -1, -1).contiguous(), **KEY)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_operation_is_rounded_by_itself(compiled, sampler, dtype):
+    segments = segments_of(plan_of(**SAMPLERS[sampler], dtype=dtype))
+    assert segments.why_not() is None
+    assert len(compiled) == len(segments._kernels) > 0
+    normals = torch.empty(4, 99, 3, dtype=getattr(torch, dtype))
+    kernel.fill_normals(normals, **KEY)
+    kernel.exponentials(normals[0], **ACCEPT_KEY)
     for program in compiled:
         assert_each_is_rounded_by_itself(program)
-    assert len(compiled) == 2
 
 
-def test_another_seed_compiles_nothing(compiled):
-    for seed, n_samples in ((1, 10), (16, 10), (2**63, 10), (2**64 - 1, 10)):
-        plan = isotherm.make_plan(
-            WELL, dim=3, n_samples=n_samples, seed=seed, chain_offset=seed // 2**9, backend="torch"
-        )
-        step = kernel.FusedLangevin(plan)
-        step.start(0, 1)
-        step(torch.zeros(plan.shape), torch.zeros(plan.shape), 0)
-        kernel.fill_normals(
-            torch.empty(4, n_samples, 3), **KEY | {"seed": seed, "block": seed >> 40}
-        )
-    assert len(set(map(id, compiled))) == 2
+def run_once(segments, numbers):
+    """Each segment, with these numbers of the step."""
+    for segment in segments._kernels:
+        values = {
+            index: next(numbers) if segments._spaces[index] == Space.STEP else torch.zeros(16, 3)
+            for index in segment.inputs
+        }
+        segments(segment, values)
+
+
+def test_another_step_and_another_seed_compile_nothing(compiled):
+    segments = segments_of(plan_of(sampler="underdamped"))
+    for numbers in ([1.0], [0.5, 1e-30, 0.0], [-2.0, 3.0]):
+        run_once(segments, itertools.cycle(numbers))
+    n_segments = len(segments._kernels)
+    assert len(set(map(id, compiled))) == n_segments
+    for seed in (1, 16, 2**63, 2**64 - 1):
+        kernel.fill_normals(torch.empty(4, 10, 3), **KEY | {"seed": seed, "block": seed >> 40})
+    assert len(set(map(id, compiled))) == n_segments + 1
 
 
 @pytest.mark.parametrize("dtype", kernel.DTYPES)
 def test_what_is_asked_first_is_what_is_launched(compiled, dtype):
     kernel._compiler_says.cache_clear()
     assert kernel.why_not(dtype) is None
-    plan = isotherm.make_plan(WELL, dim=4, n_samples=4, dtype=dtype, backend="torch", seed=1)
-    step, x = kernel.FusedLangevin(plan), torch.zeros(4, 4, dtype=getattr(torch, dtype))
-    step.start(0, 1)
-    step(x, x, 0)
-    kernel.fill_normals(torch.empty(4, 4, 4, dtype=x.dtype), **KEY)
+    normals = torch.empty(4, 16, 4, dtype=getattr(torch, dtype))
+    kernel.fill_normals(normals, **KEY)
+    kernel.exponentials(normals[0], **ACCEPT_KEY)
     assert compiled[:2] == compiled[2:]
     kernel.why_not(dtype)
     assert len(compiled) == 4
+    segments = segments_of(plan_of(dtype=dtype))
+    assert segments.why_not() is None
+    (segment,) = segments._kernels
+    rows = torch.zeros(4, 4, dtype=getattr(torch, dtype))
+    is_number = [segments._spaces[index] == Space.STEP for index in segment.inputs]
+    values = [1.0 if number else rows for number in is_number]
+    segments(segment, dict(zip(segment.inputs, values, strict=True)))
+    assert compiled[4] is compiled[5]
 
 
-def test_a_compiler_that_refuses_the_step_is_a_reason_and_no_crash(compiled, monkeypatch):
+@pytest.mark.parametrize("refused", ["_fill", "segment0"])
+def test_a_compiler_that_refuses_is_a_reason_and_no_crash(compiled, monkeypatch, refused):
     """Whatever it raises, and at any depth: Triton before 3.7 took no tuple as an argument."""
+    run = triton.runtime.jit.JITFunction.run
 
-    def refuse(*args, **options):
+    def refuse(function, *args, **options):
+        if function.__name__ != refused:
+            return run(function, *args, **options)
         try:
             raise AttributeError("'float' object has no attribute 'type'")
         except AttributeError as error:
-            raise NotImplementedError("at 3:36:\ndef _step(\n     ^") from error
+            raise NotImplementedError("at 3:36:\ndef _fill(\n     ^") from error
 
     kernel._compiler_says.cache_clear()
-    monkeypatch.setattr(kernel._step, "run", refuse)
-    plan = replace(isotherm.make_plan(WELL, dim=2, backend="torch", seed=1), device="cuda:0")
+    monkeypatch.setattr(triton.runtime.jit.JITFunction, "run", refuse)
+    plan = replace(plan_of(), device="cuda:0")
     assert TorchLoop(plan, WELL).path == (
         f"array loop, no fused step (Triton {triton.__version__} cannot compile it: 'float' object "
         "has no attribute 'type')"
@@ -148,15 +186,15 @@ def check_bits(interpreted, x=None, **options):
     options = {"backend": "torch", "step_size": 0.01, "seed": 2**64 - 5} | options
     plan = isotherm.make_plan(WELL, x, **options)
     x = torch.linspace(-1, 1, plan.n_coordinates).expand(plan.n_samples, -1) if x is None else x
-    x = x.reshape(plan.shape).to(getattr(torch, plan.state_dtype))
-    loop = ArrayLoop(plan, WELL, WELL.gradient)
-    expected = loop.advance({"x": x}, 0, plan.n_total, Outputs())["x"].numpy()
-    fused = interpreted.FusedLangevin(plan)
-    fused.start(0, plan.n_total)
-    got = x.clone()
-    for step in range(plan.n_total):
-        got = fused(got, WELL.gradient(got.to(getattr(torch, plan.dtype))), step)
-    got = got.numpy()
+    state = {"x": x.reshape(plan.shape).to(getattr(torch, plan.state_dtype))}
+    if "momentum" in plan.transition(kind_of(WELL)).carried:
+        state["momentum"] = torch.ones_like(state["x"]) / 3
+    expected, got = (
+        ArrayLoop(plan, WELL, WELL.gradient, run_segment=run_segment)
+        .advance(state, 0, plan.n_total, Outputs())["x"]
+        .numpy()
+        for run_segment in (None, segments_of(plan, interpreted))
+    )
     number = ~np.isnan(expected)  # of NaN there are many bits
     np.testing.assert_array_equal(~np.isnan(got), number)
     bits = f"u{got.itemsize}"
@@ -170,17 +208,15 @@ def test_chains_have_the_references_bits(interpreted, options):
     check_bits(interpreted, **options)
 
 
-@pytest.mark.parametrize("dtype", kernel.DTYPES)
-@pytest.mark.parametrize(
-    ("n_samples", "dim", "chain_offset", "step_offset"),
-    [(1, 1, 0, 0), (300, 7, 2**32 - 100, 2**33 - 9), (2, 1500, 2**56 - 2, 1)],
-)
-def test_every_place_in_the_stream(interpreted, dtype, n_samples, dim, chain_offset, step_offset):
-    """Several programs, and counters that carry into the next word."""
-    check_bits(
-        interpreted, n_samples=n_samples, dim=dim, chain_offset=chain_offset,
-        step_offset=step_offset, n_steps=8, dtype=dtype,
-    )  # fmt: skip
+@pytest.mark.parametrize("dtype", [*kernel.DTYPES, "float16", "bfloat16"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_samplers_steps_have_the_array_loops_bits(interpreted, sampler, dtype):
+    for n_samples, dim in ((1, 1), (300, 7)):
+        options = SAMPLERS[sampler]
+        if "inverse_mass" in options:
+            options = options | {"inverse_mass": np.linspace(0.5, 2.0, dim)}
+        options = {"n_samples": n_samples, "dim": dim, "dtype": dtype, "n_steps": 5} | options
+        check_bits(interpreted, **options)
 
 
 @pytest.mark.parametrize("dtype", kernel.DTYPES)
@@ -195,6 +231,47 @@ def test_a_block_of_normals_has_the_streams_bits(interpreted, dtype, shape):
         part = torch.empty(out.shape[0], 2, 300, 7, dtype=out.dtype)[:, 0, :, 3:]
         interpreted.fill_normals(part, **KEY, coordinate_offset=3)
         assert torch.equal(part, out[:, :, 3:])
+
+
+def users_step(state, c, draw):
+    """What no built-in sampler does: divisions, roots, functions."""
+    x, z = state.x, draw.normal(noise.Stream.LANGEVIN)
+    y = im.sqrt(abs(x)) / (0.1 + abs(z)) - im.maximum(x, z) * im.minimum(-x, c.step_size)
+    y = total(y) + where(y != y, 0.1, where(x >= z, -y, 1.0 / y))
+    return {"x": perturb(gradient(y), c.noise, y) + im.exp(y)}, {}
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+def test_a_users_own_steps_have_the_array_loops_bits(interpreted, compiled, dtype):
+    program = Transition("users", users_step, dict).program()
+    segments, others = interpreted.Segments(program, dtype), Segments(program, dtype)
+    assert kernel.Segments(program, dtype).why_not() is None
+    for one in compiled:
+        assert_each_is_rounded_by_itself(one)
+    all_segments = [one for one in program.statements if isinstance(one, Segment)]
+    assert 0 < len(segments._kernels) < len(all_segments)  # Triton's exp is not ours
+    rng = np.random.default_rng(0)
+    for segment in all_segments:
+        shapes = {Space.STATE: (300, 7), Space.CHAIN: (300, 1)}
+        values = {
+            index: torch.from_numpy(rng.normal(size=shapes[space]).astype(dtype))
+            if (space := program.spaces[index]) in shapes
+            else float(np.array(0.1, dtype))
+            for index in segment.inputs
+        }
+        with np.errstate(all="ignore"):  # beyond the end of an array
+            results = segments(segment, values)
+        for got, expected in zip(results, others(segment, values), strict=True):
+            assert got.numpy().tobytes() == expected.numpy().tobytes()
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("n", [1, 3000])
+def test_numbers_for_accepting_have_the_streams_bits(interpreted, dtype, n):
+    got = interpreted.exponentials(torch.empty(n, 2, dtype=getattr(torch, dtype)), **ACCEPT_KEY)
+    expected = noise.exponentials(np.empty((n, 2), dtype), **ACCEPT_KEY)
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours.numpy().tobytes() == theirs.tobytes()
 
 
 @pytest.mark.parametrize("noise_scale", [0.0, 1.0])

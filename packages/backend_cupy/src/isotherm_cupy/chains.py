@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Array, Outputs, Plan, State
-from isotherm_cupy.kernels import Kernel, counters, schedules
+from isotherm.backend import Array, Loop, Outputs, Plan, State, noise, walk
+from isotherm_cupy.kernels import Kernel
 from isotherm_cupy.modules import Compile
 from isotherm_cupy.source import MOMENTS_HEIGHT
+from isotherm_cupy.steps import arguments_of, matrices_of
 
 # What one launch does at most: some ten milliseconds of an H100, a few tenths of a second of a
 # small card, well before a watchdog or an impatient Ctrl-C.
@@ -39,16 +40,28 @@ class FusedChains:
         self._kernel = kernel
         self._xp = xp
         self._module = compile_(kernel.source)
-        self._parameters = xp.asarray(np.append(kernel.parameters, 0.0).astype(plan.dtype))
+        self._program = kernel.request.program
+        self._parameters = self._moved(np.append(kernel.parameters, 0.0))
+        self._vectors = self._moved(_vectors(plan, kernel))
+        loops = [one for one in walk(self._program.statements) if isinstance(one, Loop)]
+        names = self._program.coefficients
+        counts = {names[int(self._program.values[one.count].value)] for one in loops}
+        self._counts = counts - kernel.request.zeros
+
+    def _moved(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> Array:
+        return self._xp.asarray(values.astype(self._plan.dtype))
 
     def advance(self, given: State, start: int, stop: int, outputs: Outputs) -> State:
-        plan = self._plan
-        state = self._xp.ascontiguousarray(given["x"]).reshape(plan.n_samples, plan.n_coordinates)
+        plan, xp = self._plan, self._xp
+        rows = plan.n_samples, plan.n_coordinates
+        state = {
+            name: xp.ascontiguousarray(given[name]).reshape(rows) for name in self._program.carried
+        }
         done = plan.kept_before(start)
         for first, last in self._launches(start, stop, outputs):
             kept = plan.kept_before(first) - done, plan.kept_before(last) - done
             state = self._launch(state, first, last, outputs.between(*kept))
-        return {"x": state.reshape(plan.shape)}
+        return {name: one.reshape(plan.shape) for name, one in state.items()}
 
     def _launches(self, start: int, stop: int, outputs: Outputs) -> Iterator[tuple[int, int]]:
         plan = self._plan
@@ -59,11 +72,28 @@ class FusedChains:
         if outputs.mean is not None and outputs.trajectory is None:
             held = max(1, _STATES // (size * np.dtype(plan.dtype).itemsize))
             length = min(length, plan.thinning * held)
-        for first in range(start, stop, length):
-            yield first, min(first + length, stop)
+        while start < stop:
+            end = min(start + length, stop)
+            if self._counts:  # a step of several passes counts as many
+                passes = sum(plan.coefficients(start, end)[name] for name in self._counts)
+                work = np.cumsum(1.0 + passes)
+                end = start + max(1, int(np.searchsorted(work, length, side="right")))
+            yield start, end
+            start = end
 
-    def _launch(self, x: Array, start: int, stop: int, outputs: Outputs) -> Array:
+    def _coefficients(self, start: int, stop: int) -> Array:
+        """Of some steps, or of one where they do not vary."""
+        program, plan = self._program, self._plan
+        length = stop - start if self._kernel.request.varying else 1
+        given = plan.coefficients(start, start + length)
+        rows = [given[name] for name in program.coefficients]
+        return self._moved(np.stack(rows, axis=1) if rows else np.zeros((1, 1)))
+
+    def _launch(
+        self, state: dict[str, Array], start: int, stop: int, outputs: Outputs
+    ) -> dict[str, Array]:
         plan, xp = self._plan, self._xp
+        x = state["x"]
         n, dim = x.shape
         count = plan.kept_before(stop) - plan.kept_before(start)
         states, until_kept = xp.empty((1, 1, dim), x.dtype), 0  # which a countdown never meets
@@ -74,17 +104,48 @@ class FusedChains:
         if count and (outputs.trajectory is not None or outputs.mean is not None):
             until_kept = plan.burn_in + (plan.kept_before(start) + 1) * plan.thinning - start
         strides = [np.int64(stride // x.dtype.itemsize) for stride in states.strides[:2]]
-        out = xp.empty_like(x)
-        run = [*map(xp.asarray, schedules(plan, start, stop)), np.int32(stop - start)]
-        run += [np.int64(plan.step_offset + start), np.int32(until_kept)]
-        run += [np.int32(min(plan.thinning, _STEPS)), *counters(plan)]
-        head = [x, out, np.int64(n), np.int32(dim), self._parameters]
+        out = {name: xp.empty_like(one) for name, one in state.items()}
+        values = {
+            "n_samples": n,
+            "dim": dim,
+            "parameters": self._parameters,
+            "coefficients": self._coefficients(start, stop),
+            "vectors": self._vectors,
+            **{f"{name}_before": one for name, one in state.items()},
+            **{f"{name}_after": one for name, one in out.items()},
+            "n_steps": stop - start,
+            "first_step": plan.step_offset + start,
+            "until_kept": until_kept,
+            "thinning": min(plan.thinning, _STEPS),
+            "k0": plan.seed & noise.MASK,
+            "k1": plan.seed >> 32,
+            "chain_offset": plan.chain_offset,
+            "states": states,
+            "chain_stride": strides[0],
+            "kept_stride": strides[1],
+        }
+        if self._program.reports:
+            values |= self._reports(outputs, n, count)
+            values["first_counted"] = min(max(0, plan.burn_in - start), stop - start)
         self._module.launch(
-            "advance", self._kernel.threads, [*head, *run, states, *strides], self._kernel.block
+            "advance", self._kernel.threads, arguments_of(self._program, values), self._kernel.block
         )
         if outputs.mean is not None and count:
             self._describe(states, strides, outputs)
         return out
+
+    def _reports(self, outputs: Outputs, n: int, count: int) -> dict[str, Array]:
+        """Where reports go; what is not wanted goes where nobody reads."""
+        xp = self._xp
+
+        def place(wanted: Array | None, shape: tuple[int, ...], dtype: str) -> Array:
+            return xp.zeros(shape, dtype) if wanted is None else wanted
+
+        return {
+            "energy_error": place(outputs.energy_error, (count, n), self._plan.dtype),
+            "accepted": place(outputs.accepted, (n,), "int64"),
+            "diverging": place(outputs.diverging, (n,), "int64"),
+        }
 
     def _describe(self, states: Array, strides: list[Any], outputs: Outputs) -> None:
         xp = self._xp
@@ -113,3 +174,11 @@ class FusedChains:
         """How many nodes of the moments' tree there are of a height."""
         first, n = self._plan.chain_offset, self._plan.n_samples
         return (first + n - 1 >> height) - (first >> height) + 1
+
+
+def _vectors(plan: Plan, kernel: Kernel) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The transition's vectors, and then its matrices, column by column."""
+    given, program = plan.vectors(), kernel.request.program
+    rows = [given[name] for name in program.vectors]
+    columns = [given[name].T.ravel() for name in matrices_of(program)]
+    return np.concatenate([*rows, *columns, np.zeros(1)])

@@ -166,7 +166,7 @@ class CudaEnergy(FixedParameters):
 
     def _prepare(self, xp: Any, dtype: str, dim: int) -> tuple[Module, Array]:
         parts = (self.source(), "energies.cu", "gradients.cu")
-        text = assemble(dtype, *parts, constants={"DIM": dim, **_NEEDS})
+        text = assemble(dtype, *parts, constants={"DIM": dim})
         try:
             module = self._compile(text)
         except CompileError as error:
@@ -174,9 +174,6 @@ class CudaEnergy(FixedParameters):
         # A pointer to nothing is no array: one number more.
         return module, xp.asarray(np.append(self.parameter_values(), 0.0).astype(dtype))
 
-
-# These kernels take no steps.
-_NEEDS = {"VARIES": 0, "CLAMPS": 0, "KEEPS": 0}
 
 # Each #line makes the compiler count from the body's first line, as its writer does.
 _SOURCE = """

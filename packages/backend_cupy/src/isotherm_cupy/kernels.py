@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from isotherm.backend import FormulaEnergy, GaussianEnergy, Plan, Program, noise
+from isotherm.backend import (
+    FormulaEnergy,
+    GaussianEnergy,
+    Plan,
+    Program,
+    TransitionProgram,
+    kind_of,
+)
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.modules import BLOCK
 from isotherm_cupy.printer import print_program
 from isotherm_cupy.source import assemble
+from isotherm_cupy.steps import BLOCK as BLOCKS
+from isotherm_cupy.steps import (
+    CHAIN,
+    ELEMENT,
+    Layout,
+    Request,
+    print_advance,
+    request_of,
+)
 
 # A thread that steps a whole chain holds its state, gradient and a block of normals. In float32 a
 # few more coordinates than this spill its 255 registers; in float64 a few more than 20 do, and the
 # means of a large mixture at any dimension. A kernel that spills still takes a step in one launch,
 # where the array loop takes one for each operation of the program.
 _WHOLE_STATE = 32
+# Of a separable energy whose chains have numbers of their own; beyond, a thread is a coordinate.
+_SEPARABLE_STATE = 16
+_MOST_THREADS = 1024  # of a block
+_ALL_REGISTERS = 256  # threads of a block that can have all registers of a thread
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
-_QUADRATIC_BLOCK = 128  # threads, or at least one chain
+_BLOCK_OF_CHAINS = 128  # threads, or at least one chain
 
 
 @dataclass(frozen=True)
@@ -32,6 +53,8 @@ class Kernel:
     ----------
     path : str
         What the result's info says.
+    request : Request
+        What ``advance`` is printed for.
     source : str
     parameters : float64 array
     block, threads : int
@@ -39,6 +62,7 @@ class Kernel:
     """
 
     path: str
+    request: Request
     source: str
     parameters: np.ndarray[Any, np.dtype[np.float64]]
     block: int
@@ -47,32 +71,25 @@ class Kernel:
 
 def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     """The energy's kernel, or None where the chains are run as arrays."""
-    if plan.dtype not in ("float32", "float64") or plan.sampler != "langevin":
+    if plan.dtype not in ("float32", "float64"):
         return None
-    if plan.inverse_mass is not None:
-        return None
-    dim = plan.n_coordinates
+    program, dim = plan.transition(kind_of(energy)), plan.n_coordinates
     if isinstance(energy, GaussianEnergy) and dim <= _QUADRATIC:
-        chains = _chains_of_a_block(dim)
-        constants = {
-            "DIM": dim,
-            "STRIDE": -(-dim // 4) * 4,  # a state's place in shared memory, read by fours
-            "CHAINS_PER_BLOCK": chains,
-            "ROW_IN_REGISTERS": int(dim <= _ROW_IN_REGISTERS),
-            **needs(plan),
-        }
-        blocks = -(-plan.n_samples // chains)
-        return Kernel(
-            path="fused quadratic form",
-            source=assemble(plan.dtype, "quadratic.cu", "moments.cu", constants=constants),
-            parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
-            block=chains * dim,
-            threads=blocks * chains * dim,
-        )
+        request = request_of(plan, program, "quadratic")
+        values = np.concatenate([energy.mean, energy.precision.ravel()])
+        return _kernel(plan, "fused quadratic form", request, BLOCKS, values)
     if isinstance(energy, FormulaEnergy):
-        return _of_program(plan, energy)
+        form = "elementwise" if energy.is_elementwise else "whole"
+        layout, formula = _layout_of(program, dim, form), energy.program(plan.event_shape)
+        if layout is None or not isinstance(formula, Program):
+            return None  # an `ArrayProgram` has no printer here yet
+        request = request_of(plan, program, form)
+        functions = print_program(formula)
+        return _kernel(plan, "fused program", request, layout, energy.parameter_values(), functions)
     if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
-        return _of_state(plan, "fused CUDA functions", energy.source(), energy.parameter_values())
+        request = request_of(plan, program, "whole")
+        values = energy.parameter_values()
+        return _kernel(plan, "fused CUDA functions", request, CHAIN, values, energy.source())
     return None
 
 
@@ -80,8 +97,6 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     """Why an energy's chains are run as arrays, and what would be fused."""
     if plan.dtype not in ("float32", "float64"):
         return f"there are no kernels in {plan.dtype}; dtype='float32' has them"
-    if plan.sampler != "langevin" or plan.inverse_mass is not None:
-        return f"the sampler {plan.sampler!r} with what it was given has no CUDA kernel yet"
     if isinstance(energy, FormulaEnergy) and not isinstance(
         energy.program(plan.event_shape), Program
     ):
@@ -96,74 +111,60 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     )
 
 
-def needs(plan: Plan) -> dict[str, int]:
-    """What a plan asks of a kernel beyond the plainest run, as the macros of ``chains.cuh``."""
-    is_constant = plan.step_size.is_constant and plan.noise_scale.is_constant
-    return {
-        # Where the noise is switched off none may be added, not even zero.
-        "VARIES": int(not is_constant or plan.noise_scale.start == 0.0),
-        "CLAMPS": int(plan.clamp is not None),
-        "KEEPS": int(plan.return_trajectory or plan.return_diagnostics),
-    }
+def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout | None:
+    if form == "whole":
+        return CHAIN if dim <= _WHOLE_STATE else None
+    if not program.couples_coordinates and not program.reports:
+        return ELEMENT
+    if dim <= _SEPARABLE_STATE:
+        return CHAIN
+    return BLOCKS if dim <= _MOST_THREADS else None
 
 
-def schedules(plan: Plan, start: int, stop: int) -> tuple[np.ndarray[Any, Any], ...]:
-    """η and noise_scale·√(2η) of some steps, or one of each where they do not vary."""
-    length = stop - start if needs(plan)["VARIES"] else 1
-    given = plan.coefficients(start, start + length)
-    return given["step_size"].astype(plan.dtype), given["noise"].astype(plan.dtype)
-
-
-def counters(plan: Plan) -> list[np.generic[Any]]:
-    """The key and the counter of the noise stream, and the clamp, as kernels take them."""
-    real = np.dtype(plan.dtype).type
-    low, high = plan.clamp or (None, None)
-    return [
-        np.uint32(plan.seed & noise.MASK),
-        np.uint32(plan.seed >> 32),
-        np.uint32(noise.Stream.LANGEVIN),
-        np.uint64(plan.chain_offset),
-        real(-np.inf if low is None else low),
-        real(np.inf if high is None else high),
-    ]
+def _kernel(
+    plan: Plan,
+    path: str,
+    request: Request,
+    layout: Layout,
+    parameters: np.ndarray[Any, np.dtype[np.float64]],
+    functions: str = "",
+) -> Kernel:
+    dim, chains = plan.n_coordinates, plan.n_samples
+    block, threads = BLOCK, chains if layout is CHAIN else chains * dim
+    constants: dict[str, object] = {"KEEPS": int(request.keeps)}
+    if layout is not ELEMENT:
+        constants["DIM"] = dim
+    if layout is BLOCKS:
+        of_block = _chains_of_a_block(dim)
+        constants["STRIDE"] = -(-dim // 4) * 4  # a state's place in shared memory, read by fours
+        constants["CHAINS_PER_BLOCK"] = of_block
+        constants["ROW_IN_REGISTERS"] = int(dim <= _ROW_IN_REGISTERS)
+        block, threads = of_block * dim, -(-chains // of_block) * of_block * dim
+        # A thread's registers are at most 255, which may be more than so many threads can have.
+        constants["BOUNDS"] = f"__launch_bounds__({block})" if block > _ALL_REGISTERS else ""
+    head, kernels = _FILES[request.energy]
+    parts = (functions, *head, *layout.sums, print_advance(request, layout), kernels, "moments.cu")
+    return Kernel(
+        path=path,
+        request=request,
+        source=assemble(plan.dtype, *parts, constants=constants),
+        parameters=parameters,
+        block=block,
+        threads=threads,
+    )
 
 
 def _chains_of_a_block(dim: int) -> int:
     """So many that all warps are full, where that takes no more than two blocks' threads."""
     full = 32 // math.gcd(32, dim)
-    if full * dim > 2 * _QUADRATIC_BLOCK:
-        return max(1, _QUADRATIC_BLOCK // dim)
-    return full * max(1, _QUADRATIC_BLOCK // (full * dim))
+    if full * dim > 2 * _BLOCK_OF_CHAINS:
+        return max(1, _BLOCK_OF_CHAINS // dim)
+    return full * max(1, _BLOCK_OF_CHAINS // (full * dim))
 
 
-def _of_program(plan: Plan, energy: FormulaEnergy) -> Kernel | None:
-    program = energy.program(plan.event_shape)
-    is_long = not energy.is_elementwise and plan.n_coordinates > _WHOLE_STATE
-    if is_long or not isinstance(program, Program):
-        return None  # an `ArrayProgram` has no printer here yet
-    functions = print_program(program)
-    if not energy.is_elementwise:
-        return _of_state(plan, "fused program", functions, energy.parameter_values())
-    return Kernel(
-        path="fused program",
-        source=assemble(
-            plan.dtype, functions, "elementwise.cu", "moments.cu", constants=needs(plan)
-        ),
-        parameters=energy.parameter_values(),
-        block=BLOCK,
-        threads=plan.n_samples * plan.n_coordinates,
-    )
-
-
-def _of_state(
-    plan: Plan, path: str, functions: str, parameters: np.ndarray[Any, np.dtype[np.float64]]
-) -> Kernel:
-    constants = {"DIM": plan.n_coordinates, **needs(plan)}
-    parts = (functions, "whole.cu", "energies.cu", "moments.cu")
-    return Kernel(
-        path=path,
-        source=assemble(plan.dtype, *parts, constants=constants),
-        parameters=parameters,
-        block=BLOCK,
-        threads=plan.n_samples,
-    )
+#: What an energy's functions take: the file of the functions, if it is one, and that of its kernel.
+_FILES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "elementwise": ((), "elementwise.cu"),
+    "whole": ((), "energies.cu"),
+    "quadratic": (("quadratic.cuh",), "quadratic.cu"),
+}

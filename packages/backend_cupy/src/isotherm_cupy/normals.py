@@ -1,4 +1,4 @@
-"""The noise stream on arrays: a block of normals by one kernel."""
+"""The noise stream on arrays: a block of it by one kernel."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Array, FillNormals, noise
+from isotherm.backend import Array, Exponentials, FillNormals, noise
 from isotherm_cupy.modules import Compile
 from isotherm_cupy.source import assemble
-
-_NO_STEPS = {"VARIES": 0, "CLAMPS": 0, "KEEPS": 0}
 
 
 def filler(xp: Any, compile_: Compile) -> FillNormals:
@@ -38,7 +36,7 @@ def filler(xp: Any, compile_: Compile) -> FillNormals:
         is_direct = dtype == drawn_in and out.flags.c_contiguous
         normals = out if is_direct else xp.empty(out.shape, dtype=drawn_in)
         _, n, dim = out.shape
-        module = compile_(assemble(drawn_in, "fill.cu", constants=_NO_STEPS))
+        module = compile_(assemble(drawn_in, "fill.cu"))
         arguments = [normals, np.int64(n), np.int32(dim), np.uint32(block)]
         arguments += [np.uint32(seed & noise.MASK), np.uint32(seed >> 32), np.uint32(stream)]
         arguments += [np.uint64(chain_offset), np.uint32(coordinate_offset)]
@@ -47,3 +45,17 @@ def filler(xp: Any, compile_: Compile) -> FillNormals:
             out[...] = normals
 
     return fill
+
+
+def exponentials_by(xp: Any, compile_: Compile) -> Exponentials:
+    """What `isotherm.backend.noise.exponentials` is, with its bits; see `filler`."""
+
+    def draw(like: Array, *, seed: int, block: int, chain_offset: int = 0) -> list[Array]:
+        n, dtype = like.shape[0], str(like.dtype)
+        out = xp.empty((noise.EXPONENTIALS_PER_BLOCK, n), dtype=dtype)
+        arguments = [out, np.int64(n), np.uint32(block), np.uint32(seed & noise.MASK)]
+        arguments += [np.uint32(seed >> 32), np.uint64(chain_offset)]
+        compile_(assemble(dtype, "fill.cu")).launch("exponentials", n, arguments)
+        return list(out)
+
+    return draw

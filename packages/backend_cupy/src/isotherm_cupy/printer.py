@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from isotherm.backend import COMPARISONS, Program
+from isotherm.backend import COMPARISONS, Program, Segment, TransitionProgram
 
 _FUNCTIONS = {"add": "add", "sub": "sub", "mul": "mul", "div": "quotient", "sqrt": "root"}
 _FUNCTIONS |= {"abs": "fabs"}
@@ -78,7 +78,7 @@ class _Printer:
     def _name(self, index: int, *, inside: bool = False) -> str:
         instruction = self._program.instructions[index]
         if instruction.op == "const":
-            return _constant(instruction.value)
+            return constant(instruction.value)
         if instruction.op == "stop" and index in self._program.uniform:
             return self._name(instruction.args[0], inside=inside)
         is_held = index in self._program.uniform and not inside
@@ -88,27 +88,70 @@ class _Printer:
         instruction = self._program.instructions[index]
         op, value = instruction.op, instruction.value
         args = [self._name(arg, inside=inside) for arg in instruction.args]
-        if op in _COMPARISONS:
-            return f"{args[0]} {_COMPARISONS[op]} {args[1]}"
         match op:
             case "parameter":
                 return f"parameters[{value}]"
             case "coordinate":
                 return "x" if self._is_elementwise else f"x[{value}]"
-            case "neg":
-                return f"-{args[0]}"
-            case "stop":
-                return args[0]
-            case "where":
-                return f"{args[0]} ? {args[1]} : {args[2]}"
-            case "min":
-                return f"{args[0]} < {args[1]} ? {args[0]} : {args[1]}"
-            case "max":
-                return f"{args[0]} > {args[1]} ? {args[0]} : {args[1]}"
-        return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
+        return expression(op, args)
 
 
-def _constant(value: float) -> str:
+def segment_lines(
+    program: TransitionProgram,
+    segment: Segment,
+    place: Callable[[int], str],
+    written: Callable[[int, Sequence[str]], str] | None = None,
+) -> list[str]:
+    """The statements of a segment, for one number of its space.
+
+    Parameters
+    ----------
+    program : TransitionProgram
+    segment : Segment
+    place : callable
+        Where the number of a value from outside is read, and that of an output written.
+    written : callable, optional
+        The operation of a value with its arguments' names, where some are written in another way.
+    """
+    lines, own = [], set[int]()
+    for index in segment.body:
+        one = program.values[index]
+        args = [
+            f"v{arg}"
+            if arg in own
+            else constant(program.values[arg].value)
+            if program.values[arg].op == "const"
+            else place(arg)
+            for arg in one.args
+        ]
+        value = expression(one.op, args) if written is None else written(index, args)
+        lines.append(f"const {'bool' if one.op in COMPARISONS else 'REAL'} v{index} = {value};")
+        own.add(index)
+    return lines + [f"{place(index)} = v{index};" for index in segment.outputs]
+
+
+def expression(op: str, args: Sequence[str]) -> str:
+    """An elementwise operation."""
+    if op in _COMPARISONS:
+        return f"{args[0]} {_COMPARISONS[op]} {args[1]}"
+    match op:
+        case "neg":
+            return f"-{args[0]}"
+        case "stop":
+            return args[0]
+        case "where":
+            return f"{args[0]} ? {args[1]} : {args[2]}"
+        case "min":
+            return f"{args[0]} < {args[1]} ? {args[0]} : {args[1]}"
+        case "max":
+            return f"{args[0]} > {args[1]} ? {args[0]} : {args[1]}"
+        case "perturb":
+            return f"{args[1]} != REAL(0) ? add({args[0]}, mul({args[1]}, {args[2]})) : {args[0]}"
+    return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
+
+
+def constant(value: float) -> str:
+    """A number as it is written: exactly."""
     if math.isfinite(value):
         return f"REAL({value!r})"
     numerator = 0 if math.isnan(value) else math.copysign(1, value)

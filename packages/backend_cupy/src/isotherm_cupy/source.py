@@ -1,4 +1,4 @@
-"""The text of a module of kernels: noise, functions, Langevin step, an energy, loops over them."""
+"""The text of a module of kernels: noise, functions, an energy, loops over them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = N
     dtype : str
         ``"float32"`` or ``"float64"``: what ``REAL`` is.
     *parts : str
-        After noise stream, functions and Langevin step: names of files in ``cuda``, or sources.
+        After noise stream and functions: names of files in ``cuda``, or sources.
     constants : mapping of str to number, optional
         Macros, such as ``DIM``.
     """
     macros = {
         "REAL": "float" if dtype == "float32" else "double",
         "STEPS_PER_BLOCK": noise.steps_per_block(dtype),
+        "EXPONENTIALS_PER_BLOCK": noise.EXPONENTIALS_PER_BLOCK,
+        "ACCEPT": int(noise.Stream.ACCEPT),
         "HEIGHT": MOMENTS_HEIGHT,
+        "KEEPS": 0,
         **(constants or {}),
     }
     lines = [f"#define {name} {value}" for name, value in macros.items()]
-    texts = [_read(part) if part.endswith(".cu") else part for part in parts]
+    texts = [_read(part) if part.endswith((".cu", ".cuh")) else part for part in parts]
     heads = [_stream(), _functions(dtype), _read("sums.cuh"), _read("chains.cuh")]
     return "\n".join([*lines, *heads, *texts])
 

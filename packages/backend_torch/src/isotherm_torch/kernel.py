@@ -1,13 +1,17 @@
-"""A Langevin step on CUDA as one Triton kernel: noise, update and clamp in one pass over memory.
+"""What CUDA does in one pass over memory each, by Triton: a block of noise, and segments.
 
-The noise is `isotherm.backend.noise` transcribed operation by operation, the update that of
-`isotherm.LangevinDynamics`. Equal bits need every operation rounded by itself, so the kernel is
-launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum.
-Triton 3.4 to 3.7 compile it so; for an older one there is a reason why not, and the array loop.
+The noise is `isotherm.backend.noise` transcribed operation by operation; transitions' segments are
+printed (see `isotherm_torch.printer`). Equal bits need every operation rounded by itself, so all
+are launched with ``enable_fp_fusion=False``, which never makes one of a product and a sum. Triton
+3.4 to 3.7 compile them so; for an older one there is a reason why not, and the array loop.
 """
 
 from __future__ import annotations
 
+import hashlib
+import linecache
+import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -17,9 +21,11 @@ import triton
 import triton.language as tl
 from triton.runtime import driver
 
-from isotherm.backend import Plan, noise
+from isotherm.backend import Segment, Space, TransitionProgram, Values, noise, walk
+from isotherm.backend import Segments as OneByOne
+from isotherm_torch.printer import can_print, print_segment
 
-#: Not bfloat16: Triton's interpreter, which runs the kernel in the tests, rounds it wrongly.
+#: Not bfloat16: Triton's interpreter, which runs the kernels in the tests, rounds it wrongly.
 DTYPES = ("float32", "float64")
 
 _BLOCK = 1024  # elements of a program: eight for each thread of four warps, so loads are 128 bits
@@ -28,7 +34,8 @@ _BLOCK = 1024  # elements of a program: eight for each thread of four warps, so 
 _MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, noise.PHILOX_MULTIPLIERS)
 _INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, noise.PHILOX_KEY_INCREMENTS)
 _ROUNDS = tl.constexpr(noise.PHILOX_ROUNDS)
-_STREAM = tl.constexpr(int(noise.Stream.LANGEVIN) << 24)
+_ACCEPT = tl.constexpr(int(noise.Stream.ACCEPT) << 24)
+_EXPONENTIALS_PER_BLOCK = tl.constexpr(noise.EXPONENTIALS_PER_BLOCK)
 _MINUS_TWO_LOG, _SINE, _COSINE = (
     tl.constexpr(noise.Precision._fields.index(name))
     for name in ("minus_two_log", "sine", "cosine")
@@ -59,8 +66,7 @@ def _horner(p: tl.constexpr, name: tl.constexpr, x):
 
 
 @triton.jit
-def _minus_two_log_32(u, p: tl.constexpr):
-    x = u.to(tl.float32) + 0.5
+def _minus_two_log_32(x, p: tl.constexpr):
     bits = x.to(tl.int32, bitcast=True) - _SMALLEST_MANTISSA_32
     exponent = ((bits >> 23) - 32).to(tl.float32)
     mantissa = ((bits & 0x7FFFFF) + _SMALLEST_MANTISSA_32).to(tl.float32, bitcast=True)
@@ -69,8 +75,7 @@ def _minus_two_log_32(u, p: tl.constexpr):
 
 
 @triton.jit
-def _minus_two_log_64(u, p: tl.constexpr):
-    x = u.to(tl.float64) + 0.5
+def _minus_two_log_64(x, p: tl.constexpr):
     bits = x.to(tl.int64, bitcast=True) - _SMALLEST_MANTISSA_64
     exponent = ((bits >> 52) - 53).to(tl.float64)
     mantissa = ((bits & 0xFFFFFFFFFFFFF) + _SMALLEST_MANTISSA_64).to(tl.float64, bitcast=True)
@@ -99,7 +104,7 @@ def _normal_32(w0, w1, w2, w3, step, p: tl.constexpr):
     a = rest.to(tl.float32) * p.radians
     wave = _cosine_or_sine(a, quarters.to(tl.int32), (step & 1).to(tl.int32), p)
     # Triton before 3.6 would flush a subnormal root's argument to zero; there is none.
-    return wave * tl.sqrt_rn(_minus_two_log_32(u, p))
+    return wave * tl.sqrt_rn(_minus_two_log_32(u.to(tl.float32) + 0.5, p))
 
 
 @triton.jit
@@ -109,60 +114,11 @@ def _normal_64(w0, w1, w2, w3, step, p: tl.constexpr):
     quarters = (v + (1 << 50)) >> 51
     a = (v - (quarters << 51)).to(tl.float64) * p.radians
     wave = _cosine_or_sine(a, quarters.to(tl.int32), (step & 1).to(tl.int32), p)
-    return wave * tl.sqrt(_minus_two_log_64(u, p))  # of float64 it is always correctly rounded
+    # Of float64 a root is always correctly rounded.
+    return wave * tl.sqrt(_minus_two_log_64(u.to(tl.float64) + 0.5, p))
 
 
 # A kernel that is special for one seed would be compiled anew for another.
-@triton.jit(do_not_specialize=["n_coordinates", "key_low", "key_high", "chain_offset"])
-def _step(
-    x_pointer,
-    gradient_pointer,
-    counters_pointer,
-    coefficients_pointer,
-    bounds_pointer,
-    n_elements,
-    n_coordinates: tl.int64,
-    key_low: tl.int64,
-    key_high: tl.int64,
-    chain_offset: tl.int64,
-    p: tl.constexpr,
-    index_type: tl.constexpr,
-    block: tl.constexpr,
-):
-    """x ← clamp((x - η g) + s ξ), in place, for `block` elements."""
-    dtype: tl.constexpr = x_pointer.dtype.element_ty
-    element = tl.program_id(0).to(index_type) * block + tl.arange(0, block)
-    is_inside = element < n_elements
-    x = tl.load(x_pointer + element, is_inside)
-    gradient = tl.load(gradient_pointer + element, is_inside)
-    row = tl.load(counters_pointer)
-    step = tl.load(counters_pointer + 1)
-    step_size = tl.load(coefficients_pointer + 2 * row)
-    noise_scale = tl.load(coefficients_pointer + 2 * row + 1)
-    x = x - step_size * gradient
-    if noise_scale != 0.0:
-        width = n_coordinates.to(index_type)
-        chain = (element // width).to(tl.int64) + chain_offset
-        w0, w1, w2, w3 = _philox(
-            (step >> (1 if dtype == tl.float64 else 2)).to(tl.uint32),
-            (element % width).to(tl.uint32),
-            chain.to(tl.uint32),
-            (chain >> 32).to(tl.uint32) | _STREAM,
-            key_low.to(tl.uint32),
-            key_high.to(tl.uint32),
-        )
-        if dtype == tl.float64:
-            normal = _normal_64(w0, w1, w2, w3, step, p)
-        else:
-            normal = _normal_32(w0, w1, w2, w3, step, p).to(dtype)
-        x = x + noise_scale * normal
-    low = tl.load(bounds_pointer)
-    high = tl.load(bounds_pointer + 1)
-    x = tl.where(x < low, low, x)
-    x = tl.where(x > high, high, x)
-    tl.store(x_pointer + element, x, is_inside)
-
-
 @triton.jit(
     do_not_specialize=[
         "n_coordinates",
@@ -212,8 +168,43 @@ def _fill(
         tl.store(out_pointer + place, normal, element < n_elements)
 
 
+@triton.jit(do_not_specialize=["key_low", "key_high", "block_number", "chain_offset"])
+def _exponentials(
+    out_pointer,
+    n_chains,
+    key_low: tl.int64,
+    key_high: tl.int64,
+    block_number: tl.int64,
+    chain_offset: tl.int64,
+    p: tl.constexpr,
+    index_type: tl.constexpr,
+    block: tl.constexpr,
+):
+    """A block of the numbers for accepting, a step after the other."""
+    dtype: tl.constexpr = out_pointer.dtype.element_ty
+    element = tl.program_id(0).to(index_type) * block + tl.arange(0, block)
+    chain = element.to(tl.int64) + chain_offset
+    w0, w1, w2, w3 = _philox(
+        block_number.to(tl.uint32),
+        tl.full((block,), 0, tl.uint32),
+        chain.to(tl.uint32),
+        (chain >> 32).to(tl.uint32) | _ACCEPT,
+        key_low.to(tl.uint32),
+        key_high.to(tl.uint32),
+    )
+    for position in tl.static_range(_EXPONENTIALS_PER_BLOCK):
+        low, high = (w0, w2) if position % 2 == 0 else (w1, w3)
+        x = (low if position < 2 else high).to(dtype) + 0.5
+        if dtype == tl.float64:
+            result = _minus_two_log_64(x * 2097152.0, p)  # 2^21: of the 53 bits of u
+        else:
+            result = _minus_two_log_32(x, p)
+        place = element.to(tl.int64) + position * n_chains.to(tl.int64)
+        tl.store(out_pointer + place, result * 0.5, element < n_chains)
+
+
 def why_not(dtype: str) -> str | None:
-    """Why the step cannot be launched on the current device, or None: it is compiled to see.
+    """Why normals cannot be drawn on the current device, or None: it is compiled to see.
 
     Parameters
     ----------
@@ -230,14 +221,16 @@ def why_not(dtype: str) -> str | None:
 
 @cache
 def _compiler_says(dtype: str, device: int) -> str | None:
-    pointer, integer = getattr(torch, dtype), torch.int64
-    constants = _constants(dtype, 16)
+    pointer, constants = getattr(torch, dtype), _constants(dtype, 16)
+    return _refusal(_fill, pointer, *(16, 16, 0, 0, 0, 0, 0, 0), **constants) or _refusal(
+        _exponentials, pointer, *(16, 0, 0, 0, 0), **constants
+    )
+
+
+def _refusal(kernel: Any, *given: Any, **options: Any) -> str | None:
+    """What the compiler says against a kernel."""
     try:
-        _step.warmup(
-            *(pointer, pointer, integer, pointer, pointer), *(16, 16, 0, 0, 0), grid=(1,),
-            **constants,
-        )  # fmt: skip
-        _fill.warmup(pointer, *(16, 16, 0, 0, 0, 0, 0, 0), grid=(1,), **constants)
+        kernel.warmup(*given, grid=(1,), **options)
     except Exception as error:  # compilers raise what they like, which differs by their version
         return f"Triton {triton.__version__} cannot compile it: {_in_one_line(error)}"
     return None
@@ -252,9 +245,13 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _constants(dtype: str, n_elements: int) -> dict[str, Any]:
-    """What the step is compiled for, and how."""
+    """What normals are compiled for, and how."""
+    return {"p": noise.FLOAT64 if dtype == "float64" else noise.FLOAT32, **_how(n_elements)}
+
+
+def _how(n_elements: int) -> dict[str, Any]:
+    """How any kernel is compiled."""
     return {
-        "p": noise.FLOAT64 if dtype == "float64" else noise.FLOAT32,
         # Division of 64-bit indices takes several times as long.
         "index_type": tl.int32 if n_elements + _BLOCK < 2**31 else tl.int64,
         "block": _BLOCK,
@@ -290,55 +287,92 @@ def fill_normals(
         out.copy_(normals)
 
 
-class FusedLangevin:
-    """The step of overdamped Langevin dynamics as one kernel, with the array loop's bits.
+def exponentials(
+    like: torch.Tensor, *, seed: int, block: int, chain_offset: int = 0
+) -> Sequence[torch.Tensor]:
+    """`isotherm.backend.noise.exponentials` as one kernel, for a tensor of one of the `DTYPES`."""
+    n = len(like)
+    out = torch.empty(noise.EXPONENTIALS_PER_BLOCK, n, dtype=like.dtype, device=like.device)
+    _exponentials[(triton.cdiv(n, _BLOCK),)](
+        out,
+        n,
+        seed & noise.MASK,
+        seed >> 32,
+        block,
+        chain_offset,
+        **_constants(str(like.dtype).removeprefix("torch."), n),
+    )
+    return out.unbind()
 
-    The step's number and its η and noise_scale √(2η) are read from the device's memory, so that
-    every step is the same launch whatever the schedule, and no step waits for the host.
+
+class Segments:
+    """A transition's segments, one kernel each; see `isotherm.backend.RunSegment`.
 
     Parameters
     ----------
-    plan : Plan
-        Of one of the `DTYPES`.
+    program : TransitionProgram
+    dtype : str
+        Of the state, one of the `DTYPES`.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        # A constant schedule is one row, whatever the number of steps.
-        self._varies = not (plan.step_size.is_constant and plan.noise_scale.is_constant)
-        low, high = plan.clamp or (None, None)
-        bounds = (-torch.inf if low is None else low, torch.inf if high is None else high)
-        dtype, device = getattr(torch, plan.state_dtype), plan.device
-        self._coefficients = self._coefficients_of(0, 1)
-        self._bounds = torch.tensor(bounds, dtype=dtype, device=device)
-        # The row of the coefficients and the step in the noise stream; what a step adds to them.
-        self._counters = torch.zeros(2, dtype=torch.int64, device=device)
-        self._increments = torch.tensor([int(self._varies), 1], device=device)
+    def __init__(self, program: TransitionProgram, dtype: str) -> None:
+        self._spaces = program.spaces
+        self._dtype = dtype
+        self._others = OneByOne(program, dtype)  # what Triton has no exact function for
+        statements = walk((*program.prologue, *program.statements))
+        segments = dict.fromkeys(one for one in statements if isinstance(one, Segment))
+        names = {one: f"segment{k}" for k, one in enumerate(segments) if can_print(program, one)}
+        source = "\n\n".join(print_segment(n, program, one, dtype) for one, n in names.items())
+        module = _module_of(source)
+        self._kernels = {one: module[name] for one, name in names.items()}
 
-    def start(self, start: int, stop: int) -> None:
-        if self._varies:
-            self._coefficients = self._coefficients_of(start, stop)
-        self._counters.copy_(torch.tensor([0, self._plan.step_offset + start]))
+    def why_not(self) -> str | None:
+        """Why the kernels cannot be launched on the current device, or None: they are compiled."""
+        for segment, kernel in self._kernels.items():
+            pointer = getattr(torch, self._dtype)
+            given = [
+                0 if self._spaces[index] == Space.STEP else pointer for index in segment.inputs
+            ]
+            given += [pointer] * len(segment.outputs)
+            reason = _refusal(kernel, *given, 16, 16, **_how(16))
+            if reason is not None:
+                return reason
+        return None
 
-    def _coefficients_of(self, start: int, stop: int) -> torch.Tensor:
-        given, plan = self._plan.coefficients(start, stop), self._plan
-        rows = np.stack([given["step_size"], given["noise"]], axis=1)
-        return torch.tensor(rows, dtype=getattr(torch, plan.state_dtype), device=plan.device)
+    def __call__(self, segment: Segment, values: Values) -> Sequence[torch.Tensor]:
+        if segment not in self._kernels:
+            return self._others(segment, values)
+        tensors = {
+            index: values[index].contiguous()
+            for index in segment.inputs
+            if torch.is_tensor(values[index])
+        }
+        some = next(iter(tensors.values()))
+        shape = torch.broadcast_shapes(*(one.shape for one in tensors.values()))
+        results = [
+            torch.empty(shape, dtype=some.dtype, device=some.device) for _ in segment.outputs
+        ]
+        given = [
+            # Noise that is not used is no array; another one stands in its place, and is not read.
+            self._bits(values[index])
+            if self._spaces[index] == Space.STEP
+            else tensors.get(index, some)
+            for index in segment.inputs
+        ]
+        size = math.prod(shape)
+        grid = (triton.cdiv(size, _BLOCK),)
+        self._kernels[segment][grid](*given, *results, size, shape[1], **_how(size))
+        return results
 
-    def __call__(self, x: Any, gradient: Any, step: int) -> Any:
-        plan, x = self._plan, x.contiguous()
-        _step[(triton.cdiv(x.numel(), _BLOCK),)](
-            x,
-            gradient.to(x.dtype).contiguous(),
-            self._counters,
-            self._coefficients,
-            self._bounds,
-            x.numel(),
-            plan.n_coordinates,
-            plan.seed & 0xFFFFFFFF,
-            plan.seed >> 32,
-            plan.chain_offset,
-            **_constants(plan.state_dtype, x.numel()),
-        )
-        self._counters += self._increments
-        return x
+    def _bits(self, number: float) -> int:
+        return int(np.array(number, self._dtype).view(f"i{np.dtype(self._dtype).itemsize}"))
+
+
+@cache
+def _module_of(source: str) -> dict[str, Any]:
+    """What a source defines, as Triton can read it again."""
+    name = f"<isotherm_torch {hashlib.sha256(source.encode()).hexdigest()[:16]}>"
+    linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
+    module: dict[str, Any] = {"__name__": __name__, "tl": tl, "triton": triton}
+    exec(compile(source, name, "exec"), module)
+    return module

@@ -32,7 +32,7 @@ from isotherm.backend import (
 )
 from isotherm_torch import devices
 from isotherm_torch.graph import LEAST_STEPS, GraphGradient
-from isotherm_torch.normals import fill_normals
+from isotherm_torch.normals import exponentials, fill_normals
 
 
 class TorchLoop(ArrayLoop):
@@ -54,8 +54,6 @@ class TorchLoop(ArrayLoop):
         run_segment, about = _fast_parts(plan, program)
         self._graph: GraphGradient | None = None
         self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
-        self._step, about_step = _fused_step(plan, program)
-        about += about_step
         calls, joint, path = None, None, f"array loop{about}"
         value: Any
         gradient: Any = getattr(energy, "gradient", None)
@@ -69,7 +67,9 @@ class TorchLoop(ArrayLoop):
                 if devices.kind(plan.device) == "cuda" and plan.n_total >= LEAST_STEPS:
                     gradient = self._graph = GraphGradient(gradient, energy)
             calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
-        super().__init__(plan, energy, gradient, fill_normals, run_segment, calls, path)
+        super().__init__(
+            plan, energy, gradient, fill_normals, run_segment, calls, path, exponentials
+        )
         self._without_graph = self.path
 
     def begin(self, state: State) -> None:
@@ -77,12 +77,11 @@ class TorchLoop(ArrayLoop):
             super().begin(state)
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
-        advance = super().advance if self._step is None else self._advance_fused
         with self._surroundings(state["x"]):
             if self._graph is None:
-                return advance(state, start, stop, outputs)
+                return super().advance(state, start, stop, outputs)
             self._graph.check()
-            state = advance(state, start, stop, outputs)
+            state = super().advance(state, start, stop, outputs)
             self.path = f"{self._without_graph}, {self._graph.status}"
             return state
 
@@ -96,21 +95,6 @@ class TorchLoop(ArrayLoop):
         if x.device.type == "cuda":  # Triton launches on the current device
             stack.enter_context(torch.cuda.device(x.device))
         return stack
-
-    def _advance_fused(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
-        """The steps with noise and update in one kernel."""
-        plan, x = self._plan, state["x"].clone()
-        first = plan.kept_before(start)
-        self._step.start(start, stop)
-        note = self._watching()
-        for step in range(start, stop):
-            gradient = self._calls.gradient(self._seen(x))
-            x = self._step(x, gradient.reshape(plan.shape), step)
-            if note is not None:
-                note(x, step)
-            if plan.is_kept(step):
-                self._record(x, {}, plan.kept_before(step) - first, outputs)
-        return {"x": x}
 
 
 class InGradMode:
@@ -241,6 +225,8 @@ def _grad_mode(x: torch.Tensor) -> AbstractContextManager[Any]:
 
 def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]:
     """The source of segments, and what the path says about noise and segments."""
+    if devices.kind(plan.device) == "cuda":
+        return _by_triton(plan, program)
     segments = Segments(program, plan.state_dtype)
     if not devices.is_exact(plan.device):
         return segments, ", noise from the host"
@@ -250,11 +236,8 @@ def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str
     return (run, "") if isinstance(run, Segments) else (_OnHost(run), ", fused step")
 
 
-def _fused_step(plan: Plan, program: TransitionProgram) -> tuple[Any, str]:
-    """On CUDA the step as one kernel where that can be had, and what the path says about it."""
-    is_langevin = program.name == "langevin" and not program.vectors
-    if devices.kind(plan.device) != "cuda" or not is_langevin:
-        return None, ""
+def _by_triton(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]:
+    """Segments as one kernel each, where they can be had."""
     try:
         from isotherm_torch import kernel
     except ImportError as error:
@@ -262,8 +245,11 @@ def _fused_step(plan: Plan, program: TransitionProgram) -> tuple[Any, str]:
     else:
         why_not = kernel.why_not(plan.state_dtype)
         if why_not is None:
-            return kernel.FusedLangevin(plan), ", fused step"
-    return None, f", no fused step ({why_not})"
+            segments = kernel.Segments(program, plan.state_dtype)
+            why_not = segments.why_not()
+            if why_not is None:
+                return segments, ", fused step"
+    return Segments(program, plan.state_dtype), f", no fused step ({why_not})"
 
 
 class _OnHost:

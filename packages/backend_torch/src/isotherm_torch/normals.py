@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,11 +30,21 @@ def fill_normals(out: torch.Tensor, **counter: Any) -> None:
         out.copy_(on_host)
 
 
+def exponentials(like: torch.Tensor, **counter: Any) -> Sequence[torch.Tensor]:
+    """What `isotherm.backend.noise.exponentials` does, with its bits; on CUDA by one kernel."""
+    kernel = _kernel_for(like) if like.device.type == "cuda" else None
+    return (noise if kernel is None else kernel).exponentials(like, **counter)
+
+
 def _on_cuda(out: torch.Tensor, **counter: Any) -> None:
+    kernel = _kernel_for(out)
+    (noise if kernel is None else kernel).fill_normals(out, **counter)
+
+
+def _kernel_for(tensor: torch.Tensor) -> Any:
+    """The module of kernels, where Triton can make them for a tensor."""
     try:
         from isotherm_torch import kernel
     except ImportError:
-        noise.fill_normals(out, **counter)
-    else:
-        has_kernel = kernel.why_not(str(out.dtype).removeprefix("torch.")) is None
-        (kernel.fill_normals if has_kernel else noise.fill_normals)(out, **counter)
+        return None
+    return kernel if kernel.why_not(str(tensor.dtype).removeprefix("torch.")) is None else None

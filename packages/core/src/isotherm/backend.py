@@ -19,7 +19,14 @@ from isotherm._arithmetic.arrays import (
 from isotherm._arithmetic.exact import exact_sqrt
 from isotherm._arithmetic.sums import JoinedNodes, Moments, moments, total
 from isotherm._backends import host_noise, registry
-from isotherm._backends.array_loop import ArrayLoop, FillNormals, RunSegment, Segments, Values
+from isotherm._backends.array_loop import (
+    ArrayLoop,
+    Exponentials,
+    FillNormals,
+    RunSegment,
+    Segments,
+    Values,
+)
 from isotherm._backends.compiled_cache import CompiledCache
 from isotherm._backends.memory import host_memory
 from isotherm._backends.protocol import (
@@ -73,6 +80,7 @@ __all__ = [
     "Call",
     "CompiledCache",
     "Declared",
+    "Exponentials",
     "FillNormals",
     "FixedParameters",
     "FormulaEnergy",

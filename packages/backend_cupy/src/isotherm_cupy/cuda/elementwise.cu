@@ -1,27 +1,4 @@
-// Chains of an elementwise program: a thread is one coordinate of one chain.
-
-extern "C" __global__ void advance(
-    const REAL* x, REAL* out, long long n_samples, int dim, const REAL* parameters, RUN_PARAMETERS
-) {
-    const Run run = RUN;
-    const long long element = thread_number();
-    if (element >= n_samples * dim) return;
-    const long long chain = element / dim;
-    const int j = (int)(element % dim);
-    const Uniform uniform(parameters);
-    REAL v = x[element];
-    REAL z[STEPS_PER_BLOCK];
-    Kept kept(run, chain, j);
-    for_each_step(
-        run,
-        [&](unsigned block) { run.fill(z, block, (unsigned)j, chain); },
-        [&](int position, int s) {
-            v = run.step(v, gradient(v, uniform), z[position], s);
-            kept.step([&](REAL* at) { *at = v; });
-        }
-    );
-    out[element] = v;
-}
+// U of kept states of an elementwise program, a thread for each.
 
 extern "C" __global__ void energies(
     const REAL* states, long long chain_stride, long long kept_stride, long long n_samples,

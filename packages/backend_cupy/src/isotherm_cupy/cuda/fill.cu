@@ -1,4 +1,6 @@
-// A block of the noise stream's normals, written to memory.
+// A block of the noise stream, written to memory.
+
+// Normals.
 
 extern "C" __global__ void fill(
     REAL* out, long long n_samples, int dim, unsigned block, unsigned k0, unsigned k1,
@@ -14,4 +16,18 @@ extern "C" __global__ void fill(
 #pragma unroll
     for (int position = 0; position < STEPS_PER_BLOCK; ++position)
         out[position * size + element] = z[position];
+}
+
+// Numbers for accepting, a thread for each chain.
+extern "C" __global__ void exponentials(
+    REAL* out, long long n_samples, unsigned block, unsigned k0, unsigned k1,
+    unsigned long long chain_offset
+) {
+    const long long chain = thread_number();
+    if (chain >= n_samples) return;
+    const Noise noise = {k0, k1, chain_offset};
+    const long long first = (long long)block * EXPONENTIALS_PER_BLOCK;
+#pragma unroll
+    for (int position = 0; position < EXPONENTIALS_PER_BLOCK; ++position)
+        out[position * n_samples + chain] = noise.exponential(first + position, chain);
 }

@@ -48,15 +48,38 @@ __device__ __forceinline__ float branchless_root(float a) {
     return fused(fused(-guess, guess, a), mul(y, 0.5f), guess);
 }
 
-// Two normals from a word for the radius and one for the angle.
-__device__ __forceinline__ void box_muller(unsigned u, unsigned v, float& even, float& odd) {
-    const int bits = __float_as_int(add(__uint2float_rn(u), 0.5f));
-    // The exponent of u / 2^32 where a float has it: a multiple of 2^23, so that a product with e
+// -2 ln(x / 2^32)
+__device__ __forceinline__ float minus_two_log(float x) {
+    const int bits = __float_as_int(x);
+    // The exponent of x / 2^32 where a float has it: a multiple of 2^23, so that a product with e
     // is rounded as one with the exponent is.
     const int e = (bits - SMALLEST32 - (32 << 23)) & ~0x7fffff;
     const float t = sub(__int_as_float(bits - e - (32 << 23)), 1.0f);
     const float log_of_2 = mul(__int2float_rn(e), MINUS_TWO_LOG_OF_2_32 * 0x1p-23f);
-    const float r = branchless_root(add(mul(minus_two_log32(t), t), log_of_2));
+    return add(mul(minus_two_log32(t), t), log_of_2);
+}
+
+// -2 ln(x / 2^53)
+__device__ __forceinline__ double minus_two_log(double x) {
+    const long long bits = __double_as_longlong(x) - SMALLEST64;
+    const double e = __int2double_rn((int)(bits >> 52) - 53);
+    const double t =
+        sub(__longlong_as_double((bits & 0xfffffffffffffLL) + SMALLEST64), 1.0);
+    const double y = quotient(t, add(t, 2.0));
+    return add(mul(minus_two_log64(mul(y, y)), y), mul(e, MINUS_TWO_LOG_OF_2_64));
+}
+
+// -2 ln((w + 1/2) / 2^32), of the type of the second argument.
+__device__ __forceinline__ float minus_two_log_of_word(unsigned w, float) {
+    return minus_two_log(add(__uint2float_rn(w), 0.5f));
+}
+__device__ __forceinline__ double minus_two_log_of_word(unsigned w, double) {
+    return minus_two_log(mul(add(__ull2double_rn(w), 0.5), 0x1p21));
+}
+
+// Two normals from a word for the radius and one for the angle.
+__device__ __forceinline__ void box_muller(unsigned u, unsigned v, float& even, float& odd) {
+    const float r = branchless_root(minus_two_log_of_word(u, 0.0f));
     // The nearest quarter turn's number is in q's two highest bits; where v lies in it, with a sign,
     // is in v's lower thirty, here read four times as large.
     const unsigned q = v + (1u << 29);
@@ -73,14 +96,7 @@ __device__ __forceinline__ void box_muller(unsigned u, unsigned v, float& even, 
 __device__ __forceinline__ void box_muller(
     unsigned long long u, unsigned long long v, double& even, double& odd
 ) {
-    const double x = add(__ull2double_rn(u), 0.5);
-    const long long bits = __double_as_longlong(x) - SMALLEST64;
-    const double e = __int2double_rn((int)(bits >> 52) - 53);
-    const double t =
-        sub(__longlong_as_double((bits & 0xfffffffffffffLL) + SMALLEST64), 1.0);
-    const double y = quotient(t, add(t, 2.0));
-    const double r =
-        root(add(mul(minus_two_log64(mul(y, y)), y), mul(e, MINUS_TWO_LOG_OF_2_64)));
+    const double r = root(minus_two_log(add(__ull2double_rn(u), 0.5)));
     const long long q = (long long)((v + (1ULL << 50)) >> 51);
     const double a = mul(__ll2double_rn((long long)v - (q << 51)), RADIANS64);
     const double z = mul(a, a);
@@ -102,3 +118,10 @@ __device__ __forceinline__ void normals(Words w, double* z) {
     const unsigned long long v = (unsigned long long)w.w2 << 21 | w.w3 >> 11;
     box_muller(u, v, z[0], z[1]);
 }
+
+// Two of them: of the pair's number.
+__device__ __forceinline__ void pair_of_normals(Words w, int pair, float* z) {
+    box_muller(pair ? w.w2 : w.w0, pair ? w.w3 : w.w1, z[0], z[1]);
+}
+
+__device__ __forceinline__ void pair_of_normals(Words w, int, double* z) { normals(w, z); }

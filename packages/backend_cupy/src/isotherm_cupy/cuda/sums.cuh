@@ -1,5 +1,8 @@
 // isotherm._arithmetic.sums transcribed: totals over coordinates, moments over chains.
 
+// The greatest power of two up to n, or 0.
+__device__ constexpr int highest_bit(int n) { return n < 2 ? n : 2 * highest_bit(n / 2); }
+
 // The total of term(0) .. term(n - 1), folded by a power of two, in float64. The terms are taken in
 // the order of their numbers' bits reversed, in which the fold's pairs follow each other.
 template <class Term>

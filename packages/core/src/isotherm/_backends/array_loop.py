@@ -45,6 +45,14 @@ class FillNormals(Protocol):
     ) -> None: ...
 
 
+class Exponentials(Protocol):
+    """Draws a block of the accept stream, as `isotherm.backend.noise.exponentials` does."""
+
+    def __call__(
+        self, like: Array, *, seed: int, block: int, chain_offset: int = 0
+    ) -> Sequence[Array]: ...
+
+
 class RunSegment(Protocol):
     """Carries a segment out in one pass over memory; the values that it gives, in their order."""
 
@@ -132,6 +140,8 @@ class ArrayLoop:
     why_not_fused : str, optional
         Why the energy has no kernel where others have, and what would have one; a part of the path,
         and said once where it costs time.
+    exponentials : Exponentials, optional
+        The source of the numbers for accepting.
     """
 
     def __init__(
@@ -144,6 +154,7 @@ class ArrayLoop:
         calls: EnergyCalls | None = None,
         path: str = "array loop",
         why_not_fused: str | None = None,
+        exponentials: Exponentials = noise.exponentials,
     ) -> None:
         self.path = path if why_not_fused is None else f"{path}: {why_not_fused}"
         self.why_not_fused = why_not_fused
@@ -155,7 +166,7 @@ class ArrayLoop:
         self._kind = kind_of(energy)
         self.program = plan.transition(self._kind)
         self._run_segment = run_segment or Segments(self.program, plan.state_dtype)
-        self._noise = _Noise(plan, fill_normals)
+        self._noise = _Noise(plan, fill_normals, exponentials)
         self._constants: Values = {}
 
     def begin(self, state: State) -> None:
@@ -339,9 +350,10 @@ def _calls_in(statements: Sequence[Statement]) -> Iterator[Call]:
 class _Noise:
     """The noise of a plan's steps; blocks serve several of them, so one is made and used up."""
 
-    def __init__(self, plan: Plan, fill_normals: FillNormals) -> None:
+    def __init__(self, plan: Plan, fill_normals: FillNormals, exponentials: Exponentials) -> None:
         self._plan = plan
         self._fill_normals = fill_normals
+        self._exponentials = exponentials
         self._per_block = plan.steps_per_block
         self._held: dict[str, tuple[tuple[int, ...], list[Array]]] = {}
 
@@ -357,7 +369,7 @@ class _Noise:
     def exponential(self, like: Array, step: int) -> Array:
         block, position = divmod(self._plan.step_offset + step, noise.EXPONENTIALS_PER_BLOCK)
         if self._held.get("exponential", ((), []))[0] != (block,):
-            drawn = noise.exponentials(
+            drawn = self._exponentials(
                 like, seed=self._plan.seed, block=block, chain_offset=self._plan.chain_offset
             )
             self._held["exponential"] = (block,), [row[:, None] for row in drawn]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -278,10 +278,27 @@ class Plan:
         Calculated in float64, rounded once to the dtype of the state, and held in float64; shape
         (stop - start,) each.
         """
+        steps = np.arange(self.step_offset + start, self.step_offset + stop, dtype=np.int64)
+        made = self._made(steps, lambda one: one.between(start, stop))
+        return {
+            name: round_to(np.broadcast_to(values, steps.shape), self.state_dtype)
+            for name, values in made.items()
+        }
+
+    def varying_coefficients(self) -> frozenset[str]:
+        """The coefficients that may differ from step to step."""
+        # What is the same for all steps stays one number, whatever is made of it.
+        made = self._made(np.arange(2), lambda one: np.ones(1 if one.is_constant else 2))
+        return frozenset(name for name, values in made.items() if np.size(values) > 1)
+
+    def _made(
+        self,
+        steps: np.ndarray[Any, np.dtype[np.int64]],
+        values_of: Callable[[Schedule], np.ndarray[Any, np.dtype[np.float64]]],
+    ) -> Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        """The coefficients of some steps, from schedules' values."""
         low, high = self.clamp or (None, None)
         given: dict[str, Any] = {
-            "step_size": self.step_size.between(start, stop),
-            "noise_scale": self.noise_scale.between(start, stop),
             "low": np.float64(-np.inf if low is None else low),
             "high": np.float64(np.inf if high is None else high),
             "lowest": np.float64(np.finfo(self.state_dtype).min),
@@ -289,15 +306,14 @@ class Plan:
             "jitter": np.float64(self.jitter),
             "friction": np.float64(0.0),
         }
-        for name, schedule in (("friction", self.friction), ("n_leapfrog", self.n_leapfrog)):
-            if schedule is not None:
-                given[name] = schedule.between(start, stop)
-        steps = np.arange(self.step_offset + start, self.step_offset + stop, dtype=np.int64)
-        made = find(self.sampler).coefficients(Schedules(steps, given))
-        return {
-            name: round_to(np.broadcast_to(values, steps.shape), self.state_dtype)
-            for name, values in made.items()
+        schedules = {
+            "step_size": self.step_size,
+            "noise_scale": self.noise_scale,
+            "friction": self.friction,
+            "n_leapfrog": self.n_leapfrog,
         }
+        given |= {name: values_of(one) for name, one in schedules.items() if one is not None}
+        return find(self.sampler).coefficients(Schedules(steps, given))
 
     def vectors(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
         """What the transition takes of the inverse mass: shape (dim,) each, or (dim, dim).

@@ -1,0 +1,583 @@
+"""A transition printed as the CUDA C++ kernel ``advance``, which steps chains of one energy.
+
+The names of the kernel's arguments stand once, in `parameters_of`. How a chain's numbers lie in
+threads is a `Layout`: one text serves all, as a number of a coordinate is a thread's own, or an
+element of a thread's array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from isotherm.backend import (
+    Call,
+    Loop,
+    Plan,
+    Segment,
+    Space,
+    Statement,
+    TransitionProgram,
+    noise,
+    walk,
+)
+from isotherm_cupy.printer import expression, segment_lines
+
+_ELEMENT = """\
+const long long element = thread_number();
+if (element >= n_samples * dim) return;
+const long long chain = element / dim;
+const int j = (int)(element % dim);"""
+_BLOCK = """\
+__shared__ __align__(16) REAL rows[2][CHAINS_PER_BLOCK * STRIDE];
+const int own = (int)threadIdx.x / DIM, j = (int)threadIdx.x % DIM;
+const long long chain = (long long)blockIdx.x * CHAINS_PER_BLOCK + own;
+const long long element = chain * DIM + j;
+const bool is_there = chain < n_samples;"""
+_CHAIN = """\
+const long long chain = thread_number();
+if (chain >= n_samples) return;"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a chain's numbers lie in threads.
+
+    Attributes
+    ----------
+    place : str
+        The kernel's first lines: which chain a thread has, and which coordinate.
+    is_array : bool
+        Whether a thread has all coordinates of its chain.
+    condition : str
+        Before a thread reads or writes memory.
+    bounds : str
+        A macro: what the compiler is told of a block's threads, if anything.
+    first : str
+        The first of its coordinates.
+    sums : tuple of str
+        The file that has sums over coordinates, if it can have any.
+    """
+
+    place: str
+    is_array: bool = False
+    condition: str = ""
+    bounds: str = ""
+    first: str = "j"
+    sums: tuple[str, ...] = ()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the threads of a block hand each other numbers."""
+        return self is BLOCK
+
+
+#: A thread is a coordinate, and nothing couples coordinates.
+ELEMENT = Layout(_ELEMENT)
+#: A thread is a coordinate, and a block has whole chains.
+BLOCK = Layout(
+    _BLOCK,
+    condition="if (is_there) ",
+    bounds="BOUNDS ",
+    sums=("block.cuh",),
+)
+#: A thread is a chain.
+CHAIN = Layout(_CHAIN, is_array=True, first="0", sums=("whole.cuh",))
+
+_TYPES = {
+    "int": np.int32,
+    "unsigned": np.uint32,
+    "long long": np.int64,
+    "unsigned long long": np.uint64,
+}
+
+_ADVANCE = """
+extern "C" __global__ {bounds}void advance(
+    {parameters}
+) {{
+    {place}
+    const Noise noise = {{k0, k1, chain_offset}};
+    {before}
+    Kept kept(states + chain * chain_stride + {first}, until_kept, thinning, kept_stride);
+    {steps}
+    {after}
+}}
+"""
+
+_IN_BLOCKS = """\
+for_each_step(
+    first_step, n_steps,
+    [&](unsigned block) {{
+        {fill}
+    }},
+    [&](int position, int s) {{
+        {step}
+    }}
+);"""
+
+_ONE_BY_ONE = """\
+#pragma unroll 1
+for (int s = 0; s < n_steps; ++s) {{
+    const long long t = first_step + s;
+    {step}
+}}"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a kernel is printed for.
+
+    Attributes
+    ----------
+    program : TransitionProgram
+    energy : str
+        ``"elementwise"``, ``"whole"`` or ``"quadratic"``: what its functions take.
+    varying : frozenset of str
+        Coefficients that differ from step to step; the others are read once.
+    zeros : frozenset of str
+        Those of the others that are zero.
+    keeps : bool
+        Whether states are kept.
+    """
+
+    program: TransitionProgram
+    energy: str
+    varying: frozenset[str] = field(default_factory=frozenset)
+    zeros: frozenset[str] = field(default_factory=frozenset)
+    keeps: bool = False
+
+
+def request_of(plan: Plan, program: TransitionProgram, energy: str) -> Request:
+    """What a plan asks of a kernel, so that nobody pays for what it does not."""
+    varying = plan.varying_coefficients()
+    zeros = frozenset[str]()
+    if plan.n_total:
+        first = plan.coefficients(0, 1)
+        zeros = frozenset(name for name, values in first.items() if values[0] == 0.0) - varying
+    keeps = plan.return_trajectory or plan.return_diagnostics
+    return Request(program, energy, varying, zeros, keeps)
+
+
+def parameters_of(program: TransitionProgram) -> dict[str, str]:
+    """The parameters of ``advance``, with their types.
+
+    ``parameters``
+        The energy's.
+    ``coefficients``
+        The transition's, those of a step next to each other; one row, or one a step.
+    ``vectors``
+        Its vectors, and then its matrices, each column by column.
+    ``x_before``, ``x_after``, ...
+        What is carried, shape (n_samples, dim) each.
+    ``until_kept``, ``thinning``
+        The first step that is kept, counted from 1, and how far the next.
+    ``states``, ``chain_stride``, ``kept_stride``
+        Where kept states go.
+    ``energy_error``, ``accepted``, ``diverging``, ``first_counted``
+        Of adjusted samplers, as in `isotherm.backend.Outputs`; the first step that counts.
+    """
+    names = {"n_samples": "long long", "dim": "int"}
+    names |= dict.fromkeys(("parameters", "coefficients", "vectors"), "const REAL*")
+    for name in program.carried:
+        names |= {f"{name}_before": "const REAL*", f"{name}_after": "REAL*"}
+    names |= {"n_steps": "int", "first_step": "long long", "until_kept": "int", "thinning": "int"}
+    names |= {"k0": "unsigned", "k1": "unsigned", "chain_offset": "unsigned long long"}
+    names |= {"states": "REAL*", "chain_stride": "long long", "kept_stride": "long long"}
+    if program.reports:
+        names |= {"energy_error": "REAL*", "accepted": "long long*", "diverging": "long long*"}
+        names |= {"first_counted": "int"}
+    return names
+
+
+def arguments_of(program: TransitionProgram, values: Mapping[str, Any]) -> list[Any]:
+    """The arguments of ``advance`` from their values by name."""
+    return [
+        _TYPES[type_](values[name]) if type_ in _TYPES else values[name]
+        for name, type_ in parameters_of(program).items()
+    ]
+
+
+def matrices_of(program: TransitionProgram) -> tuple[str, ...]:
+    """The names of the matrices that a step multiplies by."""
+    calls = (one for one in walk(program.statements) if isinstance(one, Call))
+    return tuple(sorted({one.detail for one in calls if one.op == "matvec"}))
+
+
+def has_trajectories(request: Request) -> bool:
+    """Whether a step has a repetition that is not empty."""
+    loops = (one for one in walk(request.program.statements) if isinstance(one, Loop))
+    return any(_coefficient(request.program, one.count) not in request.zeros for one in loops)
+
+
+def _coefficient(program: TransitionProgram, index: int) -> str:
+    return program.coefficients[int(program.values[index].value)]
+
+
+def print_advance(request: Request, layout: Layout) -> str:
+    """The kernel."""
+    asked = request.energy, request.varying, request.zeros, request.keeps
+    key = request.program.digest, layout, asked
+    if key not in _printed:
+        _printed[key] = _Printer(request, layout).text()
+    return _printed[key]
+
+
+_printed: dict[Any, str] = {}  # printing takes longer than a short run
+
+
+class _Printer:
+    def __init__(self, request: Request, layout: Layout) -> None:
+        self._request = request
+        self._program = request.program
+        self._layout = layout
+        # Steps of a block are unrolled, their normals drawn together, unless a step is long.
+        self._in_blocks = not has_trajectories(request)
+        self._n_exchanges = 0  # of numbers between threads, in the statements printed
+        self._names: dict[int, str] = {}
+        self._each = "#pragma unroll\nfor (int j = 0; j < DIM; ++j) {" if layout.is_array else "{"
+
+    def text(self) -> str:
+        program, layout = self._program, self._layout
+        starts = {name: program.start[name] for name in (*program.carried, *program.cached)}
+        before = [self._declared(index) for index in starts.values()]
+        before += self._loaded(starts)
+        before += self._constants()
+        before += self._prologue()
+        if self._in_blocks:
+            before += [
+                f"REAL z_{stream}{'[DIM]' if layout.is_array else ''}[STEPS_PER_BLOCK];"
+                for stream in program.streams()
+            ]
+        if program.reports:
+            before += ["int n_accepted = 0, n_diverging = 0;"]
+        step = self._step(starts)
+        fill = self._over_coordinates(
+            [
+                f"noise.fill(z_{stream}{self._at}, {int(noise.Stream[stream])}, block, "
+                "(unsigned)j, chain);"
+                for stream in program.streams()
+            ]
+        )
+        steps = _filled(_IN_BLOCKS if self._in_blocks else _ONE_BY_ONE, fill=fill, step=step)
+        return _filled(
+            _ADVANCE,
+            parameters=[
+                ", ".join(f"{type_} {name}" for name, type_ in parameters_of(program).items())
+            ],
+            bounds=[layout.bounds],
+            place=layout.place.splitlines(),
+            before=before,
+            first=[layout.first],
+            steps=steps.splitlines(),
+            after=self._stored(starts) + self._counts(),
+        )
+
+    # Names of values, and loops over coordinates.
+
+    @property
+    def _at(self) -> str:
+        return "[j]" if self._layout.is_array else ""
+
+    @property
+    def _element(self) -> str:
+        return "chain * DIM + j" if self._layout.is_array else "element"
+
+    def _is_array(self, index: int) -> bool:
+        return self._layout.is_array and self._program.spaces[index] == Space.STATE
+
+    def _variable(self, index: int) -> str:
+        """The variable, or array, that holds a value between statements."""
+        return self._names.get(index, f"a{index}")
+
+    def _number(self, index: int) -> str:
+        """One number of a value: where it is of coordinates, that of coordinate j."""
+        one = self._program.values[index]
+        if one.op == "vector" and self._layout.is_array:
+            return f"vectors[{one.value} * DIM + j]"
+        return self._variable(index) + ("[j]" if self._is_array(index) else "")
+
+    def _declared(self, index: int) -> str:
+        return f"REAL {self._variable(index)}{'[DIM]' if self._is_array(index) else ''};"
+
+    def _over_coordinates(self, lines: Sequence[str]) -> list[str]:
+        if not lines or (len(lines) == 1 and not self._layout.is_array):
+            return list(lines)
+        return [*self._each.splitlines(), *_indented(lines), "}"]
+
+    def _moved(self, pairs: Mapping[int, int]) -> list[str]:
+        """Values that become others, by the numbers of these: all are read before one is set."""
+        lines = []
+        for is_of_state in (True, False):
+            some = {
+                to: given
+                for to, given in pairs.items()
+                if (self._program.spaces[to] == Space.STATE) == is_of_state and to != given
+            }
+            reads = [f"const REAL n{to} = {self._number(given)};" for to, given in some.items()]
+            writes = [f"{self._number(to)} = n{to};" for to in some]
+            if some and is_of_state:
+                lines += self._over_coordinates([*reads, *writes])
+            elif some:
+                lines += ["{", *_indented([*reads, *writes]), "}"]
+        return lines
+
+    # The parts of the kernel.
+
+    def _loaded(self, starts: Mapping[str, int]) -> list[str]:
+        condition = self._layout.condition
+        lines = []
+        for name in self._program.carried:
+            place = self._number(starts[name])
+            value = f"{name}_before[{self._element}]"
+            if condition:
+                value = f"is_there ? {value} : REAL(0)"
+            lines.append(f"{place} = {value};")
+        return self._over_coordinates(lines)
+
+    def _coefficients(self, wants_varying: bool) -> Iterator[tuple[int, int]]:
+        for index, one in enumerate(self._program.values):
+            is_varying = _is_coefficient(one) and (
+                self._program.coefficients[int(one.value)] in self._request.varying
+            )
+            if _is_coefficient(one) and is_varying == wants_varying:
+                yield index, int(one.value)
+
+    def _constants(self) -> list[str]:
+        of_energy = "parameters, j" if self._request.energy == "quadratic" else "parameters"
+        return [
+            f"const Uniform uniform({of_energy});",
+            *(
+                f"const REAL a{index} = coefficients[{row}];"
+                for index, row in self._coefficients(False)
+            ),
+            *(
+                f"const REAL a{index} = vectors[{one.value} * dim + j];"
+                for index, one in enumerate(self._program.values)
+                if one.op == "vector" and not self._layout.is_array
+            ),
+        ]
+
+    def _prologue(self) -> list[str]:
+        program = self._program
+        lines = self._lines(program.prologue)
+        lines += self._moved(
+            {program.start[name]: index for name, index in program.cached_at_start.items()}
+        )
+        if self._n_exchanges:
+            lines.append("__syncthreads();")
+        self._n_exchanges = 0
+        if self._layout.is_shared and not self._in_blocks:
+            lines.append("int turn = 0;")
+        return lines
+
+    def _step(self, starts: Mapping[str, int]) -> list[str]:
+        program = self._program
+        n = len(program.coefficients)
+        lines = []
+        if self._in_blocks and any(
+            isinstance(one, Call) and one.op == "exponential" for one in program.statements
+        ):
+            lines.append("const long long t = first_step + s;")
+        lines += [
+            f"const REAL a{index} = coefficients[(long long)s * {n} + {row}];"
+            for index, row in self._coefficients(True)
+        ]
+        lines += self._lines(program.statements, in_step=True)
+        lines += self._reported()
+        lines += self._moved({starts[name]: program.end[name] for name in starts})
+        if self._request.keeps:
+            lines += self._kept(starts["x"])
+        n_exchanges = self._n_exchanges
+        return [line.replace("EXCHANGES", str(n_exchanges)) for line in lines]
+
+    def _reported(self) -> list[str]:
+        if not self._program.reports:
+            return []
+        accepted, diverging = (
+            self._number(self._program.reports[name]) for name in ("accepted", "diverging")
+        )
+        return [
+            f"n_accepted += (int)(s >= first_counted && {accepted} != REAL(0));",
+            f"n_diverging += (int)(s >= first_counted && {diverging} != REAL(0));",
+        ]
+
+    def _kept(self, x: int) -> list[str]:
+        condition = self._layout.condition
+        at = "at[j]" if self._layout.is_array else "*at"
+        lines = self._over_coordinates([f"{condition}{at} = {self._number(x)};"])
+        if self._program.reports:
+            error = self._number(self._program.reports["energy_error"])
+            lines.append(f"{self._once}energy_error[number * n_samples + chain] = {error};")
+        return ["kept.step([&](REAL* at, long long number) {", *_indented(lines), "});"]
+
+    @property
+    def _once(self) -> str:
+        """The condition that lets one thread of each chain pass."""
+        return "" if self._layout.is_array else "if (is_there && j == 0) "
+
+    def _stored(self, starts: Mapping[str, int]) -> list[str]:
+        condition = self._layout.condition
+        return self._over_coordinates(
+            [
+                f"{condition}{name}_after[{self._element}] = {self._number(starts[name])};"
+                for name in self._program.carried
+            ]
+        )
+
+    def _counts(self) -> list[str]:
+        if not self._program.reports:
+            return []
+        return [f"{self._once}{name}[chain] += n_{name};" for name in ("accepted", "diverging")]
+
+    # Statements.
+
+    def _lines(self, statements: Sequence[Statement], *, in_step: bool = False) -> list[str]:
+        lines: list[str] = []
+        for one in statements:
+            match one:
+                case Segment():
+                    lines += self._segment(one)
+                case Call():
+                    lines += self._call(one, in_step=in_step)
+                case Loop():
+                    lines += self._loop(one)
+        return lines
+
+    def _segment(self, segment: Segment) -> list[str]:
+        inside = segment_lines(self._program, segment, self._number, self._written)
+        lines = [self._declared(index) for index in segment.outputs]
+        if segment.space == Space.STATE:
+            return lines + self._over_coordinates(inside)
+        return [*lines, "{", *_indented(inside), "}"]
+
+    def _written(self, index: int, args: Sequence[str]) -> str:
+        one = self._program.values[index]
+        if one.op == "perturb":
+            scale = self._program.values[one.args[1]]
+            name = self._program.coefficients[int(scale.value)] if _is_coefficient(scale) else ""
+            if name in self._request.zeros:
+                return args[0]
+            if name and name not in self._request.varying:
+                return expression("add", (args[0], expression("mul", args[1:])))
+        return expression(one.op, args)
+
+    def _call(self, call: Call, *, in_step: bool) -> list[str]:
+        lines = [self._declared(index) for index in call.results]
+        match call.op:
+            case "gradient":
+                return lines + self._evaluated(call.args[0], None, call.results[0], in_step)
+            case "value_and_gradient":
+                energy, gradient = call.results
+                return lines + self._evaluated(call.args[0], energy, gradient, in_step)
+            case "total":
+                given = self._variable(call.args[0]) + self._row(in_step)
+                return [*lines, f"{self._variable(call.results[0])} = total({given});"]
+            case "matvec":
+                return lines + self._matvec(call, in_step)
+            case "exponential":
+                value = "noise.exponential(t, chain)"
+                return [*lines, f"{self._variable(call.results[0])} = {value};"]
+            case "normal" if self._in_blocks:
+                value = f"z_{call.detail}{self._at}[position]"
+            case "normal":
+                value = self._normal(call.detail, "t / STEPS_PER_BLOCK", "t % STEPS_PER_BLOCK")
+            case _:
+                number = self._variable(call.args[0])
+                value = self._normal(
+                    noise.Stream.SUBSTEP.name,
+                    "t",
+                    f"{number} % STEPS_PER_BLOCK",
+                    f"(unsigned)({number} / STEPS_PER_BLOCK) << {noise.COORDINATE_BITS} | ",
+                )
+        return lines + self._over_coordinates([f"{self._number(call.results[0])} = {value};"])
+
+    def _normal(self, stream: str, block: str, position: str, high: str = "") -> str:
+        return (
+            f"noise.normal({int(noise.Stream[stream])}, (unsigned)({block}), (int)({position}), "
+            f"{high}(unsigned)j, chain)"
+        )
+
+    def _row(self, in_step: bool) -> str:
+        """Where threads hand each other numbers, as further arguments; the rows take turns."""
+        if not self._layout.is_shared:
+            return ""
+        number = self._n_exchanges
+        self._n_exchanges += 1
+        if not in_step:
+            turn = f"{number % 2}"
+        elif self._in_blocks:
+            turn = f"(position * EXCHANGES + {number}) % 2"
+        else:
+            turn = "turn ^= 1"
+        return f", rows[{turn}] + own * STRIDE, j"
+
+    def _evaluated(self, x: int, energy: int | None, gradient: int, in_step: bool) -> list[str]:
+        given, out = self._variable(x), self._variable(gradient)
+        match self._request.energy:
+            case "whole":
+                lines = [f"gradient({given}, {out}, uniform);"]
+                if energy is not None:
+                    lines.append(f"{self._variable(energy)} = energy({given}, uniform);")
+                return lines
+            case "quadratic":
+                return [f"{out} = gradient({given}, uniform{self._row(in_step)});"]
+        lines = [f"{self._number(gradient)} = gradient({self._number(x)}, uniform);"]
+        if energy is not None:
+            lines.append(f"{self._number(energy)} = energy({self._number(x)}, uniform);")
+        return self._over_coordinates(lines)
+
+    def _matvec(self, call: Call, in_step: bool) -> list[str]:
+        number = matrices_of(self._program).index(call.detail)
+        given, out = (self._variable(index) for index in (*call.args, *call.results))
+        matrix = f"vectors + {len(self._program.vectors)} * DIM + {number} * DIM * DIM"
+        if self._layout.is_array:
+            return [f"matvec({matrix}, {given}, {out});"]
+        return [f"{out} = matvec({matrix}, {given}{self._row(in_step)});"]
+
+    def _loop(self, loop: Loop) -> list[str]:
+        self._names |= {
+            result: self._variable(inside)
+            for result, inside in zip(loop.results, loop.inside, strict=True)
+        }
+        lines = [self._declared(index) for index in loop.inside]
+        lines += self._moved(dict(zip(loop.inside, loop.before, strict=True)))
+        if _coefficient(self._program, loop.count) in self._request.zeros:
+            return lines
+        number = self._variable(loop.index)
+        body = self._lines(loop.body, in_step=True)
+        body += self._moved(dict(zip(loop.inside, loop.after, strict=True)))
+        count = f"(int){self._variable(loop.count)}"
+        return [
+            *lines,
+            "#pragma unroll 1",
+            f"for (int {number} = 0, count = {count}; {number} < count; ++{number}) {{",
+            *_indented(body),
+            "}",
+        ]
+
+
+def _is_coefficient(one: Any) -> bool:
+    return bool(one.op == "coefficient")
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [line if line.startswith("#") else f"    {line}" for line in lines]
+
+
+def _filled(template: str, **parts: Sequence[str]) -> str:
+    """The template, with each part's lines where its name stands, as far to the right."""
+    lines = []
+    for line in template.format(**{name: f"\0{name}\0" for name in parts}).splitlines():
+        head, found, rest = line.partition("\0")
+        if not found:
+            lines.append(line)
+            continue
+        name, _, tail = rest.partition("\0")
+        if head.strip() or tail.strip():
+            lines.append(head + "".join(parts[name]) + tail)
+        else:
+            lines += [head + one if not one.startswith("#") else one for one in parts[name]]
+    return "\n".join([*lines, ""])
