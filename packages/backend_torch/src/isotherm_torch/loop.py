@@ -68,7 +68,14 @@ class TorchLoop(ArrayLoop):
                     gradient = self._graph = GraphGradient(gradient, energy)
             calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
         super().__init__(
-            plan, energy, gradient, fill_normals, run_segment, calls, path, exponentials
+            plan,
+            energy,
+            gradient,
+            fill_normals,
+            run_segment,
+            calls,
+            path,
+            exponentials=exponentials,
         )
         self._without_graph = self.path
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import array_api_compat as compat
@@ -41,14 +40,14 @@ class Diagnostics:
         *,
         energy_error: Array | None = None,
         divergence_threshold: float = np.inf,
-        told: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
+        told: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
         self.mean = mean
         self.variance = variance
         self.energy = energy
         self.steps = steps
         self.energy_error = energy_error
-        self._told = told
+        self._told = dict(told or {})
         self._threshold = divergence_threshold
 
     @property
