@@ -1,4 +1,4 @@
-"""Isotherm: Langevin sampling from energy functions, the same chain on every array library."""
+"""Isotherm: sampling from energy functions, the same chain on every array library."""
 
 from isotherm import math, transitions
 from isotherm._energies.builtin import (
