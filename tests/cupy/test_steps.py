@@ -185,7 +185,7 @@ def test_segments_on_arrays_have_the_bits_of_operations_on_them(sampler):
     for dtype in ("float32", "float64", "float16"):
         options = SAMPLERS[sampler] | {"dim": 3, "dtype": dtype}
         got, expected = (run(UsersEnergy(), each, options) for each in (BUILDS[0], "numpy"))
-        assert got.info.path.startswith("array loop: an object whose methods take arrays")
+        assert got.info.path.startswith("array loop: ")
         assert_same(got, expected)
 
 
