@@ -14,6 +14,9 @@ from isotherm._transitions.hamiltonian import HAMILTONIAN, leapfrog
 from isotherm._transitions.trace import Transition
 from tests.samplers import laws
 
+# Step sizes are too large or too small here on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::isotherm.SamplingWarning")
+
 SAMPLERS = {
     "mala": {"sampler": "mala"},
     "hmc": {"sampler": "hmc", "n_leapfrog": 6},

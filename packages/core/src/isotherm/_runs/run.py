@@ -50,6 +50,7 @@ _FEW_STEPS = 1000
 _LEAST_ACCEPTED, _MOST_ACCEPTED = 0.01, 0.9999
 _MANY_DIVERGENCES = 0.001
 _FEW_CHAINS = 0.1  # of all
+_OFTEN, _LONG = 0.1, 20  # of a chain's steps; one step that diverged is no chain that is caught
 
 
 def run(
@@ -266,7 +267,10 @@ def _doubt(plan: Plan, info: Info) -> str | None:
             f"could; take a larger step_size than {plan.step_size}, or let isotherm.warm_up find "
             "one"
         )
-    if n_bad >= _MANY_DIVERGENCES * n_steps and n_chains <= _FEW_CHAINS * plan.n_samples:
+    of_a_chain = n_steps // plan.n_samples
+    is_caught = of_a_chain >= _LONG and n_bad >= _OFTEN * n_chains * of_a_chain
+    is_many = n_bad >= _MANY_DIVERGENCES * n_steps
+    if is_caught and is_many and n_chains <= _FEW_CHAINS * plan.n_samples:
         return (
             f"{n_bad} steps diverged, all in {n_chains} of {plan.n_samples} chains, which are "
             "caught where the energy is too steep for step_size; take a smaller one, other starts, "
