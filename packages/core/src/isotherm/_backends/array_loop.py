@@ -18,6 +18,7 @@ from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.sums import moments, total
 from isotherm._backends.protocol import Outputs, State
 from isotherm._backends.watch import Watch
+from isotherm._energies.origin import Declared
 from isotherm._energies.protocol import energy_terms, kind_of
 from isotherm._energies.users import EnergyCalls, calls_of
 from isotherm._plans.plan import Plan
@@ -165,6 +166,7 @@ class ArrayLoop:
         self._shape, self._is_half = plan.shape, plan.dtype != plan.state_dtype
         self._kind = kind_of(energy)
         self.program = plan.transition(self._kind)
+        self._keeps_values = bool(self.program.cached) and not isinstance(energy, Declared)
         self._run_segment = run_segment or Segments(self.program, plan.state_dtype)
         self._noise = _Noise(plan, fill_normals, exponentials)
         self._constants: Values = {}
@@ -311,9 +313,11 @@ class ArrayLoop:
         return x
 
     def _in_rows(self, values: Array, like: Array) -> Array:
+        xp = compat.array_namespace(like)
+        if self._keeps_values:  # a user's energy may write its next answer to the same memory
+            values = xp.asarray(values, copy=True)
         if values.shape == like.shape and values.dtype == like.dtype:
             return values
-        xp = compat.array_namespace(like)
         rows = xp.reshape(values, (like.shape[0], -1))
         return rows if rows.dtype == like.dtype else xp.astype(rows, like.dtype)
 

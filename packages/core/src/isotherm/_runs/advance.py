@@ -118,7 +118,10 @@ def advance(
             stop = min(stop, (start // every + 1) * every)
         outputs = recorder.outputs(start, stop)
         if counts is not None:
-            outputs = replace(outputs, accepted=counts.accepted, diverging=counts.diverging)
+            # Counted apart, so that steps that Ctrl-C takes back do not count.
+            zeros = compat.array_namespace(counts.accepted).zeros_like
+            own = {"accepted": zeros(counts.accepted), "diverging": zeros(counts.diverging)}
+            outputs = replace(outputs, **own)
         began = time.perf_counter()
         with np.errstate(all="ignore"):  # a chain that overflows is reported as a divergence
             state = runner.advance(before, start, stop, outputs)
@@ -134,6 +137,9 @@ def advance(
             tell_once_if_slow(runner, taken * (last - stop) / (stop - start))
         if stop < last and not is_asynchronous:
             length = next_length(plan, length, stop - start, time.perf_counter() - began)
+        for name in () if counts is None else ("accepted", "diverging"):
+            total = getattr(counts, name)
+            total += getattr(outputs, name)
         snapshot = Snapshot(state, stop, first_bad, outputs, energies)
         yield snapshot
 

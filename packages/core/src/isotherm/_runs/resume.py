@@ -11,6 +11,7 @@ from typing import Any
 from isotherm._arithmetic.arrays import move
 from isotherm._backends import registry
 from isotherm._backends.protocol import on_device
+from isotherm._energies.origin import Declared
 from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import ScheduleLike, as_seconds
 from isotherm._planning.extend_plan import extend_plan
@@ -27,7 +28,7 @@ from isotherm._runs.checks import (
 )
 from isotherm._runs.run import advance_to, warn_of_divergence
 from isotherm._transitions.catalogue import find
-from isotherm.errors import StoreError
+from isotherm.errors import InputError, StoreError
 
 
 def open_run(store: str | os.PathLike[str]) -> Result:
@@ -130,6 +131,13 @@ def resume(
         )  # fmt: skip
         energy = fixed(as_energy(energy), plan.event_shape)
         check_same_energy(probe_energy(plan, energy), header.probe, folder.path)
+        # Of a user's own class nothing is known; a mended one may go on with the run.
+        is_other = header.plan.energy_signature not in ("", plan.energy_signature)
+        if is_other and isinstance(energy, Declared):
+            raise InputError(
+                f"{folder.path} is a run of {header.plan.energy_signature}, and this is "
+                f"{plan.energy_signature}; pass the energy that the run had"
+            )
         energy = with_keywords(energy, model_kwargs)
         if state.keys() != {*find(plan.sampler).carried}:
             raise StoreError(

@@ -49,7 +49,6 @@ from isotherm.errors import (
 _FEW_STEPS = 1000
 _LEAST_ACCEPTED, _MOST_ACCEPTED = 0.01, 0.9999
 _MANY_DIVERGENCES = 0.001
-_FEW_CHAINS = 0.1  # of all
 _OFTEN, _LONG = 0.1, 20  # of a chain's steps; one step that diverged is no chain that is caught
 
 
@@ -258,19 +257,19 @@ def _doubt(plan: Plan, info: Info) -> str | None:
         return None
     if rate < _LEAST_ACCEPTED:
         return (
-            f"{rate:.2g} of the proposals were accepted, so that chains hardly move; take a "
+            f"{rate:.1%} of the proposals were accepted, so that chains hardly move; take a "
             f"smaller step_size than {plan.step_size}, or let isotherm.warm_up find one"
         )
     if rate > _MOST_ACCEPTED and not n_bad:
         return (
-            f"{rate:.5g} of the proposals were accepted, so that chains move slower than they "
+            f"{rate:.3%} of the proposals were accepted, so that chains move slower than they "
             f"could; take a larger step_size than {plan.step_size}, or let isotherm.warm_up find "
             "one"
         )
     of_a_chain = n_steps // plan.n_samples
     is_caught = of_a_chain >= _LONG and n_bad >= _OFTEN * n_chains * of_a_chain
     is_many = n_bad >= _MANY_DIVERGENCES * n_steps
-    if is_caught and is_many and n_chains <= _FEW_CHAINS * plan.n_samples:
+    if is_caught and is_many:
         return (
             f"{n_bad} steps diverged, all in {n_chains} of {plan.n_samples} chains, which are "
             "caught where the energy is too steep for step_size; take a smaller one, other starts, "
