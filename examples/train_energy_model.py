@@ -1,11 +1,14 @@
-"""Train a network's energy on two moons by persistent contrastive divergence.
+"""Train an energy-based model
+===========================
 
-    python examples/train_energy_model.py [FOLDER] [--steps 1500]
+A network's energy is trained on two moons by persistent contrastive divergence.
 
 The gradient of the log likelihood is the energy's mean over samples of the model less its mean over
 data, both differentiated by the parameters. The samples come from chains that are kept from one
 training step to the next in a buffer (Tieleman, "Training restricted Boltzmann machines using
 approximations to the likelihood gradient", ICML 2008). Takes about a minute on a CPU.
+
+Run it as ``python train_energy_model.py [FOLDER] [--steps 1500]``.
 """
 
 import argparse
@@ -21,7 +24,7 @@ from torch import nn
 
 from isotherm import LangevinDynamics
 
-parser = argparse.ArgumentParser(description=__doc__)
+parser = argparse.ArgumentParser()
 parser.add_argument("folder", nargs="?", default=".", type=Path)
 parser.add_argument("--steps", type=int, default=1500)
 options = parser.parse_args()
