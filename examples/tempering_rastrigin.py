@@ -3,8 +3,8 @@
 
 Chains that are cooled leave poor wells that chains at the final temperature never leave.
 
-``noise_scale`` and ``temperature`` take a schedule: one number a step, or a function of the step. The
-energy has its least value 0 at the origin, and a well near every point of whole numbers.
+``noise_scale`` and ``temperature`` take a schedule: one number a step, or a function of the step.
+The energy has its least value 0 at the origin, and a well near every point of whole numbers.
 
 Run it as ``python tempering_rastrigin.py [FOLDER] [--steps 20000]``.
 """
