@@ -12,7 +12,7 @@ PICTURES = HERE / "_build/pictures"  # where the gallery's examples are told to 
 
 project = "Isotherm"
 author = "The Isotherm authors"
-copyright = "The Isotherm authors"
+copyright = author  # noqa: A001  # Sphinx asks for this name
 version = release = isotherm.__version__
 
 extensions = [
@@ -104,18 +104,18 @@ def as_plain_text(app, what, name, obj, options, lines):
         if not line.lstrip().startswith((">>>", "... ")):
             parts = re.split(r"(``.*?``)", line)
             parts[::2] = [
-                re.sub(r"(?<![\w*])\*(?=\w)(?!\w[^*]*\w\*)", r"\\*", part).replace("|", r"\|")
+                re.sub(r"(?<![*])[*](?![*])|[|]", lambda found: "\\" + found[0], part)
                 for part in parts[::2]
             ]
             lines[i] = "".join(parts)
 
 
-def repository_links(app, docname, source):
-    """Links of a page to files that are no pages lead to the repository's names, as text."""
-    source[0] = re.sub(r"\]\(docs/", "](", source[0])
+def in_the_site(app, path, parent, content):
+    """Links of the repository's own pages, seen from this folder."""
+    content[0] = content[0].replace("](docs/", "](")
 
 
 def setup(app):
     """Register what is above."""
     app.connect("autodoc-process-docstring", as_plain_text, priority=400)
-    app.connect("include-read", lambda app, path, parent, content: repository_links(app, "", content))
+    app.connect("include-read", in_the_site)

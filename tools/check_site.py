@@ -24,7 +24,11 @@ class Page(HTMLParser):
 
 def broken(site: Path) -> list[str]:
     """The links of all pages that lead nowhere within the site, each with its page."""
-    pages = {path.resolve(): Page(path) for path in sorted(site.rglob("*.html"))}
+    pages = {
+        path.resolve(): Page(path)
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.parts
+    }
     found = []
     for path, page in pages.items():
         for link in sorted(page.links):
