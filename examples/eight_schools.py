@@ -4,8 +4,8 @@
 The hierarchical posterior that everybody knows, by HMC after a warm-up, and ArviZ's pictures of it.
 
 The effect of coaching in eight schools, each measured with a known error (Rubin, 1981; Gelman et
-al., "Bayesian Data Analysis", section 5.5), in the non-centred form: θ_i = μ + τ η_i with η_i ~ N(0, 1),
-μ ~ N(0, 5), τ half-Cauchy of scale 5. The state is (μ, log τ, η_1, ..., η_8).
+al., "Bayesian Data Analysis", section 5.5), in the non-centred form: θ_i = μ + τ η_i with
+η_i ~ N(0, 1), μ ~ N(0, 5), τ half-Cauchy of scale 5. The state is (μ, log τ, η_1, ..., η_8).
 
 Run it as ``python eight_schools.py [FOLDER] [--chains 64]``. Needs ``isotherm[arviz]``.
 """
