@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -26,7 +25,9 @@ class TorchBackend:
     name = "torch"
     library = "torch"
     plan_version = PLAN_VERSION
-    delegates: Mapping[str, str] = {"cpu": "numba", "cuda": "cupy"}
+    device_kinds: tuple[str, ...] = ("cpu", "cuda", "mps", "xpu")
+    kernels_for: tuple[str, ...] = ()
+    priority = 0
 
     def status(self) -> Status:
         if importlib.util.find_spec("torch") is None:

@@ -15,6 +15,7 @@ from isotherm._arithmetic.arrays import (
     dtype_name,
     library_of,
     move,
+    namespace,
     to_numpy,
 )
 from isotherm._energies.origin import Declared, origin
@@ -165,5 +166,5 @@ def _drawn(energy: Any, dim: int | tuple[int, ...] | None, seed: int) -> Array:
     library, _, device = origin(energy)
     if library in (None, "numpy"):
         return states
-    first = "cuda:0" if library == "cupy" else "cpu"
+    first = device_name(namespace(str(library)).empty(0))
     return move(states, str(library), "float64", device or first)

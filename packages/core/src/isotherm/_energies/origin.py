@@ -16,7 +16,7 @@ Origin = tuple[str | None, str | None, str | None]
 _DEPTH = 3  # an energy's attribute, of which a function, which closes over a network
 _ELEMENTS = 16  # of a list of networks
 # Libraries whose networks and functions tell by their own modules' names where they come from.
-_DIFFERENTIATING = ("torch",)
+DIFFERENTIATING = ("torch",)
 
 
 class Declared:
@@ -115,7 +115,7 @@ def _library_of_code(part: Any) -> str | None:
         kind = part if isinstance(part, type) else type(part)
         names = [base.__module__ for base in kind.__mro__]
     roots = {name.partition(".")[0] for name in names}
-    return next((name for name in _DIFFERENTIATING if name in roots), None)
+    return next((name for name in DIFFERENTIATING if name in roots), None)
 
 
 def _parts(energy: Any) -> Iterator[Any]:

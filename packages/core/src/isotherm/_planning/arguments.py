@@ -207,7 +207,7 @@ def as_seconds(name: str, value: Any) -> float:
 def as_backend_name(backend: Any) -> str:
     """A backend's name, which need not be installed."""
     if not isinstance(backend, str):
-        raise InputError(f"backend must be a name, for example 'numba', not {short_repr(backend)}")
+        raise InputError(f"backend must be a name, for example 'numpy', not {short_repr(backend)}")
     return backend
 
 

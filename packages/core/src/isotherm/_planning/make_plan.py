@@ -252,7 +252,7 @@ def make_plan(
     named = None if backend is None else registry.usable(as_backend_name(backend))
     asked = named or registry.first_for(
         own_library if is_elsewhere and own_library else library,
-        on_host=where is None or where.startswith("cpu"),
+        where or "cpu",
     )
     as_dtype = _dtype(dtype, x, own_dtype or _default_dtype(asked, energy))
     plan = Plan(
