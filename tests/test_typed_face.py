@@ -32,6 +32,7 @@ MISSPELT = (
     "isotherm.LangevinDynamics(well, noise=1.0)",
     "isotherm.MALA(well, step_size=0.1).sample_chain(dim=3, n_step=5)",
     "isotherm.sample_chain(well, dim=3, on_divergence='shout')",
+    "isotherm.make_plan(well, dim=3, on_divergence='shout')",
 )
 
 

@@ -23,6 +23,8 @@ from isotherm._backends.protocol import Backend
 from isotherm._energies.origin import Declared, name_of, origin
 from isotherm._energies.protocol import as_energy, fixed, signature
 from isotherm._planning.arguments import (
+    OnDivergence,
+    SamplerName,
     ScheduleLike,
     as_backend_name,
     as_bounds,
@@ -67,9 +69,9 @@ def make_plan(
     thinning: int = 1,
     return_trajectory: bool = False,
     return_diagnostics: bool = False,
-    seed: Any = None,
+    seed: object = None,
     *,
-    sampler: str = "langevin",
+    sampler: SamplerName | str = "langevin",
     step_size: ScheduleLike | None = None,
     noise_scale: ScheduleLike | None = None,
     temperature: ScheduleLike | None = None,
@@ -78,15 +80,15 @@ def make_plan(
     friction: ScheduleLike | None = None,
     n_leapfrog: ScheduleLike | None = None,
     jitter: float | None = None,
-    inverse_mass: Any = None,
-    frozen: Any = None,
+    inverse_mass: object = None,
+    frozen: object = None,
     divergence_threshold: float | None = None,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: object = None,
+    device: object = None,
     backend: str | None = None,
     chain_offset: int = 0,
     step_offset: int = 0,
-    on_divergence: str = "warn",
+    on_divergence: OnDivergence = "warn",
 ) -> Plan:
     """Check everything that decides a run, and freeze it.
 

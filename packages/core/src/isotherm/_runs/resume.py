@@ -66,7 +66,7 @@ def resume(
     n_steps: int | None = None,
     *,
     backend: str | None = None,
-    device: Any = None,
+    device: object = None,
     step_size: ScheduleLike | None = None,
     noise_scale: ScheduleLike | None = None,
     decay: float = 0.0,
