@@ -137,6 +137,24 @@ def test_core_names_no_plugin():
     assert set().union(*named.values()) == {"cupy", "torch"}
 
 
+def test_what_an_energy_is_it_says_itself():
+    kinds = {"Declared", "FormulaEnergy", "GaussianEnergy", "ScoreEnergy"}
+    asked = {
+        (name, kind.id)
+        for package in PACKAGES
+        for name, tree in modules(package).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "isinstance"
+        for kind in ast.walk(node.args[1])
+        if isinstance(kind, ast.Name) and kind.id in kinds
+    }
+    # The one question that is asked of anybody's object, and what a formula can be added to.
+    assert asked == {
+        ("isotherm._energies.origin", "Declared"),
+        ("isotherm._energies.formulas", "FormulaEnergy"),
+    }
+
+
 def words(tree: ast.Module) -> Iterator[str]:
     """The names and texts of a module, without its docstrings."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from isotherm.backend import (
-    FormulaEnergy,
-    GaussianEnergy,
+    ArrayProgram,
+    Kind,
     Plan,
     Program,
+    Quadratic,
     TransitionProgram,
+    form_of,
     kind_of,
 )
 from isotherm_cupy.cuda_energy import CudaEnergy
@@ -74,17 +76,17 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     if plan.dtype not in ("float32", "float64"):
         return None
     program, dim = plan.transition(kind_of(energy)), plan.n_coordinates
-    if isinstance(energy, GaussianEnergy) and dim <= _QUADRATIC:
+    form = form_of(energy, plan.event_shape)
+    if isinstance(form, Quadratic) and dim <= _QUADRATIC:
         request = request_of(plan, program, "quadratic")
-        values = np.concatenate([energy.mean, energy.precision.ravel()])
-        return _kernel(plan, "fused quadratic form", request, BLOCKS, values)
-    if isinstance(energy, FormulaEnergy):
-        form = "elementwise" if energy.is_elementwise else "whole"
-        layout, formula = _layout_of(program, dim, form), energy.program(plan.event_shape)
-        if layout is None or not isinstance(formula, Program):
-            return None  # an `ArrayProgram` has no printer here yet
-        request = request_of(plan, program, form)
-        functions = print_program(formula)
+        return _kernel(plan, "fused quadratic form", request, BLOCKS, energy.parameter_values())
+    if isinstance(form, Program):  # an `ArrayProgram` has no printer here yet
+        shape = "elementwise" if kind_of(energy) is Kind.TERMS else "whole"
+        layout = _layout_of(program, dim, shape)
+        if layout is None:
+            return None
+        request = request_of(plan, program, shape)
+        functions = print_program(form)
         return _kernel(plan, "fused program", request, layout, energy.parameter_values(), functions)
     if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
         request = request_of(plan, program, "whole")
@@ -97,13 +99,12 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     """Why an energy's chains are run as arrays, and what would be fused."""
     if plan.dtype not in ("float32", "float64"):
         return f"there are no kernels in {plan.dtype}; dtype='float32' has them"
-    if isinstance(energy, FormulaEnergy) and not isinstance(
-        energy.program(plan.event_shape), Program
-    ):
+    form = form_of(energy, plan.event_shape)
+    if isinstance(form, ArrayProgram):
         return f"{plan.energy} is a formula on arrays, for which there is no CUDA kernel yet"
-    if isinstance(energy, (FormulaEnergy, CudaEnergy)):
+    if isinstance(form, Program) or isinstance(energy, CudaEnergy):
         return f"{plan.energy} has more than {_WHOLE_STATE} coupled coordinates"
-    if isinstance(energy, GaussianEnergy):
+    if form is not None:
         return f"a covariance of more than {_QUADRATIC} coordinates is better a matrix product"
     return (
         "an object whose methods take arrays is called with arrays; @isotherm.formula, or "

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import ArrayProgram, FormulaEnergy, GaussianEnergy, Plan, TransitionProgram
+from isotherm.backend import (
+    ArrayProgram,
+    Kind,
+    Plan,
+    Quadratic,
+    TransitionProgram,
+    form_of,
+    kind_of,
+)
 from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
@@ -106,12 +114,13 @@ class Kernel:
 def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel | str:
     """The energy's kernel, or why there is none, so that the chains are run as arrays."""
     is_coupled = transition.couples_coordinates
-    if isinstance(energy, GaussianEnergy):
+    form = form_of(energy, plan.event_shape)
+    if isinstance(form, Quadratic):
         chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
         return Kernel(
             path="fused quadratic form",
-            functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
-            parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
+            functions=_QUADRATIC.format(dim=form.dim, stride=chains),
+            parameters=energy.parameter_values(),
             is_elementwise=False,
             by_coordinate=True,
             has_terms=True,
@@ -130,22 +139,22 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
             ),
             users=energy.functions,
         )
-    if isinstance(energy, FormulaEnergy):
-        program = energy.program(plan.event_shape)
-        if isinstance(program, ArrayProgram):
-            return _of_arrays(plan, program, energy.parameter_values())
-        length = sum(_LENGTHS.get(one.op, 1) for one in program.instructions)
+    if isinstance(form, ArrayProgram):
+        return _of_arrays(plan, form, energy.parameter_values())
+    if form is not None:
+        length = sum(_LENGTHS.get(one.op, 1) for one in form.instructions)
         if length > _LONGEST:
-            return _too_long(program.name, length)
-        by_coordinate = is_coupled or not energy.is_elementwise
+            return _too_long(form.name, length)
+        has_terms = kind_of(energy) is Kind.TERMS
+        by_coordinate = is_coupled or not has_terms
         chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
             path="fused program",
-            functions=print_program(program, stride=chains),
+            functions=print_program(form, stride=chains),
             parameters=energy.parameter_values(),
-            is_elementwise=energy.is_elementwise,
+            is_elementwise=has_terms,
             by_coordinate=by_coordinate,
-            has_terms=energy.is_elementwise,
+            has_terms=has_terms,
             chains_per_tile=chains,
         )
     return (

@@ -8,12 +8,11 @@ from typing import Any
 
 from isotherm.backend import (
     PLAN_VERSION,
-    FormulaEnergy,
-    GaussianEnergy,
     InputError,
     Plan,
     Runner,
     Status,
+    is_portable,
 )
 
 _SEED_BITS = 63  # what torch's generators draw at once: an int64 from 0
@@ -81,8 +80,7 @@ class TorchBackend:
     def supports(self, plan: Plan, energy: Any) -> str | None:
         from isotherm_torch import devices
 
-        is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
-        if is_built_in and not devices.is_exact(plan.device):
+        if is_portable(energy) and not devices.is_exact(plan.device):
             return (
                 f"built-in energies and formulas give the same bits everywhere, and {plan.device} "
                 "may round otherwise; use device='cpu', or give the energy as a torch module"

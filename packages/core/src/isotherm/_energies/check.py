@@ -18,7 +18,7 @@ from isotherm._arithmetic.arrays import (
     namespace,
     to_numpy,
 )
-from isotherm._energies.origin import Declared, origin
+from isotherm._energies.origin import is_declared, origin
 from isotherm._energies.protocol import as_energy, chain_energies
 from isotherm.errors import InputError
 
@@ -158,7 +158,7 @@ def check_gradient(
 
 def _drawn(energy: Any, dim: int | tuple[int, ...] | None, seed: int) -> Array:
     """A few states from N(0, I), where the energy takes them."""
-    shape = energy.dim if dim is None and isinstance(energy, Declared) else dim
+    shape = energy.dim if dim is None and is_declared(energy) else dim
     if shape is None:
         raise InputError("give x, states at which to compare, or dim, the shape of one")
     shape = shape if isinstance(shape, tuple) else (shape,)

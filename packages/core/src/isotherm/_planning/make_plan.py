@@ -20,7 +20,7 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
-from isotherm._energies.origin import Declared, name_of, origin
+from isotherm._energies.origin import is_declared, name_of, origin
 from isotherm._energies.protocol import as_energy, fixed, signature
 from isotherm._planning.arguments import (
     OnDivergence,
@@ -349,7 +349,7 @@ def _state_shape(
 
 def _own_shape(energy: Any) -> tuple[int, ...] | None:
     """The shape of a chain's state that an energy says."""
-    dim = energy.dim if isinstance(energy, Declared) else None
+    dim = energy.dim if is_declared(energy) else None
     return dim if dim is None or isinstance(dim, tuple) else (dim,)
 
 
@@ -370,7 +370,7 @@ def _device(backend: Backend, device: str | None, *, is_wanted: bool) -> str:
 
 def _default_dtype(backend: Backend, energy: Any) -> str | None:
     """That of the library's own setting, of which energies of ours are independent."""
-    if isinstance(energy, Declared):
+    if is_declared(energy):
         return None
     ask: Callable[[], str] | None = getattr(backend, "default_dtype", None)
     return None if ask is None else ask()
