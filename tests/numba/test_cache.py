@@ -107,8 +107,8 @@ def test_a_module_that_fails_is_not_left_half_made():
     assert set(sys.modules) == before
 
 
-def test_a_long_compilation_is_announced(monkeypatch, caplog):
-    monkeypatch.setattr(codegen_cache, "_PATIENCE", 0.01)
+def test_a_long_compilation_is_announced(limits, caplog):
+    limits(patience=0.01)
     with caplog.at_level(logging.WARNING):
         codegen_cache.build("slow", "import time; time.sleep(0.2)", ())
     assert "compiling slow;" in caplog.text

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm_numba import chains, kernels
 
 GAUSSIAN = isotherm.GaussianEnergy(
     np.float32([0.5, -0.5, 0.0]), np.float32([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 1.0]])
@@ -63,12 +62,9 @@ def test_a_run_split_by_chains_has_the_bits_of_the_whole(energy):
 
 
 @pytest.mark.parametrize("energy", ENERGIES, ids=lambda energy: energy.name)
-def test_tiles_and_parts_change_chains_by_no_bit(energy, monkeypatch):
+def test_tiles_and_parts_change_chains_by_no_bit(energy, limits):
     usual = run(energy)
-    monkeypatch.setattr(kernels, "_TILE", 64)
-    monkeypatch.setattr(kernels, "_QUADRATIC_LANES", 16)
-    monkeypatch.setattr(chains, "_PARTS", 3)
-    monkeypatch.setattr(chains, "_MOMENTS", 2**10)
+    limits(tile=64, quadratic_lanes=16, parts=3, moments_bytes=2**10)
     other = run(energy)
     assert bits(other)[:2] == bits(usual)[:2]
     assert other.diagnostics.energy.tobytes() == usual.diagnostics.energy.tobytes()
@@ -119,10 +115,10 @@ def test_numpy_arrays_run_here_where_an_energy_has_a_kernel(energy, path):
     assert result.info.path == f"fused {path}"
 
 
-def test_a_program_too_long_to_unroll_runs_on_arrays(monkeypatch):
+def test_a_program_too_long_to_unroll_runs_on_arrays(limits):
     energy = ENERGIES[1]
     usual = run(energy)
-    monkeypatch.setattr(kernels, "_LONGEST", 10)
+    limits(longest_program=10)
     on_arrays = run(energy)
     path = on_arrays.info.path
     assert path.startswith("array loop, fused segments: ")

@@ -20,6 +20,7 @@ from isotherm.backend import (
     kind_of,
 )
 from isotherm_cupy.cuda_energy import CudaEnergy
+from isotherm_cupy.limits import LIMITS
 from isotherm_cupy.modules import BLOCK
 from isotherm_cupy.printer import print_program
 from isotherm_cupy.source import assemble
@@ -38,8 +39,6 @@ from isotherm_cupy.steps import (
 # means of a large mixture at any dimension. A kernel that spills still takes a step in one launch,
 # where the array loop takes one for each operation of the program.
 _WHOLE_STATE = 32
-# Of a separable energy whose chains have numbers of their own; beyond, a thread is a coordinate.
-_SEPARABLE_STATE = 16
 _MOST_THREADS = 1024  # of a block
 _ALL_REGISTERS = 256  # threads of a block that can have all registers of a thread
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
@@ -117,7 +116,7 @@ def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout | None
         return CHAIN if dim <= _WHOLE_STATE else None
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
-    if dim <= _SEPARABLE_STATE:
+    if dim <= LIMITS.separable:
         return CHAIN
     return BLOCKS if dim <= _MOST_THREADS else None
 
