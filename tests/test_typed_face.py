@@ -1,5 +1,4 @@
 """What a user writes is checked by mypy and by pyright, where a misspelt keyword fails."""
-"""
 
 import json
 import re
