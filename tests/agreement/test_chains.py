@@ -1,8 +1,8 @@
 """The same chain from the same seed on every backend.
 
 Each backend is named, so that what is compared is its own and nothing that it hands on. What any
-backend must keep by itself is in `isotherm.testing`; here are long chains, extreme numbers and
-exact laws.
+backend must keep by itself is in `isotherm.testing`; here are long chains and extreme
+numbers.
 """
 
 import numpy as np
