@@ -26,16 +26,17 @@ energy = isotherm.DoubleWellEnergy(barrier_height=3.0)
 N_STEPS, THINNING = 4000, 20
 
 PROGRAM = f"""
-import isotherm, os, signal, sys
+import isotherm, os, signal, sys, time
 
 def die(progress):
+    time.sleep(0.05)
     if progress.n_steps == {N_STEPS // 2}:
         os.kill(os.getpid(), signal.SIGTERM)
 
 isotherm.sample_chain(
     isotherm.DoubleWellEnergy(barrier_height=3.0), dim=2, n_samples=100, n_steps={N_STEPS},
     thinning={THINNING}, step_size=0.01, seed=0, backend="numpy", store=sys.argv[1],
-    return_diagnostics=True, flush_every=0.001, callback_every=100, callback=die,
+    return_diagnostics=True, flush_every=0.1, callback_every=100, callback=die,
 )
 """
 

@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_written_is_named(monkeypatch, capsys, tmp_path):
         (["harmonic", "--dim", 1, "--sampler", "none"], "sampler must be one of"),
         (["harmonic", "--dim", 1, "--step-size", 1, "--friction", 1], "takes no friction"),
         (["harmonic", "--step-size", 1], "give x, where the chains start, or dim"),
-        (["harmonic", "--dim", 2, "--backend", "foo"], "there is no backend 'foo'"),
+        (["harmonic", "--dim", 2, "--backend", "foo"], "backend 'foo' is not installed"),
         (["harmonic", "--parameter", "k=x"], "JSON value"),
         (["gaussian"], "mean"),
         (["harmonic", "--dim", 1, "--out", "no/such/run.npz"], "does not exist"),
