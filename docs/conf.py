@@ -112,7 +112,8 @@ def as_plain_text(app, what, name, obj, options, lines):
 
 def in_the_site(app, path, parent, content):
     """Links of the repository's own pages, seen from this folder."""
-    content[0] = content[0].replace("](docs/", "](")
+    text = content[0].replace("](docs/", "](")
+    content[0] = re.sub(r"\]\([A-Z_]+\.md\)", lambda found: found[0].lower(), text)
 
 
 def setup(app):
