@@ -48,6 +48,7 @@ html_title = "Isotherm"
 html_static_path = ["_static"]
 html_css_files = ["isotherm.css"]
 html_show_sourcelink = False
+html_sidebars = {"*": []}  # pages of the first level have no pages under them
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
