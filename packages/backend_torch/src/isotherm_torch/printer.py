@@ -22,6 +22,7 @@ _OTHERS: dict[str, str | dict[str, str]] = {
     "sqrt": {"float32": "tl.sqrt_rn({0})", "float64": "tl.sqrt({0})"},
     "neg": "{0} * -1.0",
     "abs": "tl.abs({0})",
+    "floor": "tl.floor({0})",
     "stop": "{0}",
     "where": "tl.where({0}, {1}, {2})",
     "min": "tl.where({0} < {1}, {0}, {1})",

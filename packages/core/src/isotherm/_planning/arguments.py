@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers, round_to
+from isotherm._plans.bounds import Bounds
 from isotherm._plans.plan import Schedule
 from isotherm.errors import InputError, short_repr
 
 ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
+BoundsLike = tuple[float | Sequence[float] | Array | None, float | Sequence[float] | Array | None]
 
 _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
 _MAX_STEPS = 2**33  # ... and a block of two float64 steps 32
@@ -73,8 +75,8 @@ def check_stream(
             raise InputError(f"{what}: {count} is more than the noise stream can number, {limit}")
 
 
-def check_start(x: Array, dtype: str, name: str = "x") -> None:
-    """Refuse states that are not finite in the dtype of the chains."""
+def check_start(x: Array, dtype: str, name: str = "x", bounds: Bounds | None = None) -> None:
+    """Refuse states that are not finite in the dtype of the chains, or outside of bounds."""
     xp = compat.array_namespace(x)
     # NumPy has no bfloat16, whose range is that of float32.
     wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
@@ -85,6 +87,17 @@ def check_start(x: Array, dtype: str, name: str = "x") -> None:
             f"{name} holds NaN, infinity or what {dtype} cannot hold; chains must start from "
             "finite states"
         )
+    if bounds is None:
+        return
+    rounded = bounds.rounded(dtype)
+    for side, sign in ((rounded.low, 1.0), (rounded.high, -1.0)):
+        row = xp.asarray(side, dtype=state.dtype, device=compat.device(state))
+        rows = xp.reshape(state, (-1, side.size)) if side.ndim else state
+        if bool(xp.any(sign * rows < sign * row)):
+            raise InputError(
+                f"{name} holds values outside of the bounds, {bounds}; chains must start inside "
+                "(without x they start from N(0, I), reflected into the bounds)"
+            )
 
 
 def as_schedule(
@@ -136,7 +149,7 @@ def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps:
     return Schedule(step_size * Schedule(1.0, float(decay), steps.start, len(steps)).values)
 
 
-def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
+def as_clamp(clamp: Any) -> tuple[float | None, float | None] | None:
     """A pair (low, high), of which each may be None; None where there is no bound."""
     if clamp is None:
         return None
@@ -156,10 +169,45 @@ def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
     return None if low is None and high is None else (low, high)
 
 
+def as_bounds(given: Any, event_shape: tuple[int, ...] | None) -> Bounds | None:
+    """Bounds that reflect; None where there are none. With no shape arrays may have any."""
+    if given is None:
+        return None
+    pair = (given.low, given.high) if isinstance(given, Bounds) else given
+    try:
+        low, high = (
+            real_numbers(without if side is None else side)
+            for side, without in zip(pair, (-math.inf, math.inf), strict=True)
+        )
+    except (TypeError, ValueError):
+        low = high = None
+    if low is None or high is None:
+        raise InputError(
+            "bounds must be a pair (low, high) of numbers, None or arrays of the shape of a "
+            f"chain's state, not {short_repr(given)}"
+        )
+    wanted = (low.shape or high.shape) if event_shape is None else event_shape
+    for side in (low, high):
+        if side.shape not in ((), wanted):
+            raise InputError(
+                f"bounds hold an array of shape {side.shape}; each must be a number or have the "
+                f"shape of a chain's state, {wanted}"
+            )
+    if not (low < high).all():
+        raise InputError(
+            "bounds must be (low, high) with low < high at every coordinate (-inf and inf where "
+            f"there is none), not {short_repr(given)}"
+        )
+    made = Bounds(*(side.reshape(-1) if side.ndim else side for side in (low, high)))
+    return made if np.isfinite(made.low).any() or np.isfinite(made.high).any() else None
+
+
 def check_rounded(
-    step_size: Schedule, clamp: tuple[float | None, float | None] | None, dtype: str
+    step_size: Schedule,
+    clamp: tuple[float | None, float | None] | None,
+    dtype: str,
 ) -> None:
-    """Refuse step sizes and bounds that are others once they are rounded to a dtype."""
+    """Refuse step sizes and a clamp that are others once they are rounded to a dtype."""
     values = step_size.ends
     with np.errstate(over="ignore"):
         rounded = round_to(values, dtype)
@@ -183,6 +231,24 @@ def check_rounded(
             f"clamp={short_repr(clamp)} rounds to {(low, high)} in {dtype}, between which there is "
             "no room; give wider bounds, or dtype='float64'"
         )
+
+
+def check_limits(
+    bounds: Bounds | None, clips: Mapping[str, float | None], dtype: str, state_dtype: str
+) -> None:
+    """Refuse bounds and clips of gradients that are others once they are rounded to a dtype."""
+    if bounds is not None:
+        rounded = bounds.rounded(dtype)
+        if not (rounded.low < rounded.high).all():
+            raise InputError(
+                f"the bounds {bounds} are equal, or infinite, once they are rounded to {dtype}; "
+                "give wider bounds, or dtype='float64'"
+            )
+    for name, value in clips.items():
+        with np.errstate(over="ignore"):
+            held = 1.0 if value is None else float(round_to(np.array([value]), state_dtype)[0])
+        if not 0.0 < held < math.inf:
+            raise InputError(f"{name}={value!r} rounds to {held:g} in {state_dtype}; take another")
 
 
 def as_number(value: Any) -> float:

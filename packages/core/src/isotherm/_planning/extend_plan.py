@@ -16,6 +16,7 @@ from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
     as_bounds,
+    as_clamp,
     as_count,
     as_flag,
     as_on_divergence,
@@ -23,17 +24,20 @@ from isotherm._planning.arguments import (
     as_seed,
     as_shape,
     check_length,
+    check_limits,
     check_rounded,
     check_stream,
     decayed,
 )
 from isotherm._planning.sampler_arguments import (
+    as_clip,
     as_friction,
     as_frozen,
     as_inverse_mass,
     as_jitter,
     as_substeps,
     as_threshold,
+    check_bounded_mass,
 )
 from isotherm._plans.masses import InverseMass
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
@@ -152,7 +156,10 @@ def validate_plan(plan: Plan) -> Plan:
         step_size=_as_step_size(plan.step_size, step_offset, steps),
         noise_scale=Schedule(as_schedule("noise_scale", plan.noise_scale.values, steps)),
         seed=as_seed(plan.seed),
-        clamp=as_bounds(plan.clamp),
+        clamp=as_clamp(plan.clamp),
+        bounds=as_bounds(plan.bounds, (math.prod(event_shape),)),
+        gradient_clip=as_clip("gradient_clip", plan.gradient_clip),
+        gradient_clip_norm=as_clip("gradient_clip_norm", plan.gradient_clip_norm),
         sampler=find(plan.sampler).name,
         friction=None if plan.friction is None else as_friction(plan.friction.values, steps),
         n_leapfrog=None
@@ -169,6 +176,9 @@ def validate_plan(plan: Plan) -> Plan:
         on_divergence=as_on_divergence(plan.on_divergence),
     )
     check_rounded(checked.step_size, checked.clamp, checked.state_dtype)
+    clips = {name: getattr(checked, name) for name in ("gradient_clip", "gradient_clip_norm")}
+    check_limits(checked.bounds, clips, checked.dtype, checked.state_dtype)
+    check_bounded_mass(checked.bounds, checked.inverse_mass)
     return checked
 
 

@@ -172,13 +172,13 @@ def describe(plan: Plan, divergence: Divergence) -> str:
         return (
             f"{divergence.n_chains} of {plan.n_samples} chains are where the energy is NaN, the "
             f"first at step {divergence.first_step} of {plan.n_total}: their samples are outside "
-            "of its support; set clamp=(low, high), take a smaller step_size, or sample a "
+            "of its support; set bounds=(low, high), take a smaller step_size, or sample a "
             "transformed variable (the logarithm of one that is positive)"
         )
     return (
         f"{divergence.n_chains} of {plan.n_samples} chains left the finite numbers, the first at "
         f"step {divergence.first_step} of {plan.n_total}; take a smaller step_size (it is "
-        f"{plan.step_size}), set clamp=(low, high), or check the energy with "
+        f"{plan.step_size}), set bounds=(low, high), or check the energy with "
         "isotherm.check_gradient"
     )
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from isotherm._arithmetic.noise import Stream
 from isotherm._programs.symbols import Symbol
+from isotherm._transitions.limits import ARGUMENTS, clipped, clipping, drift
 from isotherm._transitions.trace import (
     Coefficients,
     Draw,
@@ -75,21 +76,23 @@ def leapfrog(start: Point, p: Symbol, c: Coefficients) -> tuple[Point, Symbol]:
     """The end of a trajectory, and its momentum there; two half kicks are one."""
 
     def substep(_: Symbol, x: Symbol, p: Symbol) -> Sequence[Symbol]:
-        x = x + c.step_size * inverse_mass(c, p)
-        return x, p - c.step_size * gradient(x)
+        x, p = drift(c, c.step_size, x, p)
+        return x, p - c.step_size * clipped(c, gradient(x))
 
-    x, q = repeat(c.n_before_last, substep, start.x, p - c.half_step * start.gradient)
-    end = evaluate(x + c.step_size * inverse_mass(c, q))
-    return end, q - c.half_step * end.gradient
+    q = p - c.half_step * clipped(c, start.gradient)
+    x, q = repeat(c.n_before_last, substep, start.x, q)
+    x, q = drift(c, c.step_size, x, q)
+    end = evaluate(x)
+    return end, q - c.half_step * clipped(c, end.gradient)
 
 
 def _langevin(start: Point, p: Symbol, c: Coefficients, draw: Draw) -> tuple[Point, Symbol]:
     """The same with a partial refreshment of the momentum between two substeps."""
 
     def kicked(point: Point, p: Symbol, *, is_last: bool) -> tuple[Point, Symbol, Symbol]:
-        q = p - c.half_step * point.gradient
-        end = evaluate(point.x + c.step_size * inverse_mass(c, q), with_energy=is_last)
-        q = q - c.half_step * end.gradient
+        x, q = drift(c, c.step_size, point.x, p - c.half_step * clipped(c, point.gradient))
+        end = evaluate(x, with_energy=is_last)
+        q = q - c.half_step * clipped(c, end.gradient)
         return end, q, _gained(c, p, q)
 
     def substep(
@@ -118,6 +121,7 @@ def _of_trajectory(given: Schedules, step: Numbers, passes: Numbers) -> Mapping[
         "inverse_temperature": 1.0 / (given.noise_scale * given.noise_scale),
         "lowest": given.lowest,
         "divergence_threshold": given.divergence_threshold,
+        **clipping(given),
     }
 
 
@@ -152,7 +156,13 @@ HAMILTONIAN = Transition(
     _coefficients,
     cached=_CACHED,
     is_adjusted=True,
-    arguments={"n_leapfrog": 10, "jitter": 1.0, "friction": 0.0, "divergence_threshold": None},
+    arguments={
+        "n_leapfrog": 10,
+        "jitter": 1.0,
+        "friction": 0.0,
+        "divergence_threshold": None,
+        **ARGUMENTS,
+    },
 )
 MALA = Transition(
     "mala",
@@ -160,5 +170,5 @@ MALA = Transition(
     _of_one_substep,
     cached=_CACHED,
     is_adjusted=True,
-    arguments={"divergence_threshold": None},
+    arguments={"divergence_threshold": None, **ARGUMENTS},
 )

@@ -94,7 +94,8 @@ last place of the larger of |x| and 1: each step adds a few and stretches those 
 1 + η max|U''|."""
 
 NORMALS_ONLY = {
-    "step_size": 0.5, "noise_scale": 1.0, "decay": 0.0, "clamp": None, "burn_in": 0, "thinning": 1,
+    "step_size": 0.5, "noise_scale": 1.0, "decay": 0.0, "burn_in": 0, "thinning": 1, "clamp": None,
+    "bounds": None, "gradient_clip": None, "gradient_clip_norm": None,
 }  # fmt: skip
 """With ∇U = 2x: x - ½ (2x) is 0 and √(2 · ½) is 1, so that every state is its step's normals."""
 
@@ -141,7 +142,7 @@ def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, An
             noise_scales | st.lists(noise_scales, min_size=n_total, max_size=n_total).map(np.array)
         ),
         "decay": decay,
-        "clamp": draw(st.sampled_from([None, (-0.5, 0.75), (None, 1.0), (-1.0, None)])),
+        **draw(st.sampled_from(_LIMITS)),
         "seed": draw(_above_and_below_32_bits(2**64 - 1)),
         "chain_offset": draw(_chain_offsets),
         # Steps that have decayed to nothing would hide everything.
@@ -152,6 +153,15 @@ def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, An
         "on_divergence": "ignore",  # such chains, too, are the same everywhere
     }
 
+
+_LIMITS: tuple[dict[str, Any], ...] = (
+    {},
+    {"clamp": (-0.5, 0.75)},
+    {"clamp": (None, 1.0)},
+    {"clamp": (-1.0, None)},
+    {"bounds": (-0.5, 0.75)},
+    {"bounds": (None, 0.5), "gradient_clip": 0.5, "gradient_clip_norm": 0.75},
+)
 
 # Numbers that chains and steps can have, less what a run or two need behind them.
 _chain_offsets = _above_and_below_32_bits(2**56 - 2000) | st.integers(2**32 - 40, 2**32)
@@ -449,7 +459,8 @@ def _reference(energy: Any, options: Mapping[str, Any]) -> Arrays:
     """What the oracle gives: nothing in it but NumPy and core's own noise."""
     plan = isotherm.make_plan(energy, **options, backend="numpy")
     outputs = allocator(plan, registry.load("numpy"))(plan.n_kept)
-    start = _normals(noise.Stream.INITIAL, options, range(1)).reshape(plan.shape)
+    start = _inside(_normals(noise.Stream.INITIAL, options, range(1)), options.get("bounds"))
+    start = start.reshape(plan.shape)
     with np.errstate(all="ignore"):
         state = reference_runner(plan, energy).advance({"x": start}, 0, plan.n_total, outputs)
     found = {name: getattr(outputs, name) for name in ("trajectory", "mean", "variance", "energy")}
@@ -491,6 +502,22 @@ def _normals(
         noise.fill_normals(out, stream=stream, block=block, **key)
     first = steps.start - blocks.start * length
     return normals.reshape(-1, *shape)[first : first + len(steps)]
+
+
+def _inside(x: np.ndarray[Any, Any], bounds: Any) -> np.ndarray[Any, Any]:
+    """States reflected into an interval, which may lack an end."""
+    if bounds is None:
+        return x
+    ends = zip(bounds, (-np.inf, np.inf), strict=True)
+    low, high = (x.dtype.type(none if end is None else end) for end, none in ends)
+    width = high - low
+    with np.errstate(all="ignore"):
+        beyond = np.where(x < low, low - x, x - high)
+        rest = beyond - 2 * width * np.floor(beyond / (2 * width))
+        rest = np.where(beyond > width, rest, beyond)
+        away = np.where(rest > width, 2 * width - rest, rest)
+        mirrored = np.clip(np.where(x < low, low + away, high - away), low, high)
+    return np.where(beyond > 0.0, mirrored, x)
 
 
 def _rounded(states: np.ndarray[Any, Any], options: Mapping[str, Any]) -> np.ndarray[Any, Any]:
