@@ -103,12 +103,12 @@ def upper_bound_forgotten(plan, energy):
     return loop(replace(plan, clamp=low), energy)
 
 
-@caught_by(CHAINS, STATES, GAUSSIANS, LARGE)
+@caught_by(CHAINS)
 def bounds_forgotten(plan, energy):
     return loop(replace(plan, bounds=None), energy)
 
 
-@caught_by(CHAINS, STATES)
+@caught_by(CHAINS)
 def clipping_forgotten(plan, energy):
     return loop(replace(plan, gradient_clip=None, gradient_clip_norm=None), energy)
 

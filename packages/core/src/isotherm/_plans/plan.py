@@ -341,8 +341,8 @@ class Plan:
         made = {name: round_to(values, self.state_dtype) for name, values in factors.items()}
         if self.bounds is not None:
             sides, shape = self.bounds.rounded(self.dtype), (self.n_coordinates,)
-            made["low"] = np.broadcast_to(sides.low, shape)
-            made["high"] = np.broadcast_to(sides.high, shape)
+            made["low"] = np.broadcast_to(sides.low, shape).copy()
+            made["high"] = np.broadcast_to(sides.high, shape).copy()
         return made
 
     @property

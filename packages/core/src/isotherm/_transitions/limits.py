@@ -87,7 +87,8 @@ def clipped(c: Coefficients, gradient: Symbol) -> Symbol:
         gradient = where(gradient < -c.gradient_clip, -c.gradient_clip, gradient)
     if c.variant.clips_norm:
         small = (_SMALL * gradient) / c.gradient_clip_norm
-        square = np.maximum(total(small * small), _SMALL * _SMALL)
+        square = total(small * small)
+        square = where(square > _SMALL * _SMALL, square, _SMALL * _SMALL)
         gradient = gradient * ((_SMALL * np.sqrt(square)) / square)
     return gradient
 
