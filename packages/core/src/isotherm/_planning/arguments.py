@@ -126,6 +126,19 @@ def as_schedule(
     return values
 
 
+def check_meaning(step_size: Any, n_steps: int, event_shape: tuple[int, ...]) -> None:
+    """Refuse an array that may be meant for the steps, and as well for the coordinates."""
+    is_array_like = is_array(step_size) or isinstance(step_size, (list, tuple))
+    if not is_array_like or event_shape != (n_steps,) or n_steps == 1:
+        return
+    if np.shape(step_size) == (n_steps,):
+        raise InputError(
+            f"step_size has {n_steps} numbers, and there are {n_steps} steps and {n_steps} "
+            "coordinates; for one a step give a function, step_size=lambda t: values[t], for one a "
+            "coordinate a number and inverse_mass=values/step_size"
+        )
+
+
 def check_length(name: str, n_steps: int) -> None:
     """Refuse a schedule that would hold a number for each of very many steps."""
     if n_steps > _MAX_VALUES:

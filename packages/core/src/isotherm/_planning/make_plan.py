@@ -33,6 +33,7 @@ from isotherm._planning.arguments import (
     as_on_divergence,
     as_schedule,
     as_shape,
+    check_meaning,
     check_start,
     check_stream,
     decayed,
@@ -131,7 +132,8 @@ def make_plan(
     step_size : float, array or callable, optional
         η or h > 0: a number, one number for each of the burn_in + n_steps steps, or a function of
         the step's number (which begins at `step_offset`). 1e-3 by default for ``"langevin"``,
-        needed for the others. For a step size a coordinate give `inverse_mass`.
+        needed for the others. For a step size a coordinate give `inverse_mass`; an array of as many
+        numbers as there are steps and coordinates alike is refused, as it may be meant for either.
     noise_scale : float, array or callable, optional
         ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
     temperature : float, array or callable, optional
@@ -241,6 +243,7 @@ def make_plan(
             "divergence_threshold": divergence_threshold,
         },
     )
+    check_meaning(step_size, len(steps), event_shape)
     given = as_schedule("step_size", own["step_size"], steps, positive=True)
     step_sizes = decayed(given, decay, steps)
     if temperature is not None and noise_scale is not None:

@@ -155,7 +155,8 @@ def sample_chain(
     step_size : float, array or callable, optional
         η or h > 0: a number, one number for each of the burn_in + n_steps steps, or a function of
         the step's number (which begins at `step_offset`). 1e-3 by default for ``"langevin"``,
-        needed for the others. For a step size a coordinate give `inverse_mass`.
+        needed for the others. For a step size a coordinate give `inverse_mass`; an array of as many
+        numbers as there are steps and coordinates alike is refused, as it may be meant for either.
     noise_scale : float, array or callable, optional
         ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
     temperature : float, array or callable, optional

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -119,6 +120,17 @@ def _above_and_below_32_bits(most: int) -> st.SearchStrategy[int]:
     return st.integers(0, 2**32 - 1) | st.integers(2**32, most)
 
 
+@dataclass(frozen=True)
+class _StepSizes:
+    """One a step, as a function of its number: an array could be meant for the coordinates."""
+
+    values: list[float]
+    first: int
+
+    def __call__(self, step: int) -> float:
+        return self.values[step - self.first]
+
+
 @st.composite
 def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, Any]:
     """Options of `isotherm.make_plan`, of every kind, for small runs that keep everything."""
@@ -129,6 +141,8 @@ def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, An
     noise_scales = st.floats(0.0, 2.0)
     shapes = st.sampled_from([1, 2, DIM, 5, (2, 3)]) if is_elementwise else st.just(DIM)
     decay = draw(st.sampled_from([0.0, 0.01, 0.3]))
+    # Steps that have decayed to nothing would hide everything.
+    step_offset = draw(_step_offsets if decay == 0.0 else st.integers(0, 9))
     return {
         "dim": draw(shapes),
         "n_samples": draw(st.sampled_from([1, 2, 7, 33])),
@@ -136,7 +150,10 @@ def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, An
         "burn_in": burn_in,
         "thinning": draw(st.integers(1, n_steps)),
         "step_size": draw(
-            step_sizes | st.lists(step_sizes, min_size=n_total, max_size=n_total).map(np.array)
+            step_sizes
+            | st.lists(step_sizes, min_size=n_total, max_size=n_total).map(
+                lambda sizes: _StepSizes(sizes, step_offset)
+            )
         ),
         "noise_scale": draw(
             noise_scales | st.lists(noise_scales, min_size=n_total, max_size=n_total).map(np.array)
@@ -145,8 +162,7 @@ def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, An
         **draw(st.sampled_from(_LIMITS)),
         "seed": draw(_above_and_below_32_bits(2**64 - 1)),
         "chain_offset": draw(_chain_offsets),
-        # Steps that have decayed to nothing would hide everything.
-        "step_offset": draw(_step_offsets if decay == 0.0 else st.integers(0, 9)),
+        "step_offset": step_offset,
         "dtype": draw(st.sampled_from(["float32", "float64"])),
         "return_trajectory": True,
         "return_diagnostics": True,
