@@ -548,11 +548,86 @@ def test_a_name_that_is_taken_missing_or_none(path):
         isotherm.resume(path.parent, WELL)
 
 
-def test_another_energy_is_refused(path):
-    run(path, callback=lambda status: status.n_steps >= 20)
+COV = np.array([[2.0, 0.5], [0.5, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (WELL, isotherm.DoubleWellEnergy(barrier_height=0.5, b=1.0 + 1e-6)),
+        (isotherm.GaussianEnergy(np.zeros(2), COV), isotherm.GaussianEnergy([0.0, 1e-9], COV)),
+        (
+            isotherm.GaussianEnergy(np.zeros(2), COV) + 2.0 * WELL,
+            isotherm.GaussianEnergy(np.zeros(2), COV) + (2.0 + 1e-9) * WELL,
+        ),
+        (
+            isotherm.GaussianMixtureEnergy([[0.0, 0.0], [9.0, 9.0]]),
+            isotherm.GaussianMixtureEnergy([[0.0, 0.0], [9.0, 8.0]]),  # far from N(0, I)
+        ),
+    ],
+    ids=lambda energy: energy.name,
+)
+def test_another_energy_is_refused(path, own, other):
+    run(path, own, callback=lambda status: status.n_steps >= 20)
     with pytest.raises(InputError, match=r"the energy is not that of .*pass the energy that the"):
+        isotherm.resume(path, other)
+    check_same(isotherm.resume(path, own), run(energy=own))
+
+
+def test_the_same_numbers_may_come_in_another_dtype(path):
+    run(path, callback=lambda status: status.n_steps >= 20)
+    energy = isotherm.DoubleWellEnergy(barrier_height=np.float32(0.5), b=np.ones((), np.float16))
+    check_same(isotherm.resume(path, energy), run())
+
+
+def test_a_store_that_tells_nothing_of_the_numbers_is_compared_at_one_state(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("isotherm._runs.run.numbers_digest", lambda energy: None)
+        run(path, callback=lambda status: status.n_steps >= 20)
+    with pytest.raises(InputError, match=r"at one state it is .*pass the energy that the run had"):
         isotherm.resume(path, isotherm.DoubleWellEnergy(barrier_height=0.6))
-    isotherm.resume(path, isotherm.DoubleWellEnergy(barrier_height=np.float32(0.5)))
+    check_same(isotherm.resume(path, WELL), run())
+
+
+class Spring:
+    """A user's energy; `noise` makes it another at each call."""
+
+    def __init__(self, k, noise=0.0):
+        self.k, self.noise, self.calls = k, noise, 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return (0.5 * self.k * x * x).sum(1) + self.noise * self.calls
+
+    def gradient(self, x):
+        return self.k * x
+
+
+class Score:
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, x):
+        return -self.k * x
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(Spring, {}), (lambda k: isotherm.score(Score(k)), {"return_diagnostics": False})],
+    ids=["energy", "score"],
+)
+def test_a_user_s_energy_that_changed_is_told(path, make, options, recwarn):
+    run(path, make(1.0), callback=lambda status: status.n_steps >= 20, **options)
+    isotherm.resume(path, make(1.0), n_steps=3)
+    assert not recwarn
+    with pytest.warns(isotherm.EnergyWarning, match="the energy is not what it was when"):
+        isotherm.resume(path, make(1.1))
+
+
+def test_a_random_energy_goes_on(path, recwarn):
+    run(path, Spring(1.0, noise=1.0), callback=lambda status: status.n_steps >= 20)
+    isotherm.resume(path, Spring(1.0, noise=1.5))
+    assert not recwarn
 
 
 def test_nothing_is_left_to_do(path):

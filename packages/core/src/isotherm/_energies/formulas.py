@@ -35,6 +35,8 @@ class _Term:
     static : dict of str to int
         The parameters that shape the program (those annotated ``int``).
     scale : float
+    made_of : tuple of float64 array, optional
+        From which a library calculated the parameters, with other last bits on another machine.
     """
 
     formula: Formula | None
@@ -42,6 +44,7 @@ class _Term:
     static: dict[str, int]
     is_elementwise: bool
     scale: float = 1.0
+    made_of: tuple[np.ndarray[Any, np.dtype[np.float64]], ...] | None = None
 
     def to_trace(self) -> Term:
         assert self.formula is not None
@@ -53,6 +56,10 @@ class _Term:
     def values(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
         scale = [] if self.scale == 1.0 else [np.array([self.scale])]
         return [*(value.ravel() for value in self.parameters.values()), *scale]
+
+    def numbers(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        given = self.parameters.values() if self.made_of is None else self.made_of
+        return [*given, np.array(self.scale)]
 
 
 class FormulaEnergy(FixedParameters):
@@ -151,6 +158,10 @@ class FormulaEnergy(FixedParameters):
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
         return np.concatenate([np.empty(0), *(v for term in self._parts for v in term.values())])
+
+    def numbers(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        """The numbers by which energies of one program differ."""
+        return [values for term in self._parts for values in term.numbers()]
 
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""

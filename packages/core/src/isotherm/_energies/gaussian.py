@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import array_api_compat as compat
@@ -82,10 +83,15 @@ class GaussianEnergy(FixedParameters):
         mean, precision = self._parameters(x)
         return _product(precision, x - mean)
 
+    def numbers(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        """The numbers by which Gaussians of one dimension differ."""
+        return [self.mean, self.cov]  # the inverse has other last bits on another machine
+
     def as_formula(self) -> FormulaEnergy:
         """The same energy as a formula, which adds to others."""
         parameters = {"mean": self.mean, "precision": self.precision}
         energy = FormulaEnergy(_quadratic, parameters, dim=self.dim)
+        energy._parts = (replace(energy._parts[0], made_of=(self.mean, self.cov)),)
         energy.name = self.name
         energy.library, energy.dtype, energy.device = self.library, self.dtype, self.device
         return energy

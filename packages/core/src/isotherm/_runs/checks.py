@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array, as_state, empty, move, on_own_device, round_to
+from isotherm._arithmetic.arrays import Array, as_state, empty, move, on_own_device, round_to, to_numpy
 from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import Declared
-from isotherm._energies.protocol import signature
+from isotherm._energies.origin import Declared, parameters_dtype
+from isotherm._energies.protocol import numbers_digest, signature
 from isotherm._energies.score import ScoreEnergy
 from isotherm._energies.users import WithKeywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
 from isotherm._transitions.catalogue import find
-from isotherm.errors import InputError
+from isotherm.errors import EnergyWarning, InputError, caller_stacklevel
+
+if TYPE_CHECKING:  # which needs what is optional
+    from isotherm._store.layout import Header
 
 # A run that needs no more than Python itself is begun without asking how much there is.
 _SMALL_RUN = 2**26
 
-# Relative, of energies whose parameters may have been rounded to float32.
+# Relative, of energies whose parameters may have been rounded to float32, and of networks.
 _PROBE_TOLERANCE = 1e-3
 
 
@@ -164,25 +169,78 @@ def checked_allocator(
     return allocator(plan, backend, moments_dtype)
 
 
-def probe_energy(plan: Plan, energy: Any) -> float | None:
-    """The energy at one state, to tell energies apart; None where it cannot be had on the host."""
-    if not isinstance(energy, (FormulaEnergy, GaussianEnergy)):
-        return None
-    normals = np.empty((noise.steps_per_block("float64"), 1, plan.n_coordinates))
-    noise.fill_normals(normals, seed=plan.seed, stream=noise.Stream.INITIAL, block=0)
+def probe_energy(plan: Plan, backend: Backend, energy: Any) -> float | None:
+    """A number that tells energies apart: that of one state, or of a user's energy at the states
+    from N(0, I) of the plan's chains; None where it cannot be had.
+    """
     with np.errstate(all="ignore"):
-        return float(energy(normals[0].reshape(1, *plan.event_shape))[0])
+        if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+            normals = np.empty((noise.steps_per_block("float64"), 1, plan.n_coordinates))
+            noise.fill_normals(normals, seed=plan.seed, stream=noise.Stream.INITIAL, block=0)
+            return float(energy(normals[0].reshape(1, *plan.event_shape))[0])
+        try:
+            return _size_of_energies(plan, backend, energy)
+        except Exception:  # what is wrong with it is told when chains ask for it
+            return None
 
 
-def check_same_energy(probe: float | None, held: float | None, path: os.PathLike[str]) -> None:
-    """Refuse an energy that is known not to be the one of the run."""
-    if probe is None or held is None:
-        return
-    if not np.isclose(probe, held, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE, equal_nan=True):
+def _size_of_energies(plan: Plan, backend: Backend, energy: Any) -> float:
+    """The root mean square of a user's energies, or of a score, where they are finite."""
+    normals = _normals(plan, backend, noise.Stream.INITIAL)
+    x = compat.array_namespace(normals).reshape(normals, plan.shape)
+    dtype = parameters_dtype(energy) or plan.dtype
+    x = move(x, backend.library, dtype, plan.device)
+    values = to_numpy(energy(x) if callable(energy) else energy.gradient(x)).astype(np.float64)
+    finite = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(np.square(finite)))) if finite.size else math.nan
+
+
+def check_same_energy(
+    plan: Plan, backend: Backend, energy: Any, held: Header, path: os.PathLike[str]
+) -> None:
+    """Refuse an energy that is known not to be the one of the run; warn of a user's own.
+
+    Of one that is made of numbers alone all of them are compared, in float64. A user's energy may
+    have been mended, so that it is let go on; a change is not seen if it is less than a thousandth
+    at states from N(0, I).
+    """
+    is_declared = isinstance(energy, Declared)
+    if is_declared and held.plan.energy_signature not in ("", plan.energy_signature):
         raise InputError(
-            f"the energy is not that of {path}: at one state it is {probe:g}, and it was {held:g} "
-            "there; pass the energy that the run had"
+            f"{path} is a run of {held.plan.energy_signature}, and this is "
+            f"{plan.energy_signature}; pass the energy that the run had"
         )
+    numbers = numbers_digest(energy)
+    if numbers is not None and held.numbers is not None:
+        if numbers != held.numbers:
+            raise InputError(
+                f"the energy is not that of {path}: it is the same formula with other numbers; "
+                "pass the energy that the run had, with the same values to the last digit"
+            )
+        return
+    probe = probe_energy(plan, backend, energy)
+    if _is_near(probe, held.probe):
+        return
+    if numbers is not None:
+        raise InputError(
+            f"the energy is not that of {path}: at one state it is {probe:g}, and it was "
+            f"{held.probe:g} there; pass the energy that the run had"
+        )
+    if _is_near(probe, probe_energy(plan, backend, energy)):  # else it is random
+        warnings.warn(
+            f"the energy is not what it was when {path} was begun: at states from N(0, I) it is "
+            f"about {probe:g}, and it was {held.probe:g} there; the chains go on with what it is "
+            "now",
+            EnergyWarning,
+            stacklevel=caller_stacklevel(),
+        )
+
+
+def _is_near(probe: float | None, held: float | None) -> bool:
+    """Whether two energies at the same states may be those of one energy."""
+    return (probe is None or held is None) or bool(
+        np.isclose(probe, held, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE, equal_nan=True)
+    )
 
 
 def check_belongs(plan: Plan, energy: Any, x: Array | None) -> None:

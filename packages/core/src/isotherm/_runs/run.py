@@ -20,7 +20,7 @@ from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.formulas import has_limited_support
-from isotherm._energies.protocol import as_energy, fixed
+from isotherm._energies.protocol import as_energy, fixed, numbers_digest
 from isotherm._planning.arguments import as_seconds
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
@@ -195,8 +195,9 @@ def _run(
             recorder = InMemory(plan, allocate, moments_dtype)
         else:
             disk = store_module()
-            probe = probe_energy(plan, energy)
-            folder, header = disk.create(store, plan, probe, runner.path, state)
+            probe = probe_energy(plan, backend, energy)
+            numbers = numbers_digest(energy)
+            folder, header = disk.create(store, plan, probe, runner.path, state, numbers)
             stack.enter_context(folder.locked())
             recorder = disk.Writer(folder, header, allocate, flush_every)
         return advance_to(

@@ -369,7 +369,12 @@ class Store:
 
 
 def create(
-    store: str | os.PathLike[str], plan: Plan, probe: float | None, path: str, state: State
+    store: str | os.PathLike[str],
+    plan: Plan,
+    probe: float | None,
+    path: str,
+    state: State,
+    numbers: str | None = None,
 ) -> tuple[Store, Header]:
     """Make a new store, with nothing kept yet: all of it appears at once.
 
@@ -382,6 +387,8 @@ def create(
         See `Header`.
     state : mapping of str to array
         Where the chains start: what is carried from step to step, each with a row a chain.
+    numbers
+        See `Header`.
 
     Raises
     ------
@@ -403,7 +410,7 @@ def create(
     plan = validate_plan(plan)
     carried = {name: (stored_dtype(dtype_name(x.dtype)), (*x.shape,)) for name, x in state.items()}
     header = Header(
-        plan, draws_in_chunk(plan), probe, path, carried, uuid.uuid4().hex, scheduled(plan)
+        plan, draws_in_chunk(plan), probe, path, carried, uuid.uuid4().hex, numbers, scheduled(plan)
     )
     new = Store(folder.with_name(f".isotherm-{header.id}.partial"))
     try:

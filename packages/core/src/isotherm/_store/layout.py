@@ -57,7 +57,9 @@ class Header:
     chunk : int
         Draws in a chunk.
     probe : float or None
-        The energy at a state that depends on the plan alone, to tell energies apart.
+        The energy at states that depend on the plan alone, to tell energies apart.
+    numbers : str or None
+        A digest of the numbers that the energy is made of, where they are known.
     path : str
         How the chains ran.
     carried : mapping of str to (str, tuple of int)
@@ -82,6 +84,7 @@ class Header:
     path: str
     carried: Mapping[str, tuple[str, tuple[int, ...]]]
     id: str
+    numbers: str | None = None  # as in stores of earlier versions
     scheduled: tuple[str, ...] = ()
     n_steps: int = 0
     state: int = 0
@@ -353,10 +356,12 @@ def header_of(attributes: Document) -> Header:
         least, most = limits[name]
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"{name} is {short_repr(value)}, not an integer in {least}..{most}")
-    if not isinstance(header.path, str) or not all(
+    if not isinstance(header.path, str) or not isinstance(header.numbers or "", str):
+        raise TypeError("path and numbers are not text")
+    if not all(
         type(value) is float for value in (header.seconds, header.probe or 0.0)
     ):
-        raise TypeError("path, seconds and probe are not a name and two numbers")
+        raise TypeError("seconds and probe are not two numbers")
     return header
 
 
