@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import isotherm
+import isotherm.math as im
 from isotherm import IsothermError
 
 GOOD = {
@@ -247,11 +249,67 @@ def test_a_mask_is_not_lost_in_silence():
         lambda: isotherm.GaussianMixtureEnergy(MASKED),
         lambda: isotherm.HarmonicEnergy(k=MASKED[0, 0]),
         lambda: isotherm.check_gradient(well, MASKED),
+        lambda: isotherm.make_plan(well, dim=2, frozen=MASKED[0] > 1.0, **options),
+        lambda: isotherm.make_plan(well, dim=2, inverse_mass=MASKED[0], **options),
+        lambda: well(MASKED),
+        lambda: well.gradient(MASKED),
+        lambda: isotherm.GaussianEnergy(np.zeros(2), np.eye(2))(MASKED),
+        lambda: isotherm.virial(well, MASKED),
+        lambda: isotherm.virial(well, np.ones((2, 2)), centre=MASKED[0]),
         lambda: isotherm.run(isotherm.make_plan(well, np.ones((2, 2)), **options), well, MASKED),
     ]
     for call in calls:
         with pytest.raises(isotherm.InputError, match="masked"):
             call()
+
+
+HELD = SimpleNamespace(array=MASKED)  # an object whose attributes are not looked at before
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: np.sum(x * HELD.array[0]),
+        lambda x: np.sum(HELD.array[0] * x),
+        lambda x: np.sum(HELD.array @ x),
+        lambda x: np.sum(np.ma.add(x, 1.0)),
+        lambda x: np.sum(np.where(HELD.array[0], x, 0.0)),
+        lambda x: np.sum(np.stack([x, HELD.array[0]])),
+        lambda x: np.sum(x[HELD.array[0] > 1.0]),
+        lambda x: x[0] * HELD.array[0, 0] + x[1],
+        lambda x: np.sum(x * MASKED[0]),
+        lambda x: im.maximum(HELD.array[0], x)[0],
+    ],
+    ids=range(10),
+)
+def test_a_formula_does_not_lose_a_mask(function):
+    with pytest.raises(isotherm.FormulaError, match="masked"):
+        isotherm.formula(dim=2)(function)().program()
+
+
+class Masking:
+    """A user's energy one of whose functions returns a masked array."""
+
+    def __init__(self, where):
+        self.where = where
+
+    def __call__(self, x):
+        u = (x * x).sum(1)
+        return np.ma.masked_array(np.asarray(u), np.asarray(u) > 0) if self.where == "U" else u
+
+    def gradient(self, x):
+        g = 2 * x
+        return np.ma.masked_array(np.asarray(g), np.asarray(g) > 0) if self.where == "slope" else g
+
+
+@pytest.mark.parametrize("where", ["U", "slope"])
+def test_a_user_s_energy_does_not_lose_a_mask(where, backend):
+    x = np.ones((3, 2), np.float32)
+    options = {"n_steps": 2, "step_size": 0.1, "backend": backend}
+    with pytest.raises(isotherm.InputError, match="masked"):
+        isotherm.sample_chain(Masking(where), x, sampler="mala", **options)
+    with pytest.raises(isotherm.InputError, match="masked"):
+        isotherm.check_gradient(Masking(where), x)
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")

@@ -12,6 +12,7 @@ from isotherm._arithmetic.arrays import (
     dtype_name,
     is_array,
     library_of,
+    plain_array,
     real_numbers,
 )
 from isotherm._energies.origin import Declared
@@ -67,6 +68,7 @@ def place_of(name: str, x: Any) -> tuple[str, str, str]:
     """
     if not is_array(x):
         raise InputError(f"{name}: x must be an array, not {type(x).__name__}")
+    plain_array(f"{name}: x", x)
     dtype = dtype_name(x.dtype)
     if dtype not in FLOATING:
         raise InputError(

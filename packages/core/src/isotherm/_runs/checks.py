@@ -15,7 +15,15 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array, as_state, empty, move, on_own_device, round_to, to_numpy
+from isotherm._arithmetic.arrays import (
+    Array,
+    as_state,
+    empty,
+    move,
+    on_own_device,
+    round_to,
+    to_numpy,
+)
 from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
@@ -170,8 +178,9 @@ def checked_allocator(
 
 
 def probe_energy(plan: Plan, backend: Backend, energy: Any) -> float | None:
-    """A number that tells energies apart: that of one state, or of a user's energy at the states
-    from N(0, I) of the plan's chains; None where it cannot be had.
+    """A number that tells energies apart; None where it cannot be had.
+
+    That of one state; of a user's energy that of the states from N(0, I) of the plan's chains.
     """
     with np.errstate(all="ignore"):
         if isinstance(energy, (FormulaEnergy, GaussianEnergy)):

@@ -26,7 +26,7 @@ from isotherm._runs.checks import (
 )
 from isotherm._runs.run import advance_to, warn_of_divergence
 from isotherm._transitions.catalogue import find
-from isotherm.errors import InputError, StoreError
+from isotherm.errors import StoreError
 
 
 def open_run(store: str | os.PathLike[str]) -> Result:

@@ -358,9 +358,7 @@ def header_of(attributes: Document) -> Header:
             raise ValueError(f"{name} is {short_repr(value)}, not an integer in {least}..{most}")
     if not isinstance(header.path, str) or not isinstance(header.numbers or "", str):
         raise TypeError("path and numbers are not text")
-    if not all(
-        type(value) is float for value in (header.seconds, header.probe or 0.0)
-    ):
+    if not all(type(value) is float for value in (header.seconds, header.probe or 0.0)):
         raise TypeError("seconds and probe are not two numbers")
     return header
 
