@@ -362,6 +362,92 @@ def test_a_step_size_that_the_dtype_cannot_hold_is_refused(options, message):
         isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, **options | {"dtype": "float64"})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise_scale": 1e-50}, "noise_scale is 1e-50, which rounds to 0 in float32"),
+        (
+            {"noise_scale": [1.0, 1e39, 1.0]},
+            "is 1e[+]39 at step 2, which rounds to inf",
+        ),
+        ({"temperature": 1e-100}, "noise_scale is 1e-50, which rounds to 0 in float32"),
+        ({"noise_scale": 1e-50, "dtype": "float16"}, "rounds to 0 in float32"),
+        ({"noise_scale": 1e-25, "sampler": "mala"}, "divided by its square, which float32 cannot"),
+        ({"noise_scale": 1e30, "sampler": "hmc"}, "divided by its square, which float32 cannot"),
+        ({"inverse_mass": [1.0, 1e-50]}, "inverse_mass is 1e-50, which rounds to 0 in float32"),
+        (
+            {"inverse_mass": [[1e39, 0.0], [0.0, 1.0]]},
+            "inverse_mass is 1e[+]39, which",
+        ),
+        ({"friction": 1e-9, "sampler": "underdamped"}, "friction·step_size is 1e-10, by which"),
+        ({"friction": [1.0, 1e-9, 0.0], "sampler": "hmc"}, "friction·step_size is 1e-10, by which"),
+        (
+            {"divergence_threshold": 1e39, "sampler": "hmc"},
+            "divergence_threshold is 1e[+]39",
+        ),
+        ({"clamp": (-1e5, 1.0), "dtype": "float16"}, r"rounds to \(-inf, 1.0\) in float16"),
+        ({"clamp": (None, 3.4e38), "dtype": "bfloat16"}, "rounds to .*inf.* in bfloat16"),
+    ],
+    ids=str,
+)
+def test_a_number_that_the_dtype_cannot_hold_is_refused(options, message):
+    options = {"n_steps": 3, "step_size": 0.1, "dtype": "float32"} | options
+    with pytest.raises(isotherm.InputError, match=message):
+        isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, **options)
+    isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, **options | {"dtype": "float64"})
+
+
+@pytest.mark.parametrize(
+    ("energy", "dtype", "message"),
+    [
+        (
+            isotherm.HarmonicEnergy(k=1e-50),
+            "float32",
+            "HarmonicEnergy: k is 1e-50, which",
+        ),
+        (
+            isotherm.HarmonicEnergy(k=1e5),
+            "float16",
+            "k is 100000.0, which rounds to inf",
+        ),
+        (
+            1e-50 * isotherm.HarmonicEnergy(),
+            "float32",
+            "the factor 1e-50 is 1e-50, which",
+        ),
+        (
+            isotherm.GaussianEnergy([0.0, 1e39], np.eye(2)),
+            "float32",
+            "mean is 1e[+]39",
+        ),
+        (
+            isotherm.GaussianEnergy([0.0, 0.0], 1e-40 * np.eye(2)),
+            "float32",
+            "precision .* inf in",
+        ),
+        (
+            isotherm.GaussianEnergy([0.0, 0.0], 1e60 * np.eye(2)),
+            "float32",
+            "precision .* to 0",
+        ),
+    ],
+    ids=range(6),
+)
+def test_an_energy_whose_numbers_the_dtype_cannot_hold_is_refused(energy, dtype, message):
+    plan = isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, dtype=dtype)
+    with pytest.raises(isotherm.InputError, match=message):
+        isotherm.make_plan(energy, dim=2, dtype=dtype)
+    if energy.name == "HarmonicEnergy":  # a plan serves energies with any numbers
+        with pytest.raises(isotherm.InputError, match=message):
+            isotherm.run(plan, energy)
+    isotherm.make_plan(energy, dim=2, dtype="float64")
+
+
+def test_small_elements_among_others_are_no_loss():
+    cov = np.array([[1.0, 1e-60], [1e-60, 1.0]])
+    isotherm.make_plan(isotherm.GaussianEnergy([0.0, 0.0], cov), dtype="float32")
+
+
 class _SpeechlessError(Exception):
     def __str__(self):
         raise RuntimeError("no text")

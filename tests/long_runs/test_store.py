@@ -641,6 +641,8 @@ def test_nothing_is_left_to_do(path):
     run(other, callback=lambda status: True)
     with pytest.raises(InputError, match="beyond those that were planned"):
         isotherm.resume(other, WELL, step_size=0.1)
+    with pytest.raises(InputError, match="step_size is 1e-50 at step 68, which rounds to 0"):
+        isotherm.resume(path, WELL, n_steps=3, step_size=1e-50)
     with pytest.raises(InputError, match="decay is that of a step_size"):
         isotherm.resume(path, WELL, n_steps=3, decay=0.1)
     with pytest.raises(isotherm.BackendNotFoundError):

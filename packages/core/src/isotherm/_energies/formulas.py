@@ -159,6 +159,10 @@ class FormulaEnergy(FixedParameters):
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
         return np.concatenate([np.empty(0), *(v for term in self._parts for v in term.values())])
 
+    def used_numbers(self) -> Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        scales = {f"the factor {term.scale:g}": np.array(term.scale) for term in self._parts}
+        return {**self.parameters, **scales}
+
     def numbers(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
         """The numbers by which energies of one program differ."""
         return [values for term in self._parts for values in term.numbers()]

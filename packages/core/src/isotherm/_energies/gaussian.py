@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -82,6 +83,9 @@ class GaussianEnergy(FixedParameters):
         """Σ⁻¹ (x - mean) for each chain, of the shape of `x`."""
         mean, precision = self._parameters(x)
         return _product(precision, x - mean)
+
+    def used_numbers(self) -> Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        return {"mean": self.mean, "precision": self.precision}
 
     def numbers(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
         """The numbers by which Gaussians of one dimension differ."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -14,9 +15,10 @@ from isotherm._arithmetic.arrays import (
     library_of,
     plain_array,
     real_numbers,
+    round_to,
 )
 from isotherm._energies.origin import Declared
-from isotherm.errors import InputError, short_repr
+from isotherm.errors import InputError, printable, short_repr
 
 _FIXED = (
     "the parameters of an energy cannot be changed, as chains that are planned would not follow; "
@@ -46,6 +48,36 @@ class FixedParameters(Declared):
         if name in self._set_once and name in self.__dict__:
             raise InputError(_FIXED)
         super().__setattr__(name, value)
+
+    def used_numbers(self) -> Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        """What it calculates with, by names for people."""
+        found: Mapping[str, Any] = getattr(self, "parameters", {})
+        return found
+
+
+def check_held(energy: Any, dtype: str) -> None:
+    """Refuse an energy whose numbers are others once they are rounded to the dtype of its states.
+
+    Raises
+    ------
+    InputError
+        One becomes infinite, or an array, or a number, nothing but 0.
+    """
+    if dtype == "float64" or not isinstance(energy, FixedParameters):
+        return
+    for name, given in energy.used_numbers().items():
+        values = np.atleast_1d(given)
+        with np.errstate(over="ignore"):
+            rounded = round_to(values, dtype)
+        is_lost = np.isinf(rounded)
+        if not rounded.any() and values.any():  # small elements among others are no loss
+            is_lost = values != 0.0
+        if is_lost.any():
+            raise InputError(
+                f"{printable(energy.name)}: {name} is {float(values[is_lost][0])!r}, which rounds "
+                f"to {float(rounded[is_lost][0]):g} in {dtype}; scale the energy or its "
+                "coordinates, or take dtype='float64'"
+            )
 
 
 def finite_numbers(name: str, parameter: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -21,6 +21,7 @@ from isotherm._arithmetic.arrays import (
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
 from isotherm._energies.origin import Declared, name_of, origin
+from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import as_energy, fixed, signature
 from isotherm._planning.arguments import (
     ScheduleLike,
@@ -293,6 +294,7 @@ def make_plan(
         energy_signature=signature(energy, event_shape),
     )
     plan = validate_plan(plan)
+    check_held(energy, plan.dtype)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)

@@ -30,6 +30,7 @@ from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
 from isotherm._energies.origin import Declared, parameters_dtype
+from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import numbers_digest, signature
 from isotherm._energies.score import ScoreEnergy
 from isotherm._energies.users import WithKeywords
@@ -263,6 +264,7 @@ def check_belongs(plan: Plan, energy: Any, x: Array | None) -> None:
             f"the plan was made for {plan.energy_signature}, not for {given}; make a plan for this "
             "energy"
         )
+    check_held(energy, plan.dtype)
     if plan.has_start and x is None:
         raise InputError(
             "the plan was made for chains that start at a given x; pass it to run as well: "
