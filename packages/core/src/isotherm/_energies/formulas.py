@@ -15,7 +15,13 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
-from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers, place_of
+from isotherm._energies.parameters import (
+    TOLD,
+    FixedParameters,
+    Parameters,
+    finite_numbers,
+    place_of,
+)
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
 from isotherm._programs.program import Evaluator
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
@@ -91,7 +97,7 @@ class FormulaEnergy(FixedParameters):
         A parameter is not a finite number or an array of them.
     """
 
-    _set_once = ("parameters", "static")
+    _set_once = (*TOLD, "is_elementwise", "parameters", "static")
 
     def __init__(
         self,
@@ -223,27 +229,26 @@ class FormulaEnergy(FixedParameters):
                 f"{self.name} has dimension {self.dim} and {other.name} {other.dim}; energies that "
                 "are added are of one state"
             )
-        total = copy.copy(self)
-        total.name = f"{self.name} + {other.name}"
-        total.dim = other.dim if self.dim is None else self.dim
-        total.is_elementwise = self.is_elementwise and other.is_elementwise
-        total.kind = Kind.TERMS if total.is_elementwise else Kind.VALUE
-        total._parts = (*self._parts, *other._parts)
-        for name in ("library", "dtype", "device"):
-            own = getattr(self, name)
-            setattr(total, name, getattr(other, name) if own is None else own)
-        return total._renewed()
+        is_elementwise = self.is_elementwise and other.is_elementwise
+        known = {
+            name: getattr(other if getattr(self, name) is None else self, name)
+            for name in ("dim", "library", "dtype", "device")
+        }
+        return self._renewed(
+            (*self._parts, *other._parts),
+            name=f"{self.name} + {other.name}",
+            is_elementwise=is_elementwise,
+            kind=Kind.TERMS if is_elementwise else Kind.VALUE,
+            **known,
+        )
 
     __radd__ = __add__
 
     def __mul__(self, factor: Any) -> FormulaEnergy:
         scale = float(finite_numbers(self.name, "a factor", factor))
-        scaled = copy.copy(self)
-        scaled.name = (
-            f"{scale:g} * {self.name}" if len(self._parts) == 1 else f"{scale:g} * ({self.name})"
-        )
-        scaled._parts = tuple(replace(term, scale=term.scale * scale) for term in self._parts)
-        return scaled._renewed()
+        name = self.name if len(self._parts) == 1 else f"({self.name})"
+        parts = tuple(replace(term, scale=term.scale * scale) for term in self._parts)
+        return self._renewed(parts, name=f"{scale:g} * {name}")
 
     __rmul__ = __mul__
 
@@ -256,20 +261,22 @@ class FormulaEnergy(FixedParameters):
     def __truediv__(self, divisor: Any) -> FormulaEnergy:
         return self * (1.0 / float(finite_numbers(self.name, "a divisor", divisor)))
 
-    def _renewed(self) -> FormulaEnergy:
-        """After a change of the parts."""
-        keys = [(i, key) for i, term in enumerate(self._parts) for key in term.parameters]
-        names = [key for _, key in keys]
-        # Past the check that they are set once: this is another energy.
-        self.__dict__["parameters"] = Parameters(
-            (key if names.count(key) == 1 else f"{key}.{i}", self._parts[i].parameters[key])
-            for i, key in keys
-        )
-        self.__dict__["static"] = Parameters(
-            item for part in self._parts for item in part.static.items()
-        )
-        self._fixed, self._evaluators = None, {}
-        return self
+    def _renewed(self, parts: tuple[_Term, ...], **told: Any) -> FormulaEnergy:
+        """Another energy, of these parts, which tells this about itself."""
+        names = [key for term in parts for key in term.parameters]
+        renewed = copy.copy(self)
+        renewed.__dict__ |= told | {
+            "parameters": Parameters(
+                (key if names.count(key) == 1 else f"{key}.{i}", value)
+                for i, term in enumerate(parts)
+                for key, value in term.parameters.items()
+            ),
+            "static": Parameters(item for term in parts for item in term.static.items()),
+            "_parts": parts,
+            "_fixed": None,
+            "_evaluators": {},
+        }
+        return renewed
 
     def __getstate__(self) -> dict[str, Any]:
         # Evaluators are bound to a device: they are made again where they are needed. A program

@@ -12,7 +12,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import FormulaEnergy, formula
-from isotherm._energies.parameters import FixedParameters, finite_numbers, place_of
+from isotherm._energies.parameters import TOLD, FixedParameters, finite_numbers, place_of
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr
 
@@ -51,7 +51,7 @@ class GaussianEnergy(FixedParameters):
         Shapes do not fit, or `cov` is not symmetric positive definite.
     """
 
-    _set_once = ("mean", "cov", "precision")
+    _set_once = (*TOLD, "mean", "cov", "precision")
 
     def __init__(self, mean: Any, cov: Any, device: object = None) -> None:
         self.name = "GaussianEnergy"
@@ -95,10 +95,9 @@ class GaussianEnergy(FixedParameters):
         """The same energy as a formula, which adds to others."""
         parameters = {"mean": self.mean, "precision": self.precision}
         energy = FormulaEnergy(_quadratic, parameters, dim=self.dim)
-        energy._parts = (replace(energy._parts[0], made_of=(self.mean, self.cov)),)
-        energy.name = self.name
-        energy.library, energy.dtype, energy.device = self.library, self.dtype, self.device
-        return energy
+        parts = (replace(energy._parts[0], made_of=(self.mean, self.cov)),)
+        told = {name: getattr(self, name) for name in ("name", "library", "dtype", "device")}
+        return energy._renewed(parts, **told)
 
     def __add__(self, other: Any) -> FormulaEnergy:
         return self.as_formula().__add__(other)

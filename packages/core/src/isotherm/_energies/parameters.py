@@ -25,6 +25,9 @@ _FIXED = (
     "make another energy, which compiles nothing"
 )
 
+#: What an energy tells about itself; see `Declared`.
+TOLD = ("name", "kind", "dim", "library", "dtype", "device")
+
 
 class Parameters(dict[str, Any]):
     """Values by name, which stay as they are: what was made of them would not follow a change."""
@@ -40,13 +43,15 @@ class Parameters(dict[str, Any]):
 
 
 class FixedParameters(Declared):
-    """An energy whose parameters are set once; the attributes are named in `_set_once`."""
+    """An energy that stays as it was made: its constructor sets what `_set_once` names."""
 
-    _set_once: ClassVar[tuple[str, ...]] = ("parameters",)
+    _set_once: ClassVar[tuple[str, ...]] = ("parameters", "dim")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._set_once and name in self.__dict__:
-            raise InputError(_FIXED)
+        is_own = name.startswith("_")
+        if not is_own and (name not in self._set_once or name in self.__dict__):
+            owner = printable(getattr(self, "name", type(self).__name__))
+            raise InputError(f"{owner}.{printable(name)} cannot be set: {_FIXED}")
         super().__setattr__(name, value)
 
     def used_numbers(self) -> Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]:
