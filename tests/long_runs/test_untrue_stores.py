@@ -475,8 +475,12 @@ def test_the_users_home_and_long_names(path, monkeypatch):
         run("~nobody-of-this-name/run")
     long = path.with_name("n" * 250)
     check_same(run(long), run())
-    with pytest.raises(InputError, match="cannot be made: File name too long; name another"):
-        run(path.with_name("n" * 300))
+    use = (run, isotherm.open_run, lambda held: isotherm.resume(held, WELL))
+    for call in use:
+        with pytest.raises(InputError, match="cannot be a store: File name too long; name another"):
+            call(path.with_name("n" * 300))
+        with pytest.raises(InputError, match=r"store is .*ud800.*which holds what no name of a"):
+            call(path.with_name("\ud800"))
     (path.parent / "file").touch()
     with pytest.raises(InputError, match="cannot be made: Not a directory"):
         run(path.parent / "file" / "run")

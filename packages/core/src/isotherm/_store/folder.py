@@ -403,7 +403,7 @@ def create(
         os.lstat(folder)
     except FileNotFoundError:
         pass
-    except OSError as error:  # too long a name, or a parent that is no folder
+    except OSError as error:  # a parent that is no folder
         raise InputError(f"{folder} cannot be made: {error.strerror}; name another store") from None
     else:
         raise is_taken
@@ -444,9 +444,21 @@ def local_path(store: Any) -> Path:
     if not isinstance(name, str) or not name or "\0" in name or "://" in name:
         raise InputError(f"store must be the path of a local folder, not {short_repr(store)}")
     try:
-        return Path(name).expanduser().absolute()
+        folder = Path(name).expanduser().absolute()
     except RuntimeError as error:  # a user of whom nobody knows
         raise InputError(f"store is {short_repr(name)}: {error}") from None
+    try:
+        os.lstat(folder)
+    except UnicodeEncodeError:
+        raise InputError(
+            f"store is {name!a}, which holds what no name of a folder can; name another"
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(
+                f"{folder} cannot be a store: {error.strerror}; name another"
+            ) from None
+    return folder
 
 
 class _Folder(LocalStore):
