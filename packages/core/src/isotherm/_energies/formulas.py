@@ -334,6 +334,9 @@ def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
     return twin
 
 
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
 class Formula:
     """A traced function: call it with values for its parameters to get an energy."""
 
@@ -353,6 +356,13 @@ class Formula:
         self.dim = dim
         self.is_elementwise = is_elementwise
         _, *parameters = inspect.signature(function).parameters.values()
+        for parameter in parameters:
+            if parameter.kind not in _NAMED or parameter.name == "device":
+                raise InputError(
+                    f"a formula's parameters are given by their names, and device= says where to "
+                    f"sample: {printable(function.__name__)} cannot have {parameter}; give each "
+                    "parameter a name of its own"
+                )
         self._signature = inspect.Signature(
             [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in parameters]
         )
@@ -362,7 +372,7 @@ class Formula:
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
 
-    def __call__(self, *args: Any, device: object = None, **kwargs: Any) -> FormulaEnergy:
+    def __call__(self, /, *args: Any, device: object = None, **kwargs: Any) -> FormulaEnergy:
         """The energy with these parameters; see `FormulaEnergy`.
 
         Where the formula takes any dimension, ``dim=`` may say which one this energy has.
