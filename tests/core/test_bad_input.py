@@ -251,6 +251,10 @@ def test_a_mask_is_not_lost_in_silence():
         lambda: isotherm.check_gradient(well, MASKED),
         lambda: isotherm.make_plan(well, dim=2, frozen=MASKED[0] > 1.0, **options),
         lambda: isotherm.make_plan(well, dim=2, inverse_mass=MASKED[0], **options),
+        lambda: isotherm.make_plan(well, dim=2, n_steps=np.ma.masked_array(2, True)),
+        lambda: MASKED * well,
+        lambda: well * MASKED[0],
+        lambda: MASKED * isotherm.GaussianEnergy(np.zeros(2), np.eye(2)),
         lambda: well(MASKED),
         lambda: well.gradient(MASKED),
         lambda: isotherm.GaussianEnergy(np.zeros(2), np.eye(2))(MASKED),
@@ -310,6 +314,27 @@ def test_a_user_s_energy_does_not_lose_a_mask(where, backend):
         isotherm.sample_chain(Masking(where), x, sampler="mala", **options)
     with pytest.raises(isotherm.InputError, match="masked"):
         isotherm.check_gradient(Masking(where), x)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda well: np.ones(2) * well, "a factor must be one number, not an array of shape"),
+        (lambda well: well / np.ones(2), "a divisor must be one number, not an array of shape"),
+        (lambda well: well / 0, "a divisor must not be 0"),
+    ],
+    ids=["factor", "divisor", "zero"],
+)
+def test_an_energy_is_scaled_by_one_number(make, message):
+    with pytest.raises(isotherm.InputError, match=message):
+        make(isotherm.DoubleWellEnergy())
+
+
+def test_states_that_could_not_come_back_are_refused():
+    pytest.importorskip("torch")
+    options = {"backend": "torch", "dtype": "bfloat16"}
+    with pytest.raises(isotherm.InputError, match="NumPy has no bfloat16, in which the states of"):
+        isotherm.make_plan(isotherm.HarmonicEnergy(), np.ones((3, 2)), **options)
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")

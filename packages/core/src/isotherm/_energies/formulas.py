@@ -97,6 +97,7 @@ class FormulaEnergy(FixedParameters):
         A parameter is not a finite number or an array of them.
     """
 
+    __array_ufunc__ = None  # an array times an energy is for the energy to tell
     _set_once = (*TOLD, "is_elementwise", "parameters", "static")
 
     def __init__(
@@ -245,7 +246,7 @@ class FormulaEnergy(FixedParameters):
     __radd__ = __add__
 
     def __mul__(self, factor: Any) -> FormulaEnergy:
-        scale = float(finite_numbers(self.name, "a factor", factor))
+        scale = self._one_number("a factor", factor)
         name = self.name if len(self._parts) == 1 else f"({self.name})"
         parts = tuple(replace(term, scale=term.scale * scale) for term in self._parts)
         return self._renewed(parts, name=f"{scale:g} * {name}")
@@ -259,7 +260,19 @@ class FormulaEnergy(FixedParameters):
         return self + (-1.0) * cast(FormulaEnergy, other)
 
     def __truediv__(self, divisor: Any) -> FormulaEnergy:
-        return self * (1.0 / float(finite_numbers(self.name, "a divisor", divisor)))
+        number = self._one_number("a divisor", divisor)
+        if number == 0.0:
+            raise InputError(f"{printable(self.name)}: a divisor must not be 0")
+        return self * (1.0 / number)
+
+    def _one_number(self, what: str, given: Any) -> float:
+        numbers = finite_numbers(self.name, what, given)
+        if numbers.ndim:
+            raise InputError(
+                f"{printable(self.name)}: {what} must be one number, not an array of shape "
+                f"{numbers.shape}; make it a parameter of the formula"
+            )
+        return float(numbers)
 
     def _renewed(self, parts: tuple[_Term, ...], **told: Any) -> FormulaEnergy:
         """Another energy, of these parts, which tells this about itself."""

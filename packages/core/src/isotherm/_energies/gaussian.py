@@ -51,6 +51,7 @@ class GaussianEnergy(FixedParameters):
         Shapes do not fit, or `cov` is not symmetric positive definite.
     """
 
+    __array_ufunc__ = None
     _set_once = (*TOLD, "mean", "cov", "precision")
 
     def __init__(self, mean: Any, cov: Any, device: object = None) -> None:

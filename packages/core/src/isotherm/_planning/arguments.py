@@ -11,7 +11,14 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import functions
-from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers, round_to
+from isotherm._arithmetic.arrays import (
+    Array,
+    all_finite,
+    is_array,
+    plain_array,
+    real_numbers,
+    round_to,
+)
 from isotherm._plans.plan import Plan, Schedule
 from isotherm.errors import InputError, short_repr
 
@@ -27,7 +34,7 @@ _MAX_VALUES = 2**28  # of a schedule that is no formula: 2 GiB
 def as_count(name: str, value: Any, least: int) -> int:
     """A whole number of at least `least`."""
     try:
-        count = operator.index(value)
+        count = operator.index(plain_array(name, value))
     except TypeError:
         raise InputError(f"{name} must be an integer, not {short_repr(value)}") from None
     if isinstance(value, bool) or count < least:

@@ -256,6 +256,11 @@ def make_plan(
         on_host=where is None or where.startswith("cpu"),
     )
     as_dtype = _dtype(dtype, x, own_dtype or _default_dtype(asked, energy))
+    if as_dtype == "bfloat16" and x is not None and library == "numpy":
+        raise InputError(
+            "NumPy has no bfloat16, in which the states of its arrays could come back; give x as "
+            "an array of another library, leave out x, or take dtype='float32'"
+        )
     plan = Plan(
         energy=printable(name_of(energy)),
         n_samples=n_samples,
