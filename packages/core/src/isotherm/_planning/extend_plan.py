@@ -167,6 +167,7 @@ def validate_plan(plan: Plan) -> Plan:
         stream_version=as_count("stream_version", plan.stream_version, 1),
         arithmetic_version=as_count("arithmetic_version", plan.arithmetic_version, 1),
         return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
+        has_start=as_flag("has_start", plan.has_start),
         on_divergence=as_on_divergence(plan.on_divergence),
     )
     check_rounded(checked)

@@ -10,7 +10,7 @@ import operator
 import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -297,7 +297,7 @@ def attributes_of(header: Header, marks: int) -> Document:
     plan, divergence = header.plan, header.divergence
     elsewhere = ("plan", "id", "scheduled", "format")
     run = {key: value for key, value in vars(header).items() if key not in elsewhere}
-    run["divergence"] = None if divergence is None else [divergence.first_step, divergence.n_chains]
+    run["divergence"] = None if divergence is None else astuple(divergence)
     attributes = {
         "isotherm_store": header.format,
         "id": header.id,
@@ -347,8 +347,11 @@ def header_of(attributes: Document) -> Header:
         run["carried"] = {"x": (stored_dtype(plan.dtype), plan.shape)}
     run["carried"] = _carried(plan, run["carried"])
     if run["divergence"] is not None:
-        first_step, n_chains = map(operator.index, run["divergence"])
-        run["divergence"] = Divergence(first_step, n_chains)
+        # Earlier versions did not tell chains whose energy is NaN from those that are not finite.
+        first_step, n_chains, *of_energy = map(operator.index, run["divergence"])
+        if not (0 < first_step <= plan.n_total and 0 < n_chains <= plan.n_samples):
+            raise ValueError(f"there are no {short_repr(run['divergence'])} of steps and chains")
+        run["divergence"] = Divergence(first_step, n_chains, of_energy == [True])
     header = Header(plan, **run, id=attributes.get("id", ""), scheduled=scheduled, format=number)
     numbers = {"chunk": header.chunk, "n_steps": header.n_steps, "state": header.state}
     limits = {"chunk": (1, _most_draws(plan)), "n_steps": (0, plan.n_total), "state": (0, 1)}
