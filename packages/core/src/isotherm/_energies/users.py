@@ -19,9 +19,7 @@ from isotherm._arithmetic.arrays import (
     move,
     plain_array,
 )
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import parameters_dtype
+from isotherm._energies.origin import is_portable, parameters_dtype
 from isotherm._energies.protocol import chain_energies
 from isotherm.errors import EnergyWarning, InputError, IsothermError, caller_stacklevel
 
@@ -205,7 +203,7 @@ def calls_of(
     joint : callable, optional
         A gradient with an attribute ``seen``; see `UserCalls`.
     """
-    if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+    if is_portable(energy):
         return EnergyCalls(value, gradient)
     return UserCalls(value, gradient, dtype, getattr(energy, "keywords", None), joint)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,17 +21,13 @@ from isotherm._arithmetic.arrays import (
     move,
     on_own_device,
     round_to,
-    to_numpy,
 )
 from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import Declared, parameters_dtype
+from isotherm._energies.origin import is_declared, is_portable
 from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import numbers_digest, signature
-from isotherm._energies.score import ScoreEnergy
 from isotherm._energies.users import WithKeywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
@@ -65,18 +60,13 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     """The energy as a function of x alone."""
     if keywords is None:
         return energy
-    if isinstance(energy, ScoreEnergy) and isinstance(keywords, Mapping):
-        return energy.with_keywords(keywords)
-    if isinstance(energy, Declared):
-        raise InputError(
-            f"model_kwargs are for energies that a user wrote; {type(energy).__name__} has a "
-            "gradient of its own and takes none, so give it other parameters"
-        )
     if not isinstance(keywords, Mapping):
         raise InputError(
             "model_kwargs must map the names of keywords to their values; got "
             f"{type(keywords).__name__}"
         )
+    if is_declared(energy):
+        return energy.with_keywords(keywords)
     # A module's own call takes anything and hands it to `forward`.
     functions = {"the energy": getattr(energy, "forward", energy)}
     if hasattr(energy, "gradient"):
@@ -178,71 +168,47 @@ def checked_allocator(
     return allocator(plan, backend, moments_dtype)
 
 
-def probe_energy(plan: Plan, backend: Backend, energy: Any) -> float | None:
-    """A number that tells energies apart; None where it cannot be had.
-
-    That of one state; of a user's energy that of the states from N(0, I) of the plan's chains.
-    """
+def probe_energy(plan: Plan, energy: Any) -> float | None:
+    """The energy at one state, to tell energies apart; None where it cannot be had on the host."""
+    if not is_portable(energy):
+        return None
+    normals = np.empty((noise.steps_per_block("float64"), 1, plan.n_coordinates))
+    noise.fill_normals(normals, seed=plan.seed, stream=noise.Stream.INITIAL, block=0)
     with np.errstate(all="ignore"):
-        if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
-            normals = np.empty((noise.steps_per_block("float64"), 1, plan.n_coordinates))
-            noise.fill_normals(normals, seed=plan.seed, stream=noise.Stream.INITIAL, block=0)
-            return float(energy(normals[0].reshape(1, *plan.event_shape))[0])
-        try:
-            return _size_of_energies(plan, backend, energy)
-        except Exception:  # what is wrong with it is told when chains ask for it
-            return None
+        return float(energy(normals[0].reshape(1, *plan.event_shape))[0])
 
 
-def _size_of_energies(plan: Plan, backend: Backend, energy: Any) -> float:
-    """The root mean square of a user's energies, or of a score, where they are finite."""
-    normals = _normals(plan, backend, noise.Stream.INITIAL)
-    x = compat.array_namespace(normals).reshape(normals, plan.shape)
-    dtype = parameters_dtype(energy) or plan.dtype
-    x = move(x, backend.library, dtype, plan.device)
-    values = to_numpy(energy(x) if callable(energy) else energy.gradient(x)).astype(np.float64)
-    finite = values[np.isfinite(values)]
-    return float(np.sqrt(np.mean(np.square(finite)))) if finite.size else math.nan
-
-
-def check_same_energy(
-    plan: Plan, backend: Backend, energy: Any, held: Header, path: os.PathLike[str]
-) -> None:
+def check_same_energy(plan: Plan, energy: Any, held: Header, path: os.PathLike[str]) -> None:
     """Refuse an energy that is known not to be the one of the run; warn of a user's own.
 
     Of one that is made of numbers alone all of them are compared, in float64. A user's energy may
-    have been mended, so that it is let go on; a change is not seen if it is less than a thousandth
-    at states from N(0, I).
+    have been mended, so that it is let go on.
     """
-    is_declared = isinstance(energy, Declared)
-    if is_declared and held.plan.energy_signature not in ("", plan.energy_signature):
+    if is_declared(energy) and held.plan.energy_signature not in ("", plan.energy_signature):
         raise InputError(
             f"{path} is a run of {held.plan.energy_signature}, and this is "
             f"{plan.energy_signature}; pass the energy that the run had"
         )
     numbers = numbers_digest(energy)
-    if numbers is not None and held.numbers is not None:
-        if numbers != held.numbers:
+    if held.numbers is not None and numbers is not None:
+        if numbers != held.numbers and is_portable(energy):
             raise InputError(
                 f"the energy is not that of {path}: it is the same formula with other numbers; "
                 "pass the energy that the run had, with the same values to the last digit"
             )
+        if numbers != held.numbers:
+            warnings.warn(
+                f"the energy holds other numbers (parameters of a network, attributes) than when "
+                f"{path} was begun; the chains go on with what it is now",
+                EnergyWarning,
+                stacklevel=caller_stacklevel(),
+            )
         return
-    probe = probe_energy(plan, backend, energy)
-    if _is_near(probe, held.probe):
-        return
-    if numbers is not None:
+    probe = probe_energy(plan, energy)
+    if not _is_near(probe, held.probe):
         raise InputError(
             f"the energy is not that of {path}: at one state it is {probe:g}, and it was "
             f"{held.probe:g} there; pass the energy that the run had"
-        )
-    if _is_near(probe, probe_energy(plan, backend, energy)):  # else it is random
-        warnings.warn(
-            f"the energy is not what it was when {path} was begun: at states from N(0, I) it is "
-            f"about {probe:g}, and it was {held.probe:g} there; the chains go on with what it is "
-            "now",
-            EnergyWarning,
-            stacklevel=caller_stacklevel(),
         )
 
 

@@ -64,7 +64,7 @@ def resume(
     n_steps: int | None = None,
     *,
     backend: str | None = None,
-    device: Any = None,
+    device: object = None,
     step_size: ScheduleLike | None = None,
     noise_scale: ScheduleLike | None = None,
     decay: float = 0.0,
@@ -84,9 +84,8 @@ def resume(
     store : path
     energy : callable
         The run's energy. Of one that is made of numbers (a formula, a Gaussian) all numbers must be
-        the same. Of a user's own nothing is known but its values: a warning tells where they are
-        others at states from N(0, I), by more than a thousandth; what does not show there is not
-        seen.
+        the same. Of a user's own a warning tells where numbers that it holds are others: a
+        network's parameters, attributes that are floats or arrays of them. Its code is not seen.
     n_steps : int, optional
         Steps to take now; by default those that were planned and are not yet done.
     backend : str, optional
@@ -139,7 +138,7 @@ def resume(
             )
         runs_on = registry.usable(plan.backend)
         stack.enter_context(on_device(runs_on, plan))
-        check_same_energy(plan, runs_on, energy, header, folder.path)
+        check_same_energy(plan, energy, header, folder.path)
         allocate = checked_allocator(plan, runs_on, is_stored=True)
         moved = {
             name: move(array, runs_on.library, plan.state_dtype, plan.device)
