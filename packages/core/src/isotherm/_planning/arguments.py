@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast, get_args
 
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers, round_to
+from isotherm._arithmetic import functions
+from isotherm._arithmetic.arrays import (
+    Array,
+    all_finite,
+    is_array,
+    plain_array,
+    real_numbers,
+    round_to,
+)
 from isotherm._plans.bounds import Bounds
-from isotherm._plans.plan import Schedule
+from isotherm._plans.plan import Plan, Schedule
 from isotherm.errors import InputError, short_repr
 
 OnDivergence = Literal["warn", "raise", "ignore"]
@@ -30,7 +38,7 @@ _MAX_VALUES = 2**28  # of a schedule that is no formula: 2 GiB
 def as_count(name: str, value: Any, least: int) -> int:
     """A whole number of at least `least`."""
     try:
-        count = operator.index(value)
+        count = operator.index(plain_array(name, value))
     except TypeError:
         raise InputError(f"{name} must be an integer, not {short_repr(value)}") from None
     if isinstance(value, bool) or count < least:
@@ -217,53 +225,97 @@ def as_bounds(given: Any, event_shape: tuple[int, ...] | None) -> Bounds | None:
     return made if np.isfinite(made.low).any() or np.isfinite(made.high).any() else None
 
 
-def check_rounded(
-    step_size: Schedule,
-    clamp: tuple[float | None, float | None] | None,
+def check_rounded(plan: Plan) -> None:
+    """Refuse numbers that are others once they are rounded to the dtype of the chains."""
+    dtype = plan.state_dtype
+    wider = "" if dtype == "float64" else ", or dtype='float64'"
+    remedy = f"; take one that {dtype} can hold{wider}"
+    _check_held(
+        "step_size", plan.step_size.ends, dtype,
+        f", so that the energy would have no say; take a size that {dtype} can hold (less decay, "
+        f"fewer steps){wider}",
+        plan.step_size,
+    )  # fmt: skip
+    scales = plan.noise_scale.ends
+    _check_held("noise_scale", scales, dtype, remedy, plan.noise_scale)
+    if plan.is_adjusted:
+        with np.errstate(all="ignore"):
+            inverse = round_to(1.0 / (scales * scales), dtype)
+        is_lost = (inverse == 0.0) | ~np.isfinite(inverse)
+        if is_lost.any():
+            raise InputError(
+                f"noise_scale is {float(scales[is_lost][0])!r}, and energies are divided by its "
+                f"square, which {dtype} cannot hold; scale the energy{wider}"
+            )
+    if plan.friction is not None:
+        friction = plan.friction.values
+        lost = friction * (plan.step_size.values if friction.ndim else plan.step_size.ends)
+        is_lost = (lost > 0.0) & (round_to(functions.exp(-lost), dtype) == 1.0)
+        if is_lost.any():
+            raise InputError(
+                f"friction·step_size is {float(lost[is_lost][0]):g}, by which a momentum in "
+                f"{dtype} would lose nothing, while noise is added to it; take more friction, or "
+                f"none{wider}"
+            )
+    if plan.inverse_mass is not None:
+        mass = plan.inverse_mass.values
+        diagonal = mass if mass.ndim == 1 else np.diagonal(mass)
+        _check_held("inverse_mass", diagonal, dtype, remedy)
+    _check_held("divergence_threshold", np.array([plan.divergence_threshold]), dtype, remedy)
+    if plan.clamp is not None:
+        _check_clamp(plan.clamp, dtype, plan.dtype)
+    for name in ("gradient_clip", "gradient_clip_norm"):
+        if getattr(plan, name) is not None:
+            _check_held(name, np.array([getattr(plan, name)]), dtype, remedy)
+    if plan.bounds is not None:
+        rounded = plan.bounds.rounded(plan.dtype)
+        if not (rounded.low < rounded.high).all():
+            raise InputError(
+                f"the bounds {plan.bounds} are equal, or infinite, once they are rounded to "
+                f"{plan.dtype}; give wider bounds{wider}"
+            )
+
+
+def _check_held(
+    name: str,
+    values: np.ndarray[Any, np.dtype[np.float64]],
     dtype: str,
+    remedy: str,
+    schedule: Schedule | None = None,
 ) -> None:
-    """Refuse step sizes and a clamp that are others once they are rounded to a dtype."""
-    values = step_size.ends
     with np.errstate(over="ignore"):
         rounded = round_to(values, dtype)
-        bounds = [
-            None if bound is None else float(round_to(np.array([bound]), dtype)[0])
-            for bound in clamp or (None, None)
-        ]
-    is_wrong = (rounded == 0.0) | ~np.isfinite(rounded)
-    if is_wrong.any():
-        first = int(np.argmax(is_wrong))
-        step = step_size.size if step_size.decay else first + 1
-        where = "" if step_size.is_constant else f" at step {step}"
+    is_lost = (rounded == 0.0) & ((values != 0.0) | (name == "step_size")) | ~np.isfinite(rounded)
+    if is_lost.any():
+        first = int(np.argmax(is_lost))
+        where = ""
+        if schedule is not None and not schedule.is_constant:
+            where = f" at step {schedule.size if schedule.decay else first + 1}"
         raise InputError(
-            f"step_size is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
-            f"{dtype}, so that the energy would have no say; take a size that {dtype} can hold "
-            "(less decay, fewer steps), or dtype='float64'"
+            f"{name} is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
+            f"{dtype}{remedy}"
         )
-    low, high = bounds
-    if low == math.inf or high == -math.inf or (None not in bounds and bounds[0] == bounds[1]):
+
+
+def _check_clamp(clamp: tuple[float | None, float | None], dtype: str, narrow: str) -> None:
+    """Refuse bounds without room, and those that an energy of a narrower dtype would not know."""
+    with np.errstate(over="ignore"):
+        low, high = (
+            None if bound is None else float(round_to(np.array([bound]), dtype)[0])
+            for bound in clamp
+        )
+        seen = round_to(np.array([low or 0.0, high or 0.0]), narrow)
+    if low == math.inf or high == -math.inf or (low is not None and low == high):
         raise InputError(
             f"clamp={short_repr(clamp)} rounds to {(low, high)} in {dtype}, between which there is "
             "no room; give wider bounds, or dtype='float64'"
         )
-
-
-def check_limits(
-    bounds: Bounds | None, clips: Mapping[str, float | None], dtype: str, state_dtype: str
-) -> None:
-    """Refuse bounds and clips of gradients that are others once they are rounded to a dtype."""
-    if bounds is not None:
-        rounded = bounds.rounded(dtype)
-        if not (rounded.low < rounded.high).all():
-            raise InputError(
-                f"the bounds {bounds} are equal, or infinite, once they are rounded to {dtype}; "
-                "give wider bounds, or dtype='float64'"
-            )
-    for name, value in clips.items():
-        with np.errstate(over="ignore"):
-            held = 1.0 if value is None else float(round_to(np.array([value]), state_dtype)[0])
-        if not 0.0 < held < math.inf:
-            raise InputError(f"{name}={value!r} rounds to {held:g} in {state_dtype}; take another")
+    if np.isinf(seen).any() and narrow != dtype:
+        raise InputError(
+            f"clamp={short_repr(clamp)} rounds to {(float(seen[0]), float(seen[1]))} in {narrow}, "
+            f"which the energy would be given; give bounds that {narrow} can hold, or None for a "
+            "side without one"
+        )
 
 
 def as_number(value: Any) -> float:
