@@ -294,7 +294,7 @@ def attributes_of(header: Header, marks: int) -> Document:
     plan, divergence = header.plan, header.divergence
     elsewhere = ("plan", "id", "scheduled", "format")
     run = {key: value for key, value in vars(header).items() if key not in elsewhere}
-    run["divergence"] = None if divergence is None else [divergence.first_step, divergence.n_chains]
+    run["divergence"] = None if divergence is None else [*vars(divergence).values()]
     attributes = {
         "isotherm_store": header.format,
         "id": header.id,
@@ -344,8 +344,8 @@ def header_of(attributes: Document) -> Header:
         run["carried"] = {"x": (stored_dtype(plan.dtype), plan.shape)}
     run["carried"] = _carried(plan, run["carried"])
     if run["divergence"] is not None:
-        first_step, n_chains = map(operator.index, run["divergence"])
-        run["divergence"] = Divergence(first_step, n_chains)
+        first_step, n_chains, *of_energy = map(operator.index, run["divergence"])
+        run["divergence"] = Divergence(first_step, n_chains, of_energy=any(of_energy))
     header = Header(plan, **run, id=attributes.get("id", ""), scheduled=scheduled, format=number)
     numbers = {"chunk": header.chunk, "n_steps": header.n_steps, "state": header.state}
     limits = {"chunk": (1, _most_draws(plan)), "n_steps": (0, plan.n_total), "state": (0, 1)}
