@@ -309,9 +309,9 @@ def _doubt(plan: Plan, info: Info, of_a_chain: int) -> str | None:
     if n_stuck and plan.n_samples * (1.0 - rate) ** of_a_chain < _SELDOM:
         return (
             f"{n_stuck} of {plan.n_samples} chains rejected each of their {of_a_chain} proposals, "
-            f"where {rate:.0%} of all were accepted: they start where the energy is infinite or NaN, "
-            "or too steep for step_size; start them elsewhere (x=), or take a smaller step_size "
-            f"than {plan.step_size}"
+            f"where {rate:.0%} of all were accepted: they start where the energy is infinite or "
+            "NaN, or too steep for step_size; start them elsewhere (x=), or take a smaller "
+            f"step_size than {plan.step_size}"
         )
     if n_steps < _FEW_STEPS:
         return None
