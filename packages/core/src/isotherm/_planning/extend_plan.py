@@ -192,10 +192,11 @@ def validate_plan(plan: Plan) -> Plan:
         stream_version=as_count("stream_version", plan.stream_version, 1),
         arithmetic_version=as_count("arithmetic_version", plan.arithmetic_version, 1),
         return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
+        has_start=as_flag("has_start", plan.has_start),
         on_divergence=as_on_divergence(plan.on_divergence),
     )
-    check_rounded(checked.step_size, checked.clamp, checked.state_dtype)
     check_noise_scale(find(checked.sampler), checked.noise_scale)
+    check_rounded(checked)
     if checked.friction is not None and checked.n_leapfrog is not None:
         check_substeps(event_shape, range(step_offset, step_offset + steps.stop))
     return checked
