@@ -110,9 +110,8 @@ def test_advice_is_of_what_a_sampler_takes(sampler, return_diagnostics):
 
 
 def test_bounds_are_advice_for_those_who_take_them():
-    with pytest.warns(DivergenceWarning, match=r"set bounds=\(low, high\), or check"):
-        run()
-    with pytest.warns(DivergenceWarning, match=r"smaller step_size \(it is 8\), or check"):
+    said = r"smaller step_size \(it is 8\), set bounds=\(low, high\), or check"
+    with pytest.warns(DivergenceWarning, match=said):
         run(sampler="underdamped", friction=0.0, step_size=8.0)
 
 
