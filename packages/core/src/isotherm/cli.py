@@ -107,6 +107,11 @@ def sample(
     n_leapfrog: Annotated[int | None, typer.Option(help="Substeps of hmc.")] = None,
     noise_scale: Annotated[float | None, typer.Option(help="1 by default.")] = None,
     temperature: Annotated[float | None, typer.Option(help="The noise scale squared.")] = None,
+    bounds: Annotated[
+        tuple[float, float] | None, typer.Option(help="LOW HIGH, which reflect; -inf, inf: none.")
+    ] = None,
+    gradient_clip: Annotated[float | None, typer.Option(help="Of each coordinate of ∇U.")] = None,
+    gradient_clip_norm: Annotated[float | None, typer.Option(help="Of the norm of ∇U.")] = None,
     parameter: Parameter = None,
     dtype: Annotated[str | None, typer.Option(help="float32 by default.")] = None,
     device: Annotated[str | None, typer.Option(help="The backend's first by default.")] = None,
@@ -130,7 +135,8 @@ def sample(
     is_landscape = (getattr(chosen, "dim", None) or dim) == 2
     arguments: dict[str, Any] = {
         "step_size": step_size, "friction": friction, "n_leapfrog": n_leapfrog,
-        "noise_scale": noise_scale, "temperature": temperature,
+        "noise_scale": noise_scale, "temperature": temperature, "bounds": bounds,
+        "gradient_clip": gradient_clip, "gradient_clip_norm": gradient_clip_norm,
         "dtype": dtype, "device": device, "backend": backend,
     }  # fmt: skip
     given = {name: value for name, value in arguments.items() if value is not None}
