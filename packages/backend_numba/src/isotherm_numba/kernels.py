@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from isotherm.backend import ArrayProgram, FormulaEnergy, GaussianEnergy, Plan, TransitionProgram
+from isotherm.backend import (
+    ArrayProgram,
+    FormulaEnergy,
+    GaussianEnergy,
+    Plan,
+    Program,
+    TransitionProgram,
+)
 from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
@@ -19,6 +27,7 @@ _QUADRATIC_LANES = 64  # the same; the loops of the quadratic form are short and
 _MOST_LANES = 128
 _TILES = 16  # or more, so that there is work for several threads
 _LONGEST = 2000  # instructions unrolled: longer programs compile for minutes and gain nothing
+_KEPT = 128  # programs
 _LENGTHS = dict.fromkeys(("exp", "log", "sin", "cos", "tanh"), 20)  # of `functions`, about
 
 _QUADRATIC = """\
@@ -134,14 +143,14 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         program = energy.program(plan.event_shape)
         if isinstance(program, ArrayProgram):
             return _of_arrays(plan, program, energy.parameter_values())
-        length = sum(_LENGTHS.get(one.op, 1) for one in program.instructions)
+        length = _length_of(program)
         if length > _LONGEST:
             return _too_long(program.name, length)
         by_coordinate = is_coupled or not energy.is_elementwise
         chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
             path="fused program",
-            functions=print_program(program, stride=chains),
+            functions=_printed(program, chains),
             parameters=energy.parameter_values(),
             is_elementwise=energy.is_elementwise,
             by_coordinate=by_coordinate,
@@ -152,6 +161,15 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         "an object whose methods take arrays is called with arrays; @isotherm.formula, or "
         "isotherm_numba.CompiledEnergy with plain loops over one chain, would be fused"
     )
+
+
+# Runs follow each other with the same program, those of a warm-up by the hundred.
+_printed = lru_cache(_KEPT)(print_program)
+
+
+@lru_cache(_KEPT)
+def _length_of(program: Program) -> int:
+    return sum(_LENGTHS.get(one.op, 1) for one in program.instructions)
 
 
 def _too_long(name: str, length: int) -> str:

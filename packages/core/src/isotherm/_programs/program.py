@@ -99,6 +99,9 @@ class Program:
         text = repr((self.dim, len(self.parameters), self.instructions, self.energy, self.gradient))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def __hash__(self) -> int:  # that of all instructions would be made anew at every call
+        return hash(self.digest)
+
     @cached_property
     def uniform(self) -> frozenset[int]:
         """Values that depend on no coordinate, so that a kernel may compute them once."""

@@ -24,6 +24,7 @@ from isotherm.errors import DivergenceError
 # The first piece is one block of steps, as nothing is known of what a step costs; the next ones are
 # made to last this long.
 _PIECE_SECONDS = 0.25
+_FIRST_STEPS = 4  # a block of the noise stream, or two
 _MOST_STEPS = 2**20  # of a piece, for whose coefficients there must be memory
 
 
@@ -110,7 +111,7 @@ def advance(
     checks_divergence = plan.on_divergence != "ignore"
     # Between pieces the host waits; where nothing needs it, a device is left to run on.
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
-    length = _MOST_STEPS if is_asynchronous else plan.steps_per_block
+    length = _MOST_STEPS if is_asynchronous else _FIRST_STEPS
     while snapshot.n_steps < last:
         start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
