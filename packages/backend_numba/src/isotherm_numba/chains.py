@@ -67,12 +67,16 @@ class FusedChains:
             "vectors": np.concatenate(
                 [np.empty(0), *(vectors[name].ravel() for name in vectors_of(transition))]
             ).astype(self._dtype),
-            "k0": plan.seed & noise.MASK,
-            "k1": plan.seed >> 32,
             "chain_offset": plan.chain_offset,
         }
         self._advance = _advance_of(transition, plan.dtype)
         self._arguments = tuple(arguments(plan.dtype, transition.carried))
+        self.renew(plan)
+
+    def renew(self, plan: Plan) -> None:
+        """Serve a plan that differs from that of before in its seed alone."""
+        self._plan = plan
+        self._given |= {"k0": plan.seed & noise.MASK, "k1": plan.seed >> 32}
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan = self._plan

@@ -271,4 +271,6 @@ class _OnHost:
 
 
 def _as_numpy(value: Any) -> Any:
-    return to_numpy(value) if isinstance(value, torch.Tensor) else value
+    if not isinstance(value, torch.Tensor):
+        return value
+    return to_numpy(value) if value.is_neg() or value.requires_grad else value.numpy()

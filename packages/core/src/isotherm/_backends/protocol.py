@@ -86,6 +86,13 @@ class Runner(Protocol):
         """
 
 
+class Renews(Protocol):
+    """What a runner has besides if one run after another can use it."""
+
+    def renew(self, plan: Plan) -> None:
+        """Serve a plan that differs from that of before in its seed alone."""
+
+
 @dataclass(frozen=True)
 class Status:
     """Whether a backend can be used here.
