@@ -2,8 +2,9 @@
 
     python -m benchmarks.posteriors [--targets FILE] [--only WORD ...] [--seconds 1] [--rounds 3]
 
-Every program warms up, and samples until `--seconds` are over, or three times its warm-up; all in
-turn, in each round beginning with another one. They compile before that. Writes
+Every program warms up, and samples until `--seconds` are over and at least as long as that took; all
+in turn, in each round beginning with another one. They compile before that. A program that has had
+`--patience` seconds on a target is not asked again. Writes
 ``benchmarks/results/posteriors.json``, and from it ``posteriors.md`` and ``posteriors.png``.
 """
 
@@ -18,6 +19,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -82,13 +84,16 @@ def agreement(found: dict[str, Any], target: Target, others: list[dict[str, Any]
         return float(np.max(np.abs(np.array(found["mean"]) - mean) / both))
 
 
-def compare(target: Target, seconds: float, rounds: int) -> dict[str, Any]:
+def compare(target: Target, seconds: float, rounds: int, patience: float) -> dict[str, Any]:
     """Every program, compiled first, in rounds."""
-    able, missing = {}, {}
+    able, missing, spent = {}, {}, dict.fromkeys(PROGRAMS, 0.0)
     for name, prepare in PROGRAMS.items():
         try:
             able[name] = prepare(target)
-            able[name](0, 0.0)
+            if name != "blackjax":  # which is compiled without being run
+                began = time.perf_counter()
+                able[name](0, 0.0)
+                print(f"  {name}: {time.perf_counter() - began:.1f} s at first", file=sys.stderr)
         except Exception as error:  # whatever keeps a program from this target
             able.pop(name, None)
             missing[name] = f"{type(error).__name__}: {error}"[:200]
@@ -98,7 +103,10 @@ def compare(target: Target, seconds: float, rounds: int) -> dict[str, Any]:
     for i in range(rounds):
         turn = i % max(1, len(names))
         for name in names[turn:] + names[:turn]:
-            found[name].append(measures(able[name](i + 1, seconds), target))
+            if spent[name] < patience:
+                run = able[name](i + 1, seconds)
+                spent[name] += run.seconds
+                found[name].append(measures(run, target))
     last = {name: runs[-1] for name, runs in found.items()}
     for name, runs in found.items():
         others = [last[other] for other in names if other != name]
@@ -124,7 +132,7 @@ def ratio(work: dict[str, Any]) -> tuple[float, str]:
     best = max(peers, key=lambda name: median(programs[name], "ess_per_second"), default="")
     if not best or "isotherm" not in programs:
         return math.nan, best
-    pairs = zip(programs["isotherm"], programs[best], strict=True)
+    pairs = zip(programs["isotherm"], programs[best], strict=False)  # patience may end sooner
     return statistics.median(a["ess_per_second"] / b["ess_per_second"] for a, b in pairs), best
 
 
@@ -139,7 +147,7 @@ def page(result: dict[str, Any]) -> str:
         f"{result['commit']}; "
         + ", ".join(" ".join(pair) for pair in result["versions"].items())
         + f". Medians of {result['rounds']} interleaved rounds of {result['seconds']:g} s, or of "
-        "three times a warm-up; warm-ups are counted and compiling is not. An effective sample is "
+        "twice a warm-up; warm-ups are counted and compiling is not. An effective sample is "
         "one of the worst coordinate, and of its squared deviation from the mean, by ArviZ; "
         "gradients are those after the warm-up. `python -m benchmarks.posteriors` made this page.",
         "",
@@ -154,7 +162,7 @@ def page(result: dict[str, Any]) -> str:
     for name, work in works.items():
         ours = work["programs"].get("isotherm", [])
         for program, runs in work["programs"].items():
-            over = [a["ess_per_second"] / b["ess_per_second"] for a, b in zip(ours, runs)]
+            over = [a["ess_per_second"] / b["ess_per_second"] for a, b in zip(ours, runs, strict=False)]
             lines.append(
                 f"| {name} | {work['dim']} | {work['mass']}, {work['dtype']} | {program} | "
                 f"{median(runs, 'ess_per_second'):,.0f} | "
@@ -206,6 +214,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="parts of names")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--patience", type=float, default=20.0)
     parser.add_argument("--out", type=Path, help="benchmarks/results, if not --quick")
     parser.add_argument("--quick", action="store_true", help="tiny runs, to see that it runs")
     options = parser.parse_args()
@@ -234,7 +243,7 @@ def main() -> None:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            work = compare(target, seconds, rounds)
+            work = compare(target, seconds, rounds, options.patience)
         result["targets"][target.name] = work
         said = {
             name: f"{median(runs, 'ess_per_second'):,.0f} ({median(runs, 'agreement'):.1f})"

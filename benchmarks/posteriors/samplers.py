@@ -46,19 +46,23 @@ class Run:
     draws: list[Numbers] = field(default_factory=list)
 
     def go_on(self, budget: float, pieces: Iterator[tuple[Any, int]]) -> Run:
-        """Take pieces until the budget is spent, and as much again as the warm-up took, twice."""
-        self.seconds, n = self.warmup, 0
-        while n == 0 or self.seconds < max(budget, 3.0 * self.warmup):
+        """Take pieces until the budget is spent, and at least as long as the warm-up took."""
+        self.seconds = self.warmup
+        while not self.draws or self.seconds < allowed(budget, self.warmup):
             began = time.perf_counter()
             draws, n_gradients = next(pieces)
             self.seconds += time.perf_counter() - began
             self.draws.append(np.asarray(draws[:_MEASURED]))
             self.n_gradients += n_gradients
-            n += 1
         return self
 
 
 Sample = Callable[[int, float], Run]
+
+
+def allowed(budget: float, warmup: float) -> float:
+    """The seconds of a run."""
+    return max(budget, 2.0 * warmup)
 
 
 def of_isotherm(target: Target) -> Sample:
@@ -112,14 +116,12 @@ def of_blackjax(target: Target) -> Sample:
     )
     kernel = blackjax.nuts.build_kernel()
 
-    @jax.jit
     def warm_up(key: Any) -> Any:
         starts, keys = jax.random.split(key)
         x = jax.random.normal(starts, (n_chains, target.dim))
         run = jax.vmap(lambda key, x: adaptation.run(key, x, num_steps=N_WARMUP)[0])
         return run(jax.random.split(keys, n_chains), x)
 
-    @jax.jit
     def piece(key: Any, states: Any, parameters: Any) -> Any:
         def step(states: Any, key: Any) -> Any:
             move = jax.vmap(lambda key, state, one: kernel(key, state, log_density, **one))
@@ -129,11 +131,15 @@ def of_blackjax(target: Target) -> Sample:
         states, (draws, counts) = jax.lax.scan(step, states, jax.random.split(key, n_steps))
         return states, draws, counts.sum()
 
+    key = jax.random.PRNGKey(0)
+    made = jax.eval_shape(warm_up, key)
+    compiled_warm_up = jax.jit(warm_up).lower(key).compile()
+    compiled_piece = jax.jit(piece).lower(key, made.state, made.parameters).compile()
+
     def sample(seed: int, budget: float) -> Run:
-        jax.config.update("jax_enable_x64", target.dtype == "float64")
         key = jax.random.PRNGKey(seed)
         began = time.perf_counter()
-        found = jax.block_until_ready(warm_up(key))
+        found = jax.block_until_ready(compiled_warm_up(key))
         run = Run(time.perf_counter() - began, n_chains)
 
         def pieces() -> Iterator[tuple[Any, int]]:
@@ -141,7 +147,7 @@ def of_blackjax(target: Target) -> Sample:
             states = found.state
             while True:
                 key, now = jax.random.split(key)
-                states, draws, count = piece(now, states, found.parameters)
+                states, draws, count = compiled_piece(now, states, found.parameters)
                 yield np.asarray(draws).swapaxes(0, 1), int(count)
 
         return run.go_on(budget, pieces())
@@ -205,7 +211,7 @@ def of_nutpie(target: Target) -> Sample:
         warmup, _ = run_it(seed, 1)
         short, _ = run_it(seed, 500)
         rate = 500 / max(short - warmup, 0.1 * short)
-        seconds, tree = run_it(seed, max(100, int(rate * (max(budget, 3 * warmup) - warmup))))
+        seconds, tree = run_it(seed, max(100, int(rate * (allowed(budget, warmup) - warmup))))
         draws = np.asarray(tree.posterior["x"])
         count = int(np.asarray(tree.sample_stats["n_steps"]).sum())
         return Run(warmup, n_chains, seconds, count, [draws])

@@ -19,6 +19,7 @@ from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Divergence, Info, Progress, Result, RunInterrupted
 from isotherm._runs.arviz import summary, to_arviz
+from isotherm._runs.bias import Bias, bias
 from isotherm._runs.explain import Explanation, explain
 from isotherm._runs.resume import open_run, resume
 from isotherm._runs.run import run
@@ -51,6 +52,7 @@ __all__ = [
     "AckleyEnergy",
     "BackendError",
     "BackendNotFoundError",
+    "Bias",
     "Diagnostics",
     "Divergence",
     "DivergenceError",
@@ -82,6 +84,7 @@ __all__ = [
     "UnknownArgumentError",
     "Virial",
     "WarmUpWarning",
+    "bias",
     "check_gradient",
     "explain",
     "formula",

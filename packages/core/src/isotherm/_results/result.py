@@ -121,6 +121,8 @@ class Info:
     n_diverging_chains : int or None
         Chains to which that happened.
     sampler : str
+    tuning : str or None
+        What a warm-up found, where it led to this run; `isotherm.Tuning.from_json` reads it.
     """
 
     seed: int
@@ -134,6 +136,7 @@ class Info:
     n_divergences: int | None = None
     n_diverging_chains: int | None = None
     sampler: str = "langevin"
+    tuning: str | None = None
 
 
 @dataclass(frozen=True, eq=False)  # results hold arrays, whose == is no yes or no

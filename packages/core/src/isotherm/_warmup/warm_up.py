@@ -186,7 +186,7 @@ def warm_up(
             WarmUpWarning,
             stacklevel=caller_stacklevel(),
         )
-    return replace(tuning, _tuned=sampler.tuned(tuning.arguments))
+    return replace(tuning, _tuned=sampler.tuned(tuning.arguments, tuning.to_json()))
 
 
 class _Found(NamedTuple):
