@@ -2,9 +2,9 @@
 
     python -m benchmarks.posteriors [--targets FILE] [--only WORD ...] [--seconds 1] [--rounds 3]
 
-Every program warms up, and samples until `--seconds` are over and at least as long as that took; all
-in turn, in each round beginning with another one. They compile before that. A program that has had
-`--patience` seconds on a target is not asked again. Writes
+Every program warms up, and samples until `--seconds` are over and at least as long as that took;
+all in turn, in each round beginning with another one. They compile before that. A program that has
+had `--patience` seconds on a target is not asked again. Writes
 ``benchmarks/results/posteriors.json``, and from it ``posteriors.md`` and ``posteriors.png``.
 """
 
@@ -60,8 +60,7 @@ def measures(run: Run, target: Target) -> dict[str, Any]:
             "ess": least,
             "ess_per_second": least / run.seconds,
             "ess_per_gradient": least / max(run.n_gradients, 1),
-            "seconds_to_second_moments": run.warmup
-            + sampling * float((wanted / of_squares).max()),
+            "seconds_to_second_moments": run.warmup + sampling * float((wanted / of_squares).max()),
             "mean": told.mean(axis=(0, 1)).tolist(),
             "error": error.tolist(),
         }
@@ -156,13 +155,15 @@ def page(result: dict[str, Any]) -> str:
         f"{min(ratios, default=math.nan):.3g}.",
         "",
         "| target | coordinates | mass, dtype | program | ESS/s | ratio of Isotherm's to it | "
-        "ESS/gradient | warm-up, s | time to second moments within 1 %, s | worst mean, in errors |",
+        "ESS/gradient | warm-up, s | second moments within 1 %, s | worst mean, in errors |",
         "|" + " --- |" * 10,
     ]
     for name, work in works.items():
         ours = work["programs"].get("isotherm", [])
         for program, runs in work["programs"].items():
-            over = [a["ess_per_second"] / b["ess_per_second"] for a, b in zip(ours, runs, strict=False)]
+            over = [
+                a["ess_per_second"] / b["ess_per_second"] for a, b in zip(ours, runs, strict=False)
+            ]
             lines.append(
                 f"| {name} | {work['dim']} | {work['mass']}, {work['dtype']} | {program} | "
                 f"{median(runs, 'ess_per_second'):,.0f} | "
@@ -221,9 +222,7 @@ def main() -> None:
     sys.path.insert(0, str(HERE.parent))
     from reference import commit, machine
 
-    out = options.out or (
-        Path(tempfile.mkdtemp()) if options.quick else HERE.parent / "results"
-    )
+    out = options.out or (Path(tempfile.mkdtemp()) if options.quick else HERE.parent / "results")
     seconds, rounds = (0.0, 1) if options.quick else (options.seconds, options.rounds)
     result = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -256,8 +256,9 @@ def _scalar_functions(target: Target) -> tuple[Any, Any, Numbers] | None:
         return None
     else:
         source = printer.print_program(program, stride=1)
-    head = 'signature = kernel_calls.kernel_signature("float64")\ncompiled = njit(signature, **options)'
-    text = printer.print_module(target.family, "float64", head, source)
+    signature = 'signature = kernel_calls.kernel_signature("float64")'
+    compiled = "compiled = njit(signature, **options)"
+    text = printer.print_module(target.family, "float64", signature, compiled, source)
     module: dict[str, Any] = {"__name__": "benchmarks.posteriors.printed"}
     exec(compile(text, "<printed>", "exec"), module)
     return module["terms"], module["gradient"], np.ascontiguousarray(numbers, np.float64)

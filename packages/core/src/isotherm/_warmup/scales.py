@@ -46,9 +46,9 @@ def slowest(z: Numbers) -> float:
     """The standard deviation along the widest direction of z; shape (n_draws, n_pilot, dim).
 
     The direction is the covariance's largest eigenvector, by power iteration (Golub and Van Loan,
-    "Matrix Computations", section 7.3.1) on the draws of every other pilot, in many dimensions without
-    their matrix; the deviation is that of the other pilots along it. Along a direction of its own making
-    a sample of n draws seems wider by (1 + √(dim/n)) (Marchenko and Pastur, 1967).
+    "Matrix Computations", section 7.3.1) on the draws of every other pilot, in many dimensions
+    without their matrix; the deviation is that of the other pilots along it. Along a direction of
+    its own making a sample of n draws seems wider by (1 + √(dim/n)) (Marchenko and Pastur, 1967).
     """
     dim = z.shape[2]
     most = max(1, _MOST_NUMBERS // (dim * z.shape[1]))

@@ -232,13 +232,14 @@ class _Pilots:
         """Put those whose energies are far above the others' where others are.
 
         A chain of N(0, I) may start so far out that its way takes longer than the warm-up. Of a
-        Gaussian U varies by about dim/2; what is above the median by ten times that, and by 50 more,
-        has no weight, whatever room there is.
+        Gaussian U varies by about dim/2; what is above the median by ten times that, and by 50
+        more, has no weight, whatever room there is.
         """
         plan = self.plan
         if self._x is None:  # nobody has taken a step
             return
         told = self._result(1, **{**numbers, "return_diagnostics": True}).diagnostics
+        assert told is not None
         height = to_numpy(told.energy)[-1] / plan.noise_scale.start**2
         with np.errstate(all="ignore"):
             is_far = ~(height <= np.median(height) + _FAR_ABOVE * (plan.n_coordinates + 10.0))
@@ -287,7 +288,8 @@ class _Search:
         if not self._knows_scales:
             return {"n_leapfrog": _FIRST_LEAPFROG}
         whole = _MEAN_LENGTH * self.slowest / (1.0 - 0.5 * plan.jitter)
-        return {"n_leapfrog": max(1, math.ceil(min(whole / step_size, float(_MOST_LEAPFROG))))}
+        # Rounded down, as the ceiling of jittered lengths adds half a substep.
+        return {"n_leapfrog": max(1, math.floor(min(whole / step_size, float(_MOST_LEAPFROG))))}
 
     def found(self, n_warmup: int, first_step: float, word: str) -> _Found:
         """The windows, one after the other; the last ones of the sampler of this word."""
