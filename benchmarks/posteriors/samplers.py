@@ -22,6 +22,7 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 N_WARMUP = 500  # steps, where a program has no number of its own
 _LONGEST = 8000  # instructions that compile in some seconds
+_PIECE = 0.1  # seconds, of which pieces grow where they take less
 _MEASURED = 64  # chains, in all programs; ESS is of these, times the rest
 
 
@@ -66,7 +67,7 @@ def allowed(budget: float, warmup: float) -> float:
 
 
 def of_isotherm(target: Target) -> Sample:
-    n_chains, n_steps = 1024, 64
+    n_chains = 1024
     sampler = isotherm.HamiltonianMonteCarlo(target.energy, dtype=target.dtype, backend="numba")
     shape = target.energy.dim if isinstance(target.energy.dim, tuple) else target.dim
 
@@ -78,8 +79,9 @@ def of_isotherm(target: Target) -> Sample:
         run = Run(time.perf_counter() - began, n_chains)
 
         def pieces() -> Iterator[tuple[Any, int]]:
-            x, n = tuning.x.rows(0, n_chains), 0
+            x, n, n_steps = tuning.x.rows(0, n_chains), 0, 4
             while True:
+                began = time.perf_counter()
                 plan = tuning.sampler.plan(
                     x, n_steps=n_steps, seed=seed, step_offset=n, return_trajectory=True
                 )
@@ -88,6 +90,8 @@ def of_isotherm(target: Target) -> Sample:
                 taken = plan.kept_substeps(n_steps)
                 n_gradients = 0 if taken is None else n_chains * int(taken.sum())
                 yield result.trajectory.reshape(n_chains, n_steps, -1), n_gradients
+                if time.perf_counter() - began < _PIECE and n_steps < 64:
+                    n_steps *= 2
 
         return run.go_on(budget, pieces())
 

@@ -75,7 +75,9 @@ def warm_up(
     widest direction, in the metric of the inverse mass. Of a Gaussian's direction trajectories of
     lengths uniform on (0, T) leave a correlation sin(T/σ)/(T/σ) of the coordinate and 1/2 +
     sin(2T/σ)/(4T/σ) of its square; at T = 2.2 σ the fewer of the two's effective draws a gradient
-    are most. The friction of ``"underdamped"`` is 2/σ, at which that direction is critically
+    are most. So are they on posteriors, where ChEES (Hoffman, Radul and Sountsov, AISTATS 2021),
+    which must search, would choose the same number of substeps: ``benchmarks/posteriors/
+    lengths.py``. The friction of ``"underdamped"`` is 2/σ, at which that direction is critically
     damped.
 
     Pilots are of ``"hmc"`` for every sampler, for they find wide directions soonest; but in the
