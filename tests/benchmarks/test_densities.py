@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-jax = pytest.importorskip("jax")
+pytest.importorskip("jax")
 pytest.importorskip("sklearn")
+
+import jax
 
 from benchmarks.posteriors import densities
 from benchmarks.posteriors.targets import targets

@@ -16,6 +16,7 @@ from isotherm._arithmetic.arrays import Array, as_state, to_numpy
 from isotherm._arithmetic.noise import FIRST_PILOT
 from isotherm._arithmetic.sums import total
 from isotherm._backends.array_loop import matvec
+from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import as_count, as_number
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS
@@ -206,7 +207,7 @@ class _Pilots:
         self, plan: Plan, energy: Any, x: Array | None, model_kwargs: Mapping[str, Any] | None
     ) -> None:
         self.plan = replace(plan, chain_offset=FIRST_PILOT)
-        self._energy = energy
+        self._energy = fixed(as_energy(energy), plan.event_shape)
         self._model_kwargs = model_kwargs
         self._x: Any = x
         self._step = 0
