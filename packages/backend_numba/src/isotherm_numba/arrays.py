@@ -12,11 +12,11 @@ from numba import types
 from isotherm.backend import Segment, Space, TransitionProgram, noise, walk
 from isotherm_numba import codegen_cache, threads
 from isotherm_numba.kernel_calls import array_type, number_type
+from isotherm_numba.limits import LIMITS
 from isotherm_numba.printer import print_module, print_segment
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-_PART = 2**15  # elements of a piece of work: long beside the call of a kernel, few beside an array
 
 _FILL = """\
 from isotherm_numba import arrays, lanes
@@ -49,8 +49,8 @@ def fill(
     compiled = _fill_of(dtype)
 
     def take(part: int) -> None:
-        first = part * _PART
-        last = min(first + _PART, rows.shape[1])
+        first = part * LIMITS.array_part
+        last = min(first + LIMITS.array_part, rows.shape[1])
         compiled(rows, *where, chain_offset, first, last)
 
     threads.run_all(take, _parts(rows.shape[1]))
@@ -102,7 +102,7 @@ class Segments:
         ]
         outputs = [np.empty((n_chains, dim), self._dtype) for _ in segment.outputs]
         whole = [*inputs, *outputs]
-        height = max(1, _PART // dim)
+        height = max(1, LIMITS.array_part // dim)
 
         def run(arrays: list[Array], n: int) -> None:
             lanes = (1, 0, n * dim) if printed.is_one_row else (n, dim, dim)
@@ -159,4 +159,4 @@ def signature(dtype: str, n_inputs: int, n_outputs: int, n_numbers: int) -> Any:
 
 
 def _parts(elements: int) -> int:
-    return -(-elements // _PART)
+    return -(-elements // LIMITS.array_part)

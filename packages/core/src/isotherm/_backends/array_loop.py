@@ -18,7 +18,7 @@ from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.sums import moments, total
 from isotherm._backends.protocol import Outputs, State
 from isotherm._backends.watch import Watch
-from isotherm._energies.origin import Declared
+from isotherm._energies.origin import is_declared
 from isotherm._energies.protocol import energy_terms, kind_of
 from isotherm._energies.users import EnergyCalls, calls_of
 from isotherm._plans.plan import Plan
@@ -166,7 +166,7 @@ class ArrayLoop:
         self._shape, self._is_half = plan.shape, plan.dtype != plan.state_dtype
         self._kind = kind_of(energy)
         self.program = plan.transition(self._kind)
-        self._keeps_values = bool(self.program.cached) and not isinstance(energy, Declared)
+        self._keeps_values = bool(self.program.cached) and not is_declared(energy)
         self._run_segment = run_segment or Segments(self.program, plan.state_dtype)
         self._noise = _Noise(plan, fill_normals, exponentials)
         self._constants: Values | None = None

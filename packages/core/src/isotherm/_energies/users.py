@@ -11,9 +11,7 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, device_name, dtype_name, is_array, library_of, move
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import parameters_dtype
+from isotherm._energies.origin import is_portable, parameters_dtype
 from isotherm._energies.protocol import chain_energies
 from isotherm.errors import EnergyWarning, InputError, IsothermError, caller_stacklevel
 
@@ -197,7 +195,7 @@ def calls_of(
     joint : callable, optional
         A gradient with an attribute ``seen``; see `UserCalls`.
     """
-    if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+    if is_portable(energy):
         return EnergyCalls(value, gradient)
     return UserCalls(value, gradient, dtype, getattr(energy, "keywords", None), joint)
 

@@ -17,11 +17,8 @@ from isotherm._arithmetic.arrays import Array, as_state, empty, move, on_own_dev
 from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import Declared
+from isotherm._energies.origin import is_declared, is_portable
 from isotherm._energies.protocol import signature
-from isotherm._energies.score import ScoreEnergy
 from isotherm._energies.users import WithKeywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
@@ -51,18 +48,13 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     """The energy as a function of x alone."""
     if keywords is None:
         return energy
-    if isinstance(energy, ScoreEnergy) and isinstance(keywords, Mapping):
-        return energy.with_keywords(keywords)
-    if isinstance(energy, Declared):
-        raise InputError(
-            f"model_kwargs are for energies that a user wrote; {type(energy).__name__} has a "
-            "gradient of its own and takes none, so give it other parameters"
-        )
     if not isinstance(keywords, Mapping):
         raise InputError(
             "model_kwargs must map the names of keywords to their values; got "
             f"{type(keywords).__name__}"
         )
+    if is_declared(energy):
+        return energy.with_keywords(keywords)
     # A module's own call takes anything and hands it to `forward`.
     functions = {"the energy": getattr(energy, "forward", energy)}
     if hasattr(energy, "gradient"):
@@ -166,7 +158,7 @@ def checked_allocator(
 
 def probe_energy(plan: Plan, energy: Any) -> float | None:
     """The energy at one state, to tell energies apart; None where it cannot be had on the host."""
-    if not isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+    if not is_portable(energy):
         return None
     normals = np.empty((noise.steps_per_block("float64"), 1, plan.n_coordinates))
     noise.fill_normals(normals, seed=plan.seed, stream=noise.Stream.INITIAL, block=0)

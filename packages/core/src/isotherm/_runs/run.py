@@ -19,7 +19,7 @@ from isotherm._arithmetic.arrays import Array, as_state, to_numpy
 from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
-from isotherm._energies.formulas import has_limited_support
+from isotherm._energies.origin import is_declared
 from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import as_seconds
 from isotherm._plans.plan import Plan
@@ -320,13 +320,14 @@ def advance_to(
     """Let the chains advance from the end of a piece to the step `last`; what comes out."""
     n_before, interrupted = snapshot.n_steps, False
     n_kept, mean_energy = plan.kept_before(n_before), None
+    has_limits = is_declared(energy) and energy.has_limited_support(plan.event_shape)
     counts = _counts(plan, snapshot.state["x"])
     snapshots = advance(
         plan, runner, snapshot, last, recorder,
         has_callbacks=bool(callbacks),
         counts=counts,
         every=callbacks.every,
-        energy_at_end=energy if has_limited_support(energy, plan.event_shape) else None,
+        energy_at_end=energy if has_limits else None,
     )  # fmt: skip
     try:
         for snapshot in snapshots:

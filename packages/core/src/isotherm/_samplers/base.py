@@ -13,7 +13,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array
 from isotherm._energies.origin import name_of
 from isotherm._energies.protocol import as_energy
-from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.arguments import OnDivergence, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._planning.sampler_arguments import check_arguments
@@ -23,7 +23,7 @@ from isotherm._results.result import Info, Progress
 from isotherm._runs.executors import ExecutorLike
 from isotherm._runs.prepared import Prepared
 from isotherm._runs.run import run_prepared
-from isotherm._samplers.options import OnDivergence, RunOptions, shortened
+from isotherm._samplers.options import RunOptions, shortened
 from isotherm._warmup.tuning import placed, rows_of
 from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import short_repr
