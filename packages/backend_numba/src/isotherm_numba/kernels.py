@@ -205,8 +205,11 @@ def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, An
 def _lanes_of_chains(plan: Plan, least: int) -> int:
     """Chains of a tile that lies coordinate by coordinate: a power of two, fixed by the dimension.
 
-    It is printed into the kernel, which would be compiled anew for another number of chains.
+    It is printed into the kernel, which would be compiled anew for another number of chains. Only a
+    handful of chains have a kernel of their own, whose rows are full, and therefore one loop.
     """
+    if plan.n_samples <= _PROGRAM_LANES:
+        return _PROGRAM_LANES
     full = max(1, LIMITS.tile // plan.n_coordinates)
     return min(max(least, 2 ** int(math.log2(full))), _MOST_LANES)
 
