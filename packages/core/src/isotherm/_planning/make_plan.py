@@ -21,6 +21,7 @@ from isotherm._arithmetic.arrays import (
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
 from isotherm._energies.origin import is_declared, name_of, origin
+from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import as_energy, fixed, signature
 from isotherm._planning.arguments import (
     OnDivergence,
@@ -257,6 +258,11 @@ def make_plan(
         where or "cpu",
     )
     as_dtype = _dtype(dtype, x, own_dtype or _default_dtype(asked, energy))
+    if as_dtype == "bfloat16" and x is not None and library == "numpy":
+        raise InputError(
+            "NumPy has no bfloat16, in which the states of its arrays could come back; give x as "
+            "an array of another library, leave out x, or take dtype='float32'"
+        )
     plan = Plan(
         energy=printable(name_of(energy)),
         n_samples=n_samples,
@@ -295,6 +301,7 @@ def make_plan(
         energy_signature=signature(energy, event_shape),
     )
     plan = validate_plan(plan)
+    check_held(energy, plan.dtype)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)

@@ -20,7 +20,7 @@ from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.origin import is_declared
-from isotherm._energies.protocol import as_energy, fixed
+from isotherm._energies.protocol import as_energy, fixed, numbers_digest
 from isotherm._planning.arguments import as_seconds
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
@@ -223,7 +223,8 @@ def _run(
         else:
             disk = store_module()
             probe = probe_energy(plan, energy)
-            folder, header = disk.create(store, plan, probe, runner.path, state)
+            numbers = numbers_digest(energy)
+            folder, header = disk.create(store, plan, probe, runner.path, state, numbers)
             stack.enter_context(folder.locked())
             recorder = disk.Writer(folder, header, allocate, flush_every)
         result = advance_to(
