@@ -173,7 +173,7 @@ def page(result: dict[str, Any]) -> str:
                 f"{median(runs, 'agreement'):.1f} |"
             )
         lines += [f"| {name} | | | {p} | {why} | | | | | |" for p, why in work["missing"].items()]
-    return "\n".join([*lines, "", "![Ratios](posteriors.png)", ""])
+    return "\n".join([*lines, "", "![Effective samples a second](posteriors.png)", ""])
 
 
 def picture(result: dict[str, Any], path: Path) -> None:
@@ -195,7 +195,7 @@ def picture(result: dict[str, Any], path: Path) -> None:
     axis.set_yticks(range(len(works)), list(works), fontsize="small")
     axis.set_xlabel("effective samples a second, warm-up counted")
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(fontsize="small")
+    axis.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
