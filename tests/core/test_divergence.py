@@ -75,8 +75,8 @@ def exponential(x):
 
 
 ADVICE = {
-    "langevin": {"step_size", "clamp", "sampler='mala' or 'hmc'", "logarithm"},
-    "underdamped": {"step_size", "sampler='mala' or 'hmc'", "logarithm"},
+    "langevin": {"step_size", "bounds", "sampler='mala' or 'hmc'", "logarithm"},
+    "underdamped": {"step_size", "bounds", "sampler='mala' or 'hmc'", "logarithm"},
     "mala": {"start them inside", "logarithm"},
     "hmc": {"start them inside", "logarithm"},
 }
@@ -109,10 +109,9 @@ def test_advice_is_of_what_a_sampler_takes(sampler, return_diagnostics):
             assert {one for one in words if one in message} == ADVICE[sampler]
 
 
-def test_clamp_is_advice_for_those_who_take_it():
-    with pytest.warns(DivergenceWarning, match=r"set clamp=\(low, high\), or check"):
-        run()
-    with pytest.warns(DivergenceWarning, match=r"smaller step_size \(it is 8\), or check"):
+def test_bounds_are_advice_for_those_who_take_them():
+    said = r"smaller step_size \(it is 8\), set bounds=\(low, high\), or check"
+    with pytest.warns(DivergenceWarning, match=said):
         run(sampler="underdamped", friction=0.0, step_size=8.0)
 
 

@@ -16,6 +16,7 @@ from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
     as_bounds,
+    as_clamp,
     as_count,
     as_flag,
     as_on_divergence,
@@ -29,6 +30,7 @@ from isotherm._planning.arguments import (
 )
 from isotherm._planning.sampler_arguments import (
     POSITIVE,
+    as_clip,
     as_friction,
     as_frozen,
     as_inverse_mass,
@@ -36,6 +38,7 @@ from isotherm._planning.sampler_arguments import (
     as_noise_scale,
     as_substeps,
     as_threshold,
+    check_bounded_mass,
     check_noise_scale,
     check_substeps,
     check_taken,
@@ -180,7 +183,10 @@ def validate_plan(plan: Plan) -> Plan:
         step_size=_as_step_size(plan.step_size, step_offset, steps),
         noise_scale=Schedule(as_schedule("noise_scale", plan.noise_scale.values, steps)),
         seed=as_seed(plan.seed),
-        clamp=as_bounds(plan.clamp),
+        clamp=as_clamp(plan.clamp),
+        bounds=as_bounds(plan.bounds, (math.prod(event_shape),)),
+        gradient_clip=as_clip("gradient_clip", plan.gradient_clip),
+        gradient_clip_norm=as_clip("gradient_clip_norm", plan.gradient_clip_norm),
         sampler=find(plan.sampler).name,
         friction=None if plan.friction is None else as_friction(plan.friction.values, steps),
         n_leapfrog=None
@@ -199,6 +205,7 @@ def validate_plan(plan: Plan) -> Plan:
     )
     check_noise_scale(find(checked.sampler), checked.noise_scale)
     check_rounded(checked)
+    check_bounded_mass(checked.bounds, checked.inverse_mass)
     if checked.friction is not None and checked.n_leapfrog is not None:
         check_substeps(event_shape, range(step_offset, step_offset + steps.stop))
     return checked

@@ -13,10 +13,12 @@ from isotherm._arithmetic.arrays import is_array, real_numbers, to_numpy
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_bounds,
+    as_clamp,
     as_number,
     as_schedule,
     decayed,
 )
+from isotherm._plans.bounds import Bounds
 from isotherm._plans.masses import InverseMass, cholesky
 from isotherm._plans.plan import Schedule
 from isotherm._transitions.catalogue import find, names
@@ -45,6 +47,10 @@ def with_defaults(sampler: object, given: Mapping[str, Any]) -> dict[str, Any]:
         else:
             check_taken(transition, argument)
             made[argument] = value
+    if given.get("clamp") is not None and given.get("bounds") is not None:
+        raise InputError(
+            "give clamp, which puts on a bound what would leave, or bounds, which reflect, not both"
+        )
     if made["step_size"] is None:
         raise InputError(
             f"sampler {transition.name!r} needs a step_size; pass one, for example step_size=0.1"
@@ -90,7 +96,10 @@ def check_arguments(sampler: str, **given: Any) -> None:
         if given.get(name) is not None:
             check(given[name])
     if given.get("clamp") is not None:
-        as_bounds(given["clamp"])
+        as_clamp(given["clamp"])
+    as_bounds(given.get("bounds"), None)
+    for name in ("gradient_clip", "gradient_clip_norm"):
+        as_clip(name, given.get(name))
     mass = given.get("inverse_mass")
     values = real_numbers(mass)
     if mass is not None:
@@ -172,10 +181,18 @@ def as_jitter(given: Any) -> float:
 
 def as_threshold(given: Any) -> float:
     """The energy error above which a step counts as diverging."""
-    number = _finite("divergence_threshold", given)
-    if not number > 0.0:
-        raise InputError(f"divergence_threshold must be positive, not {short_repr(given)}")
-    return number
+    return _positive("divergence_threshold", given)
+
+
+def as_clip(name: str, given: Any) -> float | None:
+    """What gradients are clipped to; None for not at all."""
+    return None if given is None else _positive(name, given)
+
+
+def check_bounded_mass(bounds: Bounds | None, mass: InverseMass | None) -> None:
+    """Refuse bounds with a mass that couples coordinates, whose momenta no wall turns alone."""
+    if bounds is not None and mass is not None and mass.values.ndim == 2:
+        raise InputError("bounds go with an inverse_mass a coordinate, no matrix")
 
 
 def as_frozen(given: Any, event_shape: tuple[int, ...]) -> Flags | None:
@@ -245,6 +262,13 @@ def _positive_definite(
     except ValueError:
         raise InputError("inverse_mass must be positive definite, which this is not") from None
     return symmetric
+
+
+def _positive(name: str, given: Any) -> float:
+    number = _finite(name, given)
+    if not number > 0.0:
+        raise InputError(f"{name} must be positive, not {short_repr(given)}")
+    return number
 
 
 def _finite(name: str, given: Any) -> float:

@@ -175,7 +175,7 @@ def divergence_of(first_step: int, x: Array, energies: Array | None) -> Divergen
 def describe(plan: Plan, divergence: Divergence) -> str:
     """A divergence as a sentence that says what to do."""
     sampler = find(plan.sampler)
-    clamp = "set clamp=(low, high), " if "clamp" in sampler.arguments else ""
+    bounds = "set bounds=(low, high), " if "bounds" in sampler.arguments else ""
     which = f"{divergence.n_chains} of {plan.n_samples} chains"
     if divergence.of_energy and not divergence.first_step:
         return (
@@ -186,12 +186,12 @@ def describe(plan: Plan, divergence: Divergence) -> str:
         exact = " or ".join(repr(name) for name in names() if find(name).is_adjusted)
         return (
             f"{which} are where the energy is NaN, seen first at step {divergence.first_step} of "
-            f"{plan.n_total}: their samples are outside of its support; {clamp}take a smaller "
+            f"{plan.n_total}: their samples are outside of its support; {bounds}take a smaller "
             f"step_size or sampler={exact}, which does not go there, or {_TRANSFORM}"
         )
     return (
         f"{which} left the finite numbers, the first at step {divergence.first_step} of "
-        f"{plan.n_total}; take a smaller step_size (it is {plan.step_size}), {clamp}or check the "
+        f"{plan.n_total}; take a smaller step_size (it is {plan.step_size}), {bounds}or check the "
         "energy with isotherm.check_gradient"
     )
 

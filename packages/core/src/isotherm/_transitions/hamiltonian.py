@@ -25,6 +25,7 @@ import numpy as np
 
 from isotherm._arithmetic.noise import Stream
 from isotherm._programs.symbols import Symbol
+from isotherm._transitions.limits import ARGUMENTS, clipped, clipping, drift
 from isotherm._transitions.trace import (
     Coefficients,
     Draw,
@@ -79,36 +80,35 @@ def leapfrog(start: Point, p: Symbol, c: Coefficients) -> tuple[Point, Symbol]:
     """The end of a trajectory, and its momentum there; two half kicks are one."""
 
     def substep(_: Symbol, x: Symbol, p: Symbol) -> Sequence[Symbol]:
-        p = p - c.step_size * gradient(x)
-        return x + c.step_size * inverse_mass(c, p), p
+        p = p - c.step_size * clipped(c, gradient(x))
+        return drift(c, c.step_size, x, p)
 
-    p = p - c.half_step * start.gradient
-    x = start.x + c.step_size * inverse_mass(c, p)
+    p = p - c.half_step * clipped(c, start.gradient)
+    x, p = drift(c, c.step_size, start.x, p)
     x, p = repeat(c.n_before_last, substep, x, p)
     end = evaluate(x)
-    return end, p - c.half_step * end.gradient
+    return end, p - c.half_step * clipped(c, end.gradient)
 
 
 def _langevin(start: Point, p: Symbol, c: Coefficients, draw: Draw) -> tuple[Point, Symbol]:
     """The same with a partial refreshment of the momentum between two substeps."""
 
-    def drift(x: Symbol, g: Symbol, p: Symbol) -> tuple[Symbol, Symbol]:
-        q = p - c.half_step * g
-        return x + c.step_size * inverse_mass(c, q), q
+    def kicked(x: Symbol, g: Symbol, p: Symbol) -> tuple[Symbol, Symbol]:
+        return drift(c, c.step_size, x, p - c.half_step * clipped(c, g))
 
     def substep(
         number: Symbol, x: Symbol, q: Symbol, p: Symbol, kinetic: Symbol
     ) -> Sequence[Symbol]:
         g = gradient(x)
-        end = q - c.half_step * g
+        end = q - c.half_step * clipped(c, g)
         kinetic = kinetic + _gained(c, p, end)
         p = c.decay * end + c.kick * mass_root(c, draw.substep_normal(number))
-        return *drift(x, g, p), p, kinetic
+        return *kicked(x, g, p), p, kinetic
 
-    x, q = drift(start.x, start.gradient, p)
+    x, q = kicked(start.x, start.gradient, p)
     x, q, p, kinetic = repeat(c.n_before_last, substep, x, q, p, p - p)
     end = evaluate(x)
-    return end, kinetic + _gained(c, p, q - c.half_step * end.gradient)
+    return end, kinetic + _gained(c, p, q - c.half_step * clipped(c, end.gradient))
 
 
 def _gained(c: Coefficients, before: Symbol, after: Symbol) -> Symbol:
@@ -125,6 +125,7 @@ def _of_trajectory(given: Schedules, step: Numbers, passes: Numbers) -> Mapping[
         "inverse_temperature": 1.0 / (given.noise_scale * given.noise_scale),
         "lowest": given.lowest,
         "divergence_threshold": given.divergence_threshold,
+        **clipping(given),
     }
 
 
@@ -159,7 +160,13 @@ HAMILTONIAN = Transition(
     _coefficients,
     cached=_CACHED,
     is_adjusted=True,
-    arguments={"n_leapfrog": 10, "jitter": 1.0, "friction": 0.0, "divergence_threshold": None},
+    arguments={
+        "n_leapfrog": 10,
+        "jitter": 1.0,
+        "friction": 0.0,
+        "divergence_threshold": None,
+        **ARGUMENTS,
+    },
 )
 MALA = Transition(
     "mala",
@@ -167,5 +174,5 @@ MALA = Transition(
     _of_one_substep,
     cached=_CACHED,
     is_adjusted=True,
-    arguments={"divergence_threshold": None},
+    arguments={"divergence_threshold": None, **ARGUMENTS},
 )
