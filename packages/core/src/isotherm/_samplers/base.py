@@ -115,6 +115,8 @@ class Sampler:
         """The plan of a warm-up's pilots, which are of ``"hmc"``."""
         kept = ("inverse_mass", "bounds", "gradient_clip", "gradient_clip_norm")
         own = self._own if self.name == "hmc" else {name: self._own[name] for name in kept}
+        if own["bounds"] is None:  # where a clamp stops chains, the pilots' walls reflect
+            own = {**own, "bounds": self._own.get("clamp")}
         return make_plan(
             self.energy_function,
             x,
