@@ -14,7 +14,8 @@ from isotherm._arithmetic.arrays import FLOATING, array_origin, dtype_name, is_a
 Origin = tuple[str | None, str | None, str | None]
 
 _DEPTH = 3  # an energy's attribute, of which a function, which closes over a network
-_ELEMENTS = 16  # of a list of networks
+_ELEMENTS = 16  # of a list of networks, or of a dict of their parameters
+_NOWHERE = "meta"  # a network's skeleton, which is called with parameters from elsewhere
 # Libraries whose networks and functions tell by their own modules' names where they come from.
 _DIFFERENTIATING = ("torch",)
 
@@ -87,7 +88,7 @@ def _found_in(energy: Any) -> Origin:
                 return own
         elif is_array(part):
             own = array_origin([part])
-            if own[0] != "numpy" and None in known:
+            if own[0] != "numpy" and own[2] != _NOWHERE and None in known:
                 known = own
         library = _library_of_code(part)
         if library is not None and known[0] is None:
@@ -99,6 +100,8 @@ def _first_floating(values: Iterable[Any]) -> Origin:
     first: Origin = (None, None, None)
     for value in values:
         own = array_origin([value])
+        if own[2] == _NOWHERE:
+            continue
         if own[1] is not None:
             return own
         first = first if first[0] is not None else own
@@ -146,6 +149,8 @@ def _held_by(part: Any) -> list[Any]:
         ]
     if isinstance(part, (list, tuple)):
         return list(part[:_ELEMENTS])
+    if isinstance(part, dict):
+        return list(part.values())[:_ELEMENTS]
     if isinstance(part, (type, ModuleType)) or is_module(part) or is_array(part):
         return []
     own = list(getattr(part, "__dict__", {}).values())

@@ -51,9 +51,7 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     """The energy as a function of x alone."""
     if keywords is None:
         return energy
-    if isinstance(energy, ScoreEnergy) and isinstance(keywords, Mapping):
-        return energy.with_keywords(keywords)
-    if isinstance(energy, Declared):
+    if isinstance(energy, Declared) and not isinstance(energy, ScoreEnergy):
         raise InputError(
             f"model_kwargs are for energies that a user wrote; {type(energy).__name__} has a "
             "gradient of its own and takes none, so give it other parameters"
@@ -63,17 +61,22 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
             "model_kwargs must map the names of keywords to their values; got "
             f"{type(keywords).__name__}"
         )
-    # A module's own call takes anything and hands it to `forward`.
-    functions = {"the energy": getattr(energy, "forward", energy)}
-    if hasattr(energy, "gradient"):
-        functions["the energy's gradient"] = energy.gradient
+    if isinstance(energy, ScoreEnergy):
+        functions = {"the score": energy.function}
+    else:
+        functions = {"the energy": energy}
+        if hasattr(energy, "gradient"):
+            functions["the energy's gradient"] = energy.gradient
     for name, function in functions.items():
         try:
-            inspect.signature(function).bind(None, **keywords)
+            # A module's own call takes anything and hands it to `forward`.
+            inspect.signature(getattr(function, "forward", function)).bind(None, **keywords)
         except TypeError as error:
             raise InputError(f"{name} does not take these model_kwargs: {error}") from None
         except ValueError:  # a function written in C may not tell its signature
             pass
+    if isinstance(energy, ScoreEnergy):
+        return energy.with_keywords(keywords)
     if hasattr(energy, "gradient"):
         return WithKeywords(energy, keywords)
     return functools.partial(energy, **keywords)
