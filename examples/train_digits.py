@@ -75,7 +75,7 @@ buffer = isotherm.ChainBuffer(
     reinit_probability=0.02,
     n_classes=10,
 )
-optimizer = torch.optim.Adam(energy.parameters(), lr=1e-3)
+optimizer = torch.optim.Adam(energy.parameters(), lr=3e-3)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
 gaps, ages, pictures = [], [], []
 

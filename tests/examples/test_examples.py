@@ -79,7 +79,7 @@ def numbers(pattern, text):
 
 
 def test_chains_that_go_on_train_an_energy_and_short_ones_do_not(tmp_path):
-    said = trained("train_energy_model", "two_moons.png", tmp_path, "--steps", "60")
+    said = trained("train_energy_model", "two_moons.png", tmp_path, "--steps", "100")
     after = {}
     for name in ("persistent", "short"):
         (gap,) = numbers(rf"{name}: U\(noise\) - U\(held-out data\) = (\S+)", said)
@@ -91,7 +91,7 @@ def test_chains_that_go_on_train_an_energy_and_short_ones_do_not(tmp_path):
     assert after["short"] > 1.5 * after["persistent"]
 
 
-@pytest.mark.parametrize(("sampler", "n_steps"), [("langevin", "50"), ("mala", "30")])
+@pytest.mark.parametrize(("sampler", "n_steps"), [("langevin", "50"), ("mala", "40")])
 def test_digits_get_lower_energies_than_noise(sampler, n_steps, tmp_path):
     options = ["--steps", n_steps, "--sampler", sampler]
     said = trained("train_digits", "digits.png", tmp_path, *options)

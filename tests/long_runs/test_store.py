@@ -17,7 +17,6 @@ import zarr
 
 import isotherm
 from isotherm import InputError, StoreError
-from isotherm._runs import advance as pieces
 from isotherm._store import folder, layout, writer
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
@@ -53,18 +52,18 @@ def path(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
+def small_pieces(limits):
     """Pieces of one block of steps, so that runs of the tests have several."""
-    monkeypatch.setattr(pieces, "_PIECE_SECONDS", 0.0)
+    limits(piece_seconds=0.0)
 
 
 @pytest.fixture(params=["one chunk", "chunks", "chains apart", "unfinished chunks"])
-def files(request, monkeypatch):
+def files(request, limits):
     """How a run is cut into files: 20 draws of 5 chains of 8 bytes, or of 16."""
     if request.param != "one chunk":
-        monkeypatch.setattr(layout, "_LEAST_CHUNK_BYTES", 0)
+        limits(least_chunk_bytes=0)
         size = 24 if request.param == "chains apart" else 6 * 5 * 8
-        monkeypatch.setattr(layout, "_CHUNK_BYTES", size)
+        limits(chunk_bytes=size)
     if request.param == "unfinished chunks":
         request.getfixturevalue("each_piece")
 

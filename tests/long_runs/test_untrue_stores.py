@@ -18,7 +18,7 @@ import isotherm
 from isotherm import InputError, StoreError
 from isotherm._planning import extend_plan
 from isotherm._plans.plan import Schedule
-from isotherm._store import create, folder, layout, plan_fields
+from isotherm._store import create, folder, plan_fields
 from tests.long_runs.kills import RUN_OF_FORMAT_1
 from tests.long_runs.test_store import RUN, WELL, check_same, each_piece, path, run, small_pieces
 
@@ -28,10 +28,9 @@ same = np.testing.assert_array_equal
 
 
 @pytest.fixture
-def small_chunks(monkeypatch):
+def small_chunks(limits):
     """Chunks of 4 draws, of which the last is begun."""
-    monkeypatch.setattr(layout, "_LEAST_CHUNK_BYTES", 0)
-    monkeypatch.setattr(layout, "_CHUNK_BYTES", 6 * 5 * 8)
+    limits(least_chunk_bytes=0, chunk_bytes=6 * 5 * 8)
 
 
 def everything(result):
@@ -517,9 +516,9 @@ def test_a_store_is_flushed_every_few_seconds(path):
 
 
 @pytest.fixture
-def of_format_1(tmp_path, monkeypatch):
+def of_format_1(tmp_path, limits):
     """A store of format 1, ended after 47 of 67 steps; its chunks are of 4 draws."""
-    monkeypatch.setattr(layout, "_CHUNK_BYTES", 240)
+    limits(chunk_bytes=240)
     with zipfile.ZipFile(Path(__file__).with_name("format_1.zip")) as packed:
         packed.extractall(tmp_path)
     return tmp_path / "format_1.zarr"

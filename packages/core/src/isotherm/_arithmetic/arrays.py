@@ -193,14 +193,16 @@ def all_finite(x: Array) -> bool:
     host = x
     if not isinstance(x, np.ndarray) and hasattr(x, "numpy"):
         try:
-            host = x.detach().numpy()
-        except (AttributeError, TypeError):  # on a device, or in bfloat16
+            host = x.detach().numpy() if x.requires_grad else x.numpy()
+        except (AttributeError, TypeError, RuntimeError):  # on a device, or in bfloat16
             host = None
     # One pass, of a tenth of the time. The squares of large numbers overflow, hence what follows.
-    if isinstance(host, np.ndarray) and host.dtype.kind == "f":
-        with np.errstate(all="ignore"):
-            if math.isfinite(np.vdot(host, host)):
-                return True
+    if (
+        isinstance(host, np.ndarray)
+        and host.dtype.kind == "f"
+        and math.isfinite(np.vdot(host, host))
+    ):
+        return True
     xp = compat.array_namespace(x)
     return bool(xp.all(xp.isfinite(x)))
 

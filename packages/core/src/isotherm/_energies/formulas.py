@@ -85,6 +85,7 @@ class FormulaEnergy(FixedParameters):
     """
 
     _set_once = ("parameters", "static")
+    is_portable = True
 
     def __init__(
         self,
@@ -138,6 +139,14 @@ class FormulaEnergy(FixedParameters):
             shape = given or own
         terms = tuple(part.to_trace() for part in self._parts)
         return trace(Request(printable(self.name), shape, terms))
+
+    def form(self, event_shape: tuple[int, ...]) -> AnyProgram:
+        """Its program."""
+        return self.program(event_shape)
+
+    def has_limited_support(self, event_shape: tuple[int, ...]) -> bool:
+        """Whether a logarithm or a root is in its program."""
+        return any(one.op in ("log", "sqrt") for one in self.program(event_shape).instructions)
 
     def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
         """The energy as it is now, for a run: later changes of what it reads are not seen.
@@ -291,13 +300,6 @@ class FormulaEnergy(FixedParameters):
         values = {name: array_repr(value) for name, value in self.parameters.items()} | self.static
         given = ", ".join(f"{name}={value}" for name, value in values.items())
         return f"{printable(self.name)}({given})"
-
-
-def has_limited_support(energy: object, event_shape: tuple[int, ...]) -> bool:
-    """Whether a formula has no value at some finite states, as log and sqrt have none."""
-    if not isinstance(energy, FormulaEnergy):
-        return False
-    return any(step.op in ("log", "sqrt") for step in energy.program(event_shape).instructions)
 
 
 def _as_shape(dim: int | tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -10,6 +10,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import FormulaEnergy, formula
+from isotherm._energies.origin import Quadratic
 from isotherm._energies.parameters import FixedParameters, finite_numbers, place_of
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr
@@ -50,10 +51,12 @@ class GaussianEnergy(FixedParameters):
     """
 
     _set_once = ("mean", "cov", "precision")
+    is_portable = True
+    kind = Kind.QUADRATIC
+    dim: int
 
     def __init__(self, mean: Any, cov: Any, device: object = None) -> None:
         self.name = "GaussianEnergy"
-        self.kind = Kind.QUADRATIC
         self.library, self.dtype, self.device = array_origin((mean, cov), device)
         self.mean = finite_numbers(self.name, "mean", mean)
         self.cov = finite_numbers(self.name, "cov", cov)
@@ -81,6 +84,14 @@ class GaussianEnergy(FixedParameters):
         """Σ⁻¹ (x - mean) for each chain, of the shape of `x`."""
         mean, precision = self._parameters(x)
         return _product(precision, x - mean)
+
+    def form(self, event_shape: tuple[int, ...]) -> Quadratic:
+        """The quadratic form."""
+        return Quadratic(self.dim)
+
+    def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The mean and the precision's rows, shape (dim + dim²,)."""
+        return np.concatenate([self.mean, self.precision.ravel()])
 
     def as_formula(self) -> FormulaEnergy:
         """The same energy as a formula, which adds to others."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._energies.origin import Declared, origin
+from isotherm._energies.users import check_keywords
 from isotherm.errors import InputError, short_repr
 
 
@@ -45,6 +46,7 @@ class ScoreEnergy(Declared):
 
     def with_keywords(self, keywords: Mapping[str, Any]) -> ScoreEnergy:
         """The same with keywords that the function receives at every call."""
+        check_keywords("the score", self.function, keywords)
         bound = ScoreEnergy.__new__(ScoreEnergy)
         bound.__dict__ |= self.__dict__ | {"function": partial(self.function, **keywords)}
         return bound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -11,9 +12,7 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, device_name, dtype_name, is_array, library_of, move
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import parameters_dtype
+from isotherm._energies.origin import is_portable, parameters_dtype
 from isotherm._energies.protocol import chain_energies
 from isotherm.errors import EnergyWarning, InputError, IsothermError, caller_stacklevel
 
@@ -157,6 +156,17 @@ class UserCalls(EnergyCalls):
             error.add_note(note)
 
 
+def check_keywords(name: str, function: Any, keywords: Mapping[str, Any]) -> None:
+    """Refuse keywords that a user's function cannot be called with besides a state."""
+    try:
+        # A module's own call takes anything and hands it to `forward`.
+        inspect.signature(getattr(function, "forward", function)).bind(None, **keywords)
+    except TypeError as error:
+        raise InputError(f"{name} does not take these model_kwargs: {error}") from None
+    except ValueError:  # a function written in C may not tell its signature
+        pass
+
+
 class WithKeywords:
     """A user's energy with its own gradient, both called with keywords.
 
@@ -197,7 +207,7 @@ def calls_of(
     joint : callable, optional
         A gradient with an attribute ``seen``; see `UserCalls`.
     """
-    if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+    if is_portable(energy):
         return EnergyCalls(value, gradient)
     return UserCalls(value, gradient, dtype, getattr(energy, "keywords", None), joint)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import array_api_compat as compat
 import numpy as np
@@ -14,6 +14,8 @@ from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_number
 from isotherm._plans.plan import Schedule
 from isotherm.errors import InputError, short_repr
 
+OnDivergence = Literal["warn", "raise", "ignore"]
+SamplerName = Literal["langevin", "underdamped", "mala", "hmc"]
 ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
 
 _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
@@ -41,13 +43,13 @@ def as_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def as_on_divergence(value: Any) -> str:
+def as_on_divergence(value: Any) -> OnDivergence:
     """One of the three words."""
-    if not isinstance(value, str) or value not in ("warn", "raise", "ignore"):
+    if not isinstance(value, str) or value not in get_args(OnDivergence):
         raise InputError(
             f"on_divergence must be 'warn', 'raise' or 'ignore', not {short_repr(value)}"
         )
-    return value
+    return cast("OnDivergence", value)
 
 
 def as_shape(dim: Any) -> tuple[int, ...]:
@@ -207,7 +209,7 @@ def as_seconds(name: str, value: Any) -> float:
 def as_backend_name(backend: Any) -> str:
     """A backend's name, which need not be installed."""
     if not isinstance(backend, str):
-        raise InputError(f"backend must be a name, for example 'numba', not {short_repr(backend)}")
+        raise InputError(f"backend must be a name, for example 'numpy', not {short_repr(backend)}")
     return backend
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -17,12 +16,9 @@ from isotherm._arithmetic.arrays import Array, as_state, empty, move, on_own_dev
 from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import Declared
+from isotherm._energies.origin import is_declared, is_portable
 from isotherm._energies.protocol import signature
-from isotherm._energies.score import ScoreEnergy
-from isotherm._energies.users import WithKeywords
+from isotherm._energies.users import WithKeywords, check_keywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
@@ -51,33 +47,16 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     """The energy as a function of x alone."""
     if keywords is None:
         return energy
-    if isinstance(energy, Declared) and not isinstance(energy, ScoreEnergy):
-        raise InputError(
-            f"model_kwargs are for energies that a user wrote; {type(energy).__name__} has a "
-            "gradient of its own and takes none, so give it other parameters"
-        )
     if not isinstance(keywords, Mapping):
         raise InputError(
             "model_kwargs must map the names of keywords to their values; got "
             f"{type(keywords).__name__}"
         )
-    if isinstance(energy, ScoreEnergy):
-        functions = {"the score": energy.function}
-    else:
-        functions = {"the energy": energy}
-        if hasattr(energy, "gradient"):
-            functions["the energy's gradient"] = energy.gradient
-    for name, function in functions.items():
-        try:
-            # A module's own call takes anything and hands it to `forward`.
-            inspect.signature(getattr(function, "forward", function)).bind(None, **keywords)
-        except TypeError as error:
-            raise InputError(f"{name} does not take these model_kwargs: {error}") from None
-        except ValueError:  # a function written in C may not tell its signature
-            pass
-    if isinstance(energy, ScoreEnergy):
+    if is_declared(energy):
         return energy.with_keywords(keywords)
+    check_keywords("the energy", energy, keywords)
     if hasattr(energy, "gradient"):
+        check_keywords("the energy's gradient", energy.gradient, keywords)
         return WithKeywords(energy, keywords)
     return functools.partial(energy, **keywords)
 
@@ -169,7 +148,7 @@ def checked_allocator(
 
 def probe_energy(plan: Plan, energy: Any) -> float | None:
     """The energy at one state, to tell energies apart; None where it cannot be had on the host."""
-    if not isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+    if not is_portable(energy):
         return None
     normals = np.empty((noise.steps_per_block("float64"), 1, plan.n_coordinates))
     noise.fill_normals(normals, seed=plan.seed, stream=noise.Stream.INITIAL, block=0)

@@ -11,7 +11,7 @@ from typing import Any
 from isotherm._arithmetic.arrays import move
 from isotherm._backends import registry
 from isotherm._backends.protocol import on_device
-from isotherm._energies.origin import Declared
+from isotherm._energies.origin import is_declared
 from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import ScheduleLike, as_seconds
 from isotherm._planning.extend_plan import extend_plan
@@ -66,7 +66,7 @@ def resume(
     n_steps: int | None = None,
     *,
     backend: str | None = None,
-    device: Any = None,
+    device: object = None,
     step_size: ScheduleLike | None = None,
     noise_scale: ScheduleLike | None = None,
     decay: float = 0.0,
@@ -133,7 +133,7 @@ def resume(
         check_same_energy(probe_energy(plan, energy), header.probe, folder.path)
         # Of a user's own class nothing is known; a mended one may go on with the run.
         is_other = header.plan.energy_signature not in ("", plan.energy_signature)
-        if is_other and isinstance(energy, Declared):
+        if is_other and is_declared(energy):
             raise InputError(
                 f"{folder.path} is a run of {header.plan.energy_signature}, and this is "
                 f"{plan.energy_signature}; pass the energy that the run had"

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from isotherm._limits import LIMITS
 from isotherm._planning.extend_plan import validate_plan
 from isotherm._plans.plan import ITEMSIZE, PLAN_VERSION, Plan
 from isotherm._results.result import Divergence
@@ -32,8 +33,6 @@ LOCK = "checkpoint/lock"
 GROUPS = ("checkpoint", "diagnostics")
 CHECKSUM_BYTES = 4
 
-_CHUNK_BYTES = 2**24  # of kept states: large enough for a disk, small enough to hold two
-_LEAST_CHUNK_BYTES = 2**20  # a run that is gone on with may be longer than it was planned
 _LONG_CHUNK = 2**13  # elements, of arrays that have one number a draw or a step
 
 _X_OF_FORMAT_1 = "state"
@@ -258,7 +257,7 @@ def sum_as_text(marks: int) -> str:
 
 def draws_in_chunk(plan: Plan) -> int:
     """Draws in a chunk of a new store: so many that its files have a good size."""
-    least = _LEAST_CHUNK_BYTES // _state_bytes(plan)
+    least = LIMITS.least_chunk_bytes // _state_bytes(plan)
     chunk = min(_most_draws(plan), max(least, plan.n_kept))
     # Whole blocks of the noise stream, where there are: none is then made twice.
     return max(1, chunk // plan.steps_per_block * plan.steps_per_block)
@@ -404,7 +403,7 @@ def _array(dimensions: dict[str, int], chunks: tuple[int, ...], dtype: str) -> D
 
 def _rows_in_chunk(shape: tuple[int, ...], dtype: str) -> int:
     chain = math.prod(shape[1:]) * np.dtype(dtype).itemsize
-    return max(1, min(shape[0], _CHUNK_BYTES // chain))
+    return max(1, min(shape[0], LIMITS.chunk_bytes // chain))
 
 
 def _state_bytes(plan: Plan) -> int:
@@ -412,4 +411,4 @@ def _state_bytes(plan: Plan) -> int:
 
 
 def _most_draws(plan: Plan) -> int:
-    return max(1, _CHUNK_BYTES // _state_bytes(plan))
+    return max(1, LIMITS.chunk_bytes // _state_bytes(plan))

@@ -18,14 +18,13 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, is_array, real_numbers
 from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.origin import Declared, name_of
+from isotherm._energies.origin import is_declared, name_of
 from isotherm._energies.protocol import as_energy
 from isotherm._energies.score import ScoreEnergy
-from isotherm._planning.arguments import as_count, as_number
+from isotherm._planning.arguments import OnDivergence, as_count, as_number
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._runs.run import run
-from isotherm._samplers.options import OnDivergence
 from isotherm.errors import InputError, short_repr
 
 
@@ -164,7 +163,7 @@ def _told(
     """The energy at a level, and the keywords that it is called with."""
     if isinstance(energy, FormulaEnergy):
         return energy.with_parameters({condition: sigma}), model_kwargs
-    if isinstance(energy, Declared) and not isinstance(energy, ScoreEnergy):
+    if is_declared(energy) and not isinstance(energy, ScoreEnergy):
         raise InputError(
             f"{name_of(energy)} cannot be told {condition}; give a formula with such a parameter, "
             "a score or a function"

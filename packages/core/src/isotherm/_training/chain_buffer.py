@@ -29,8 +29,9 @@ from isotherm._arithmetic.arrays import (
 from isotherm._arithmetic.versions import STREAM_VERSION
 from isotherm._backends import registry
 from isotherm._backends.protocol import on_device
-from isotherm._energies.origin import Declared
+from isotherm._energies.origin import is_declared
 from isotherm._planning.arguments import (
+    OnDivergence,
     as_count,
     as_number,
     as_on_divergence,
@@ -45,7 +46,6 @@ from isotherm._results.result import Info, Result
 from isotherm._runs.checks import initial_state
 from isotherm._runs.run import run
 from isotherm._samplers.base import Sampler
-from isotherm._samplers.options import OnDivergence
 from isotherm._training import choices
 from isotherm._training.choices import Numbers, Words
 from isotherm._transitions.catalogue import find
@@ -154,7 +154,7 @@ class ChainBuffer:
         self.sampler = sampler
         self.capacity = _as_capacity(capacity, n_classes)
         self.reinit_probability = _as_probability(reinit_probability)
-        if shape is None and not (isinstance(energy, Declared) and energy.dim is not None):
+        if shape is None and not (is_declared(energy) and energy.dim is not None):
             raise InputError("give shape, that of one chain's state, for example shape=(1, 28, 28)")
         place = make_plan(
             energy,
