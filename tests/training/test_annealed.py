@@ -34,8 +34,9 @@ def blurred(x, *, means, log_weights, scale=SCALE, sigma=1.0):
 
 
 FORMULA = blurred(means=MEANS, log_weights=np.log(WEIGHTS))
+STRENGTHS = np.geomspace(2.0, 0.5, 12)
 SCORE = isotherm.score(blurred_score, dim=2)
-SHORT = {"n_samples": 6, "n_steps_each": 10, "step_size": 1e-3, "seed": 5, "dtype": "float32"}
+SHORT = {"n_samples": 6, "n_steps_each": 10, "step_size": 1e-2, "seed": 5, "dtype": "float32"}
 
 
 def test_mode_weights_and_moments_of_a_mixture():
@@ -57,31 +58,31 @@ def test_mode_weights_and_moments_of_a_mixture():
 
 
 def test_a_formula_and_a_score_give_one_chain(backend):
-    got = isotherm.annealed(FORMULA, SIGMAS, backend=backend, **SHORT)
+    options = {"backend": backend, "condition": "k", "dim": 2} | SHORT
+    got = isotherm.annealed(isotherm.HarmonicEnergy(), STRENGTHS, **options)
     library = "torch" if backend == "torch" else "numpy"
-    score = isotherm.score(blurred_score, dim=2, library=library)
-    other = isotherm.annealed(score, SIGMAS, backend=backend, **SHORT)
+    score = isotherm.score(lambda x, k: -k * x, library=library)
+    other = isotherm.annealed(score, STRENGTHS, **options)
     np.testing.assert_allclose(np.asarray(got), np.asarray(other), rtol=1e-3, atol=1e-4)
-    same = isotherm.annealed(FORMULA, SIGMAS, backend="numpy", **SHORT)
+    same = isotherm.annealed(isotherm.HarmonicEnergy(), STRENGTHS, **options | {"backend": "numpy"})
     np.testing.assert_array_equal(np.asarray(got), same)
 
 
 @pytest.mark.parametrize("cuts", [(1,), (13, 30, 31), (119,)])
 def test_it_goes_on_in_mid_level_with_the_same_bits(cuts, backend):
-    whole = isotherm.annealed(FORMULA, SIGMAS, backend=backend, **SHORT)
+    energy, options = isotherm.HarmonicEnergy(), {"backend": backend, "condition": "k"} | SHORT
+    whole = isotherm.annealed(energy, STRENGTHS, dim=2, **options)
     x, first = None, 0
     for last in (*cuts, 120):
         x = isotherm.annealed(
-            FORMULA, SIGMAS, x, step_offset=first, n_steps=last - first, backend=backend, **SHORT
+            energy, STRENGTHS, x, 2, step_offset=first, n_steps=last - first, **options
         )
         first = last
     np.testing.assert_array_equal(np.asarray(x), np.asarray(whole))
-    half = isotherm.annealed(
-        FORMULA, SIGMAS, np.asarray(whole)[:3] * 0.0 + 1.0, backend=backend,
-        **SHORT | {"n_samples": 3, "chain_offset": 3},
-    )  # fmt: skip
     start = np.ones((6, 2), np.float32)
-    both = isotherm.annealed(FORMULA, SIGMAS, start, backend=backend, **SHORT)
+    both = isotherm.annealed(energy, STRENGTHS, start, **options)
+    rest = options | {"n_samples": 3, "chain_offset": 3}
+    half = isotherm.annealed(energy, STRENGTHS, start[:3], **rest)
     np.testing.assert_array_equal(np.asarray(half), np.asarray(both)[3:])
 
 

@@ -180,6 +180,12 @@ class FormulaEnergy(FixedParameters):
         )
         return made._renewed()
 
+    def told(
+        self, name: str, value: float, keywords: Mapping[str, Any] | None
+    ) -> tuple[FormulaEnergy, Mapping[str, Any] | None]:
+        """A condition is a parameter."""
+        return self.with_parameters({name: value}), keywords
+
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
         return np.concatenate([np.empty(0), *(v for term in self._parts for v in term.values())])

@@ -86,6 +86,18 @@ class Declared:
             "gradient of its own and takes none, so give it other parameters"
         )
 
+    def told(
+        self, name: str, value: float, keywords: Mapping[str, Any] | None
+    ) -> tuple[Declared, Mapping[str, Any] | None]:
+        """The energy at this value of a condition, and the keywords with which it is then called.
+
+        Refused by those that have nothing of this kind.
+        """
+        raise InputError(
+            f"{self.name} cannot be told {name}; give a formula with such a parameter, a score or "
+            "a function"
+        )
+
 
 def is_declared(energy: object) -> TypeGuard[Declared]:
     """Whether an energy tells about itself; all that a user wrote does not."""

@@ -51,6 +51,12 @@ class ScoreEnergy(Declared):
         bound.__dict__ |= self.__dict__ | {"function": partial(self.function, **keywords)}
         return bound
 
+    def told(
+        self, name: str, value: float, keywords: Mapping[str, Any] | None
+    ) -> tuple[ScoreEnergy, Mapping[str, Any] | None]:
+        """A condition is one of the keywords that the function receives."""
+        return self, {**(keywords or {}), name: value}
+
     def __repr__(self) -> str:
         return f"score({self.name})"
 

@@ -11,16 +11,14 @@ each σ_i so many steps of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, is_array, real_numbers
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.origin import is_declared, name_of
+from isotherm._energies.origin import is_declared
 from isotherm._energies.protocol import as_energy
-from isotherm._energies.score import ScoreEnergy
 from isotherm._planning.arguments import OnDivergence, as_count, as_number
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
@@ -45,7 +43,7 @@ def annealed(
     chain_offset: int = 0,
     noise_scale: float = 1.0,
     clamp: tuple[float | None, float | None] | None = None,
-    model_kwargs: dict[str, Any] | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
     on_divergence: OnDivergence = "warn",
     dtype: object = None,
     device: object = None,
@@ -158,17 +156,12 @@ def _pieces(first: int, last: int, each: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _told(
-    energy: Any, condition: str, sigma: float, model_kwargs: dict[str, Any] | None
-) -> tuple[Any, dict[str, Any] | None]:
+    energy: Any, condition: str, sigma: float, keywords: Mapping[str, Any] | None
+) -> tuple[Any, Mapping[str, Any] | None]:
     """The energy at a level, and the keywords that it is called with."""
-    if isinstance(energy, FormulaEnergy):
-        return energy.with_parameters({condition: sigma}), model_kwargs
-    if is_declared(energy) and not isinstance(energy, ScoreEnergy):
-        raise InputError(
-            f"{name_of(energy)} cannot be told {condition}; give a formula with such a parameter, "
-            "a score or a function"
-        )
-    return energy, {**(model_kwargs or {}), condition: sigma}
+    if is_declared(energy):
+        return energy.told(condition, sigma, keywords)
+    return energy, {**(keywords or {}), condition: sigma}
 
 
 def _as_levels(sigmas: Any) -> list[float]:
