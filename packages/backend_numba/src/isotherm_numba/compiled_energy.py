@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Declared, InputError, plain_name, printable
+from isotherm.backend import Declared, InputError, plain_name, printable, to_numpy
 
 
 class CompiledEnergy(Declared):
@@ -92,7 +92,7 @@ class CompiledEnergy(Declared):
         return f"CompiledEnergy({', '.join(printable(f.__name__) for f in self.functions)})"
 
     def _rows(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        rows = np.ascontiguousarray(x).reshape(len(x), -1)
+        rows = np.ascontiguousarray(to_numpy(x)).reshape(len(x), -1)
         if self.dim not in (None, rows.shape[1]):  # compiled functions do not check their indices
             raise InputError(f"x has shape {x.shape} but the energy has dimension {self.dim}")
         return rows

@@ -10,7 +10,9 @@ from itertools import chain
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias, TypeGuard
 
-from isotherm._arithmetic.arrays import FLOATING, array_origin, dtype_name, is_array
+import numpy as np
+
+from isotherm._arithmetic.arrays import FLOATING, array_origin, dtype_name, is_array, to_numpy
 from isotherm._programs.trace import AnyProgram
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError
@@ -144,6 +146,17 @@ def parameters_dtype(energy: Any) -> str | None:
                 if is_array(value) and dtype_name(value.dtype) in FLOATING:
                     return dtype_name(value.dtype)
     return None
+
+
+def numbers_in(energy: Any) -> list[np.ndarray[Any, Any]]:
+    """The numbers that an energy is seen to hold: parameters of networks, floats and arrays."""
+    found = []
+    for part in _parts(energy):
+        for value in part.parameters() if is_module(part) else (part,):
+            is_floating = is_array(value) and dtype_name(value.dtype) in FLOATING
+            if is_floating or isinstance(value, float):
+                found.append(to_numpy(value))
+    return found
 
 
 def is_module(part: Any) -> bool:

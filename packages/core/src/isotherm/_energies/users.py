@@ -11,7 +11,15 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, device_name, dtype_name, is_array, library_of, move
+from isotherm._arithmetic.arrays import (
+    Array,
+    device_name,
+    dtype_name,
+    is_array,
+    library_of,
+    move,
+    plain_array,
+)
 from isotherm._energies.origin import is_portable, parameters_dtype
 from isotherm._energies.protocol import chain_energies
 from isotherm.errors import EnergyWarning, InputError, IsothermError, caller_stacklevel
@@ -301,6 +309,7 @@ def _in_library(what: str, value: Any, x: Array) -> Array:
         and getattr(value, "device", None) == getattr(x, "device", None)
     ):
         return value
+    value = plain_array(f"what {what} returned", value)
     where, library = device_name(value), library_of(x)
     if not compat.array_namespace(value).isdtype(value.dtype, ("real floating", "integral")):
         raise InputError(f"{what} returned numbers of dtype {value.dtype}; they must be real")

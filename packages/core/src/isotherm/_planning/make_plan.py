@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import array_api_compat as compat
-import numpy as np
 
 from isotherm._arithmetic.arrays import (
     FLOATING,
@@ -21,6 +20,7 @@ from isotherm._arithmetic.arrays import (
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
 from isotherm._energies.origin import is_declared, name_of, origin
+from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import as_energy, fixed, signature
 from isotherm._planning.arguments import (
     OnDivergence,
@@ -46,10 +46,9 @@ from isotherm._planning.sampler_arguments import (
     as_frozen,
     as_inverse_mass,
     as_jitter,
+    as_noise_scale,
     as_substeps,
     as_threshold,
-    check_noise_scale,
-    check_substeps,
     with_defaults,
 )
 from isotherm._planning.seeds import seed_of
@@ -225,14 +224,8 @@ def make_plan(
     )
     given = as_schedule("step_size", own["step_size"], steps, positive=True)
     step_sizes = decayed(given, decay, steps)
-    if temperature is not None and noise_scale is not None:
-        raise InputError("give noise_scale or temperature (its square), not both")
-    if temperature is not None:
-        noise_scales = Schedule(np.sqrt(as_schedule("temperature", temperature, steps)))
-    else:
-        scale = 1.0 if noise_scale is None else noise_scale
-        noise_scales = Schedule(as_schedule("noise_scale", scale, steps))
-    check_noise_scale(transition, noise_scales)
+    scales = as_noise_scale(noise_scale, temperature, steps)
+    noise_scales = Schedule(1.0 if scales is None else scales)
     if not callable(energy) and (transition.is_adjusted or return_diagnostics):
         what = "return_diagnostics" if return_diagnostics else f"sampler={transition.name!r}"
         raise InputError(
@@ -240,8 +233,6 @@ def make_plan(
             "take sampler='langevin' or 'underdamped' without diagnostics, or add U(x)"
         )
     frictions = as_friction(own["friction"], steps)
-    if frictions is not None and own["n_leapfrog"] is not None:
-        check_substeps(event_shape, steps)
 
     own_library, own_dtype, own_device = origin(energy)
     library = own_library or "numpy" if x is None else library_of(x)
@@ -257,6 +248,11 @@ def make_plan(
         where or "cpu",
     )
     as_dtype = _dtype(dtype, x, own_dtype or _default_dtype(asked, energy))
+    if as_dtype == "bfloat16" and x is not None and library == "numpy":
+        raise InputError(
+            "NumPy has no bfloat16, in which the states of its arrays could come back; give x as "
+            "an array of another library, leave out x, or take dtype='float32'"
+        )
     plan = Plan(
         energy=printable(name_of(energy)),
         n_samples=n_samples,
@@ -295,6 +291,7 @@ def make_plan(
         energy_signature=signature(energy, event_shape),
     )
     plan = validate_plan(plan)
+    check_held(energy, plan.dtype)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)

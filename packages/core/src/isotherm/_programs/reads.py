@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm._arithmetic.arrays import is_array, to_numpy
+from isotherm._arithmetic.arrays import is_array, plain_array, to_numpy
 from isotherm.errors import FormulaError
 
 #: Modules whose functions are what they are: nobody changes them between two runs.
@@ -48,6 +48,8 @@ def what_is_read(function: FunctionType) -> Hashable | None:
     ------
     FormulaError
         The function draws random numbers.
+    InputError
+        It reads an array of which a part would be lost.
     """
     try:
         return _Reader().function(function)
@@ -91,7 +93,7 @@ class _Reader:
         if isinstance(value, np.generic):
             return value.dtype.str, value.tobytes()
         if is_array(value):
-            return self._array(to_numpy(value))
+            return self._array(to_numpy(plain_array("what a formula reads", value)))
         if isinstance(value, FunctionType):
             return value if _is_fixed(value.__module__) else self.function(value)
         if isinstance(value, MethodType):
