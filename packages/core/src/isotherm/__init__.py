@@ -27,6 +27,9 @@ from isotherm._runs.virial import Virial, virial
 from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
 from isotherm._samplers.sample_chain import sample_chain
+from isotherm._training.annealed import annealed
+from isotherm._training.chain_buffer import ChainBuffer
+from isotherm._training.pack import pack
 from isotherm._warmup.tuning import Tuning
 from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import (
@@ -53,6 +56,7 @@ __all__ = [
     "BackendError",
     "BackendNotFoundError",
     "Bias",
+    "ChainBuffer",
     "Diagnostics",
     "Divergence",
     "DivergenceError",
@@ -84,6 +88,7 @@ __all__ = [
     "UnknownArgumentError",
     "Virial",
     "WarmUpWarning",
+    "annealed",
     "bias",
     "check_gradient",
     "explain",
@@ -91,6 +96,7 @@ __all__ = [
     "make_plan",
     "math",
     "open_run",
+    "pack",
     "resume",
     "run",
     "sample_chain",

@@ -171,6 +171,35 @@ class FormulaEnergy(FixedParameters):
         energy._fixed, energy._evaluators = self.program(event_shape), {}
         return energy
 
+    def with_parameters(self, changed: Mapping[str, Any]) -> FormulaEnergy:
+        """The same energy with other values, of the same shapes, for some of its parameters.
+
+        Raises
+        ------
+        InputError
+            There is no parameter of this name and shape, or the value is not one of numbers.
+        """
+        numbers = {name: finite_numbers(self.name, name, v) for name, v in changed.items()}
+        for name, value in numbers.items():
+            own = [part.parameters[name].shape for part in self._parts if name in part.parameters]
+            if set(own) != {value.shape}:
+                raise InputError(
+                    f"{self.name} has no parameter {name!r} of shape {value.shape}; it has "
+                    f"{', '.join(f'{key} {v.shape}' for key, v in self.parameters.items())}"
+                )
+        return self._renewed(
+            tuple(
+                replace(part, parameters={k: numbers.get(k, v) for k, v in part.parameters.items()})
+                for part in self._parts
+            )
+        )
+
+    def told(
+        self, name: str, value: float, keywords: Mapping[str, Any] | None
+    ) -> tuple[FormulaEnergy, Mapping[str, Any] | None]:
+        """A condition is a parameter."""
+        return self.with_parameters({name: value}), keywords
+
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
         return np.concatenate([np.empty(0), *(v for term in self._parts for v in term.values())])
