@@ -17,7 +17,7 @@ from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers, place_of
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
-from isotherm._programs.program import Evaluator
+from isotherm._programs.program import Evaluator, operations
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr, printable, short_repr
@@ -274,7 +274,7 @@ def has_limited_support(energy: object, event_shape: tuple[int, ...]) -> bool:
     """Whether a formula has no value at some finite states, as log and sqrt have none."""
     if not isinstance(energy, FormulaEnergy):
         return False
-    return any(step.op in ("log", "sqrt") for step in energy.program(event_shape).instructions)
+    return not {"log", "sqrt"}.isdisjoint(operations(energy.program(event_shape).instructions))
 
 
 def _as_shape(dim: int | tuple[int, ...] | None) -> tuple[int, ...] | None:

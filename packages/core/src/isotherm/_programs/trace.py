@@ -108,7 +108,7 @@ def _traced(request: Request) -> AnyProgram:
         (slope,) = gradient(builder, energy.index, [x.index])
         builder, (value, slope) = without_composed(builder, [energy.index, slope])
         return finished(builder, request.label, event_shape, names, value, slope)
-    builder, coordinates, value = unroll(builder, energy.index)
+    builder, coordinates, ((value,),) = unroll(builder, [energy.index])
     slopes = gradient(builder, value, coordinates)
     builder, (value, *found) = without_composed(builder, [value, *slopes])
     dim = None if event_shape is None else math.prod(event_shape)
