@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm_numba import chains, kernels
+from isotherm_numba import array_printer, chains, kernels
 
 GAUSSIAN = isotherm.GaussianEnergy(
     np.float32([0.5, -0.5, 0.0]), np.float32([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 1.0]])
@@ -161,3 +161,22 @@ def test_a_chain_that_diverges_is_reported_with_its_step():
         with pytest.warns(isotherm.DivergenceWarning):
             reports.append(run(ENERGIES[0], backend, **options).info.divergence)
     assert reports[0] == reports[1]
+
+
+def test_other_data_compile_nothing():
+    def hidden_markov(x, *, y):
+        def step(weights, row):
+            return isotherm.math.logsumexp(weights[:, None] + x[:2], axis=0) + row, weights
+
+        weights, left = isotherm.math.scan(step, np.zeros(2), -0.5 * (y[:, None] - x[2:]) ** 2)
+        return np.sum(np.roll(y, 1) * np.sin(y * x[0])) - np.sum(weights) + np.sum(left**2)
+
+    formula = isotherm.formula(dim=4)(hidden_markov)
+    sources = set()
+    for n in (50, 333):
+        program = formula(np.linspace(-1.0, 1.0, n)).program()
+        values = np.linspace(-1.0, 1.0, n).astype(np.float32)
+        source, numbers = array_printer.print_arrays(program, 16, values)
+        sources.add(source)
+        assert np.isfinite(numbers).all()
+    assert len(sources) == 1

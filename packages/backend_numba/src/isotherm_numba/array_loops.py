@@ -9,10 +9,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 from numba import uint64 as u64
 
 from isotherm_numba.kernel_calls import arrays_apart
+
+#: A count stands among the parameters as two numbers, count // COUNTED and count % COUNTED.
+COUNTED = 2**20
+_COUNTED = np.uint64(COUNTED)
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def count(parameters: Any, at: Any) -> Any:
+    """A number that data decide."""
+    return u64(parameters[at]) * _COUNTED + u64(parameters[at + 1])
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def rows_of(space: Any, first: Any, size: Any, stride: Any) -> Any:
+    """Some rows of an array of rows."""
+    return space[np.int64(first * stride) : np.int64((first + size) * stride)]
 
 
 @njit(nogil=True, error_model="numpy")

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import ArrayProgram, FormulaEnergy, GaussianEnergy, Plan, TransitionProgram
+from isotherm.backend import (
+    ArrayProgram,
+    FormulaEnergy,
+    GaussianEnergy,
+    Plan,
+    TransitionProgram,
+    operations,
+)
 from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
 from isotherm_numba.printer import print_program
@@ -163,8 +170,9 @@ def _too_long(name: str, length: int) -> str:
 
 
 def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> Kernel | str:
-    if len(program.instructions) > _LONGEST:
-        return _too_long(program.name, len(program.instructions))
+    length = sum(1 for _ in operations(program.instructions))
+    if length > _LONGEST:
+        return _too_long(program.name, length)
     has_products = any(one.op in ("matmul", "matmul_t") for one in program.instructions)
     # A product's loops are short, as the quadratic form's are.
     chains = _lanes_of_chains(plan, _QUADRATIC_LANES if has_products else _PROGRAM_LANES)

@@ -335,7 +335,7 @@ def _through_rows(
         tuple(builder.shapes[arg][1] for arg in wanted_rows),
         is_reverse=True,
     )
-    last = _elements(builder, rest, np.r_[: size, [-1] * len(by_fixed)].astype(np.int64))
+    last = _elements(builder, rest, np.r_[:size, [-1] * len(by_fixed)].astype(np.int64))
     result = builder.scan(back, [last, carries, *rows, *known_slopes, *fixed])
     targets = [init, *wanted_fixed, *wanted_rows]
     passed = parts(result, 0, [builder.shapes[arg] for arg in targets])

@@ -99,9 +99,8 @@ class _Reader:
                 read.append((name, self._value(function.__globals__[name])))
             elif name in _ANYTHING or name.startswith((*_READING, "__")):
                 raise _CannotTellError
-            # What is imported inside the function.
-            modules = map(sys.modules.get, (name, f"{package}.{name}" if name else package))
-            read += [(name, self._value(module)) for module in modules if module is not None]
+            modules = (name, f"{package}.{name}" if name else str(package))  # inside the function
+            read += [(m, self._value(sys.modules[m])) for m in modules if m in sys.modules]
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=True
         ):

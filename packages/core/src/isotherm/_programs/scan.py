@@ -1,8 +1,8 @@
 """Recursions over rows: a step that is traced once and taken row by row, by a loop.
 
-What a step does is a program of numbers. Its loop is one instruction, ``"scan"``, whose value is one
-vector: the carry after the last row, and then, block by block, what each row left. Of all rows it
-leaves the carry that they met, for the reverse pass, which is a recursion itself, from the last row
+What a step does is a program of numbers. Its loop is one instruction, ``"scan"``, whose value is
+one vector: the carry after the last row, and then, block by block, what each row left. All rows
+leave the carry that they met, for the reverse pass, which is a recursion itself, from the last row
 to the first (Griewank and Walther, Evaluating Derivatives, 2nd ed., 2008, section 3.2).
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from isotherm._programs.program import Builder, Instruction, Recursion
-from isotherm._programs.symbols import Symbol, innermost
+from isotherm._programs.program import Builder, Recursion
+from isotherm._programs.symbols import ARRAY_FUNCTIONS, Symbol, innermost
 from isotherm._programs.unroll import unroll
 from isotherm.errors import FormulaError
 
@@ -50,22 +50,24 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], init: Any, rows: Any) -> t
     Examples
     --------
     >>> import isotherm.math as im
-    >>> im.scan(lambda total, row: (total + row, 2 * total), 0, [1, 2, 3])
-    (6, array([0, 2, 6]))
+    >>> carry, outputs = im.scan(lambda total, row: (total + row, 2 * total), 0.0, [1.0, 2.0, 3.0])
+    >>> outputs
+    array([0., 2., 6.])
     """
     columns = list(_leaves(rows))
     columns = [one if isinstance(one, Symbol) else np.asarray(one) for one in columns]
     lengths = {column.shape[:1] for column in columns}
+    if not list(_leaves(init)):
+        raise FormulaError("a scan hands on a carry; give init a number, an array or a tuple")
     if len(lengths) != 1 or lengths & {(), (0,)}:
         shapes = ", ".join(str(column.shape) for column in columns)
         raise FormulaError(f"the rows of a scan are as many in each array, not of shapes {shapes}")
     first = _like(rows, iter([column[0] for column in columns]))
     # What the step reads besides its arguments may be a symbol, too.
-    met = [*_leaves(init), *columns, *_leaves(_pair(step(init, first)))]
-    one = innermost(met)
-    return _by_rows(step, init, rows, columns) if one is None else _traced(
-        step, init, rows, columns, one
-    )
+    one = innermost([*_leaves(init), *columns, *_leaves(_pair(step(init, first)))])
+    if one is None:
+        return _by_rows(step, init, rows, columns)
+    return _traced(step, init, rows, columns, one)
 
 
 def _by_rows(
@@ -95,8 +97,8 @@ def _traced(
     if had != has:
         shapes = " and ".join(", ".join(map(str, some)) for some in (had, has))
         raise FormulaError(
-            f"the carry of a scan keeps its shapes: before and after a step they are {shapes}; give "
-            "init the shapes that the step returns, for example np.zeros(2)"
+            f"the carry of a scan keeps its shapes: before and after a step they are {shapes}; "
+            "give init the shapes that the step returns, for example np.zeros(2)"
         )
     plain, _, elements = unroll(inner, [s.index for s in (*next_carry, *carry, *left)])
     numbers = [number for element in elements for number in element]
@@ -130,7 +132,7 @@ def _input(inner: Builder, shape: tuple[int, ...]) -> Symbol:
 
 def _joined(symbols: Sequence[Symbol]) -> Symbol:
     """All elements, one after another."""
-    joined: Symbol = np.concatenate([np.reshape(symbol, (symbol.size,)) for symbol in symbols])
+    joined: Symbol = ARRAY_FUNCTIONS[np.concatenate]([one.reshape(one.size) for one in symbols])
     return joined
 
 

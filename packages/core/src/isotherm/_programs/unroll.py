@@ -54,9 +54,7 @@ def _operations(builder: Builder, index: int) -> int:
 _CHEAP = frozenset((*BINARY, *COMPARISONS, "where", "neg", "sqrt", "abs", "stop", "floor", "rint"))
 
 
-def unroll(
-    builder: Builder, outputs: Sequence[int]
-) -> tuple[Builder, list[int], list[list[int]]]:
+def unroll(builder: Builder, outputs: Sequence[int]) -> tuple[Builder, list[int], list[list[int]]]:
     """The same program of numbers only.
 
     Returns
@@ -124,7 +122,7 @@ def _rows(plain: Builder, recursion: Recursion, args: Sequence[list[int]], count
         left = iter(inlined(plain, recursion.step, given))
         carry = list(islice(left, recursion.carry))
         for block, width in zip(blocks, recursion.blocks, strict=True):
-            block += islice(left, width)
+            block.extend(islice(left, width))
     return [*carry, *(number for block in blocks for number in block)]
 
 
