@@ -20,13 +20,13 @@ COUNTED = 2**20
 _COUNTED = np.uint64(COUNTED)
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@njit(nogil=True, error_model="numpy")
 def count(parameters: Any, at: Any) -> Any:
     """A number that data decide."""
     return u64(parameters[at]) * _COUNTED + u64(parameters[at + 1])
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@njit(nogil=True, error_model="numpy")
 def rows_of(space: Any, first: Any, size: Any, stride: Any) -> Any:
     """Some rows of an array of rows."""
     return space[np.int64(first * stride) : np.int64((first + size) * stride)]
