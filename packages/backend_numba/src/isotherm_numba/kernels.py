@@ -126,7 +126,8 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         )
     if isinstance(energy, CompiledEnergy):
         return Kernel(
-            path="fused functions of a chain",
+            path="fused functions of a chain"
+            + ("" if energy.functions[1] else ", the gradient by differences"),
             functions=_ONE_LANE if is_coupled else _ONE_CHAIN,
             parameters=np.empty(0),
             is_elementwise=False,
