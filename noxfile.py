@@ -22,7 +22,8 @@ BACKENDS = {
 }
 PLUGINS = [requirement for requirements in BACKENDS.values() for requirement in requirements]
 TEST_TOOLS = [
-    "array-api-strict", "dask", "distributed", "mpmath", "mypy", "pytest-xdist", "scipy",
+    "array-api-strict", "dask", "distributed", "mpmath", "mypy", "pyright[nodejs]",
+    "pytest-xdist", "scipy",
 ]  # fmt: skip
 # A process for each core, of which the backends' own threads leave little more than four to use.
 PROCESSES = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "worksteal"]

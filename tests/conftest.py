@@ -4,6 +4,7 @@ A test with an argument ``backend`` runs once for every backend that can be used
 that has a backend's name is left out where that backend is not installed.
 """
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,17 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         metafunc.parametrize("backend", backends.usable(), scope="session")
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    """A function that sets some of the limits of core and of the backends, for one test."""
+    packages = [f"isotherm_{name}.limits" for name in ("numba", "cupy") if name in backends.names()]
+    known = [import_module(name).LIMITS for name in ("isotherm._limits", *packages)]
+
+    def set_to(**numbers):
+        for name, number in numbers.items():
+            (owner,) = [one for one in known if hasattr(one, name)]
+            monkeypatch.setattr(owner, name, number)
+
+    return set_to

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -114,6 +114,56 @@ def test_importing_isotherm_loads_no_plugin_and_nothing_optional():
     assert "isotherm" in loaded
     optional = {"numba", "torch", "cupy", "matplotlib", "typer", "rich", "pytest", "hypothesis"}
     assert not loaded & {*BACKENDS, *optional}
+
+
+# What core knows of libraries of arrays, which some plugins are named after.
+LIBRARIES_ARE_KNOWN_IN = {
+    "_arithmetic.arrays": "how each library calls its dtypes and devices",
+    "_arithmetic.exact": "torch's square root on the CPU is not always correctly rounded",
+    "_arithmetic.functions": "where arrays are NumPy's memory, and what autograd watches",
+    "_energies.origin": "the networks of torch tell that they are torch's",
+    "_energies.vectorize": "where a library has its vmap",
+    "_programs.reads": "a library's functions do not change",
+}
+
+
+def test_core_names_no_plugin():
+    plugins = re.compile("|".join(package.removeprefix("isotherm_") for package in BACKENDS))
+    named = {
+        name.removeprefix("isotherm."): set(plugins.findall(" ".join(words(tree))))
+        for name, tree in modules("isotherm").items()
+    }
+    assert {name for name, found in named.items() if found} == LIBRARIES_ARE_KNOWN_IN.keys()
+    assert set().union(*named.values()) == {"cupy", "torch"}
+
+
+def test_what_an_energy_is_it_says_itself():
+    kinds = {"Declared", "FormulaEnergy", "GaussianEnergy", "ScoreEnergy"}
+    asked = {
+        (name, kind.id)
+        for package in PACKAGES
+        for name, tree in modules(package).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "isinstance"
+        for kind in ast.walk(node.args[1])
+        if isinstance(kind, ast.Name) and kind.id in kinds
+    }
+    # The one question that is asked of anybody's object, and what a formula can be added to.
+    assert asked == {
+        ("isotherm._energies.origin", "Declared"),
+        ("isotherm._energies.formulas", "FormulaEnergy"),
+    }
+
+
+def words(tree: ast.Module) -> Iterator[str]:
+    """The names and texts of a module, without its docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, documented)]
+    notes = {id(one.value) for body in bodies for one in body if isinstance(one, ast.Expr)}
+    for node in ast.walk(tree):
+        if id(node) not in notes:
+            fields = (getattr(node, field, None) for field in node._fields)
+            yield from (field for field in fields if isinstance(field, str))
 
 
 def test_no_file_names_a_path_of_a_machine():

@@ -1,8 +1,10 @@
-"""The face is typed: what a user writes is checked by mypy, and a misspelt keyword fails."""
+"""What a user writes is checked by mypy and by pyright, where a misspelt keyword fails."""
 
-import importlib.util
+import json
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -22,9 +24,9 @@ plan: isotherm.Plan = isotherm.make_plan(well, dim=2, sampler="underdamped", ste
 result: isotherm.Result = isotherm.run(plan, well)
 """
 REVEALED = (
-    "tuple[Any, isotherm._results.diagnostics.Diagnostics]",
-    "isotherm._samplers.metropolis.HamiltonianMonteCarlo",
-    "tuple[Any, isotherm._results.diagnostics.Diagnostics, isotherm._results.result.Info]",
+    "tuple[Any, Diagnostics]",
+    "HamiltonianMonteCarlo",
+    "tuple[Any, Diagnostics, Info]",
 )
 MISSPELT = (
     "isotherm.sample_chain(well, dim=3, stepsize=0.01)",
@@ -32,25 +34,41 @@ MISSPELT = (
     "isotherm.LangevinDynamics(well, noise=1.0)",
     "isotherm.MALA(well, step_size=0.1).sample_chain(dim=3, n_step=5)",
     "isotherm.sample_chain(well, dim=3, on_divergence='shout')",
+    "isotherm.make_plan(well, dim=3, on_divergence='shout')",
 )
 
 
-def checked(source, tmp_path):
-    """What mypy says of a program, in strict mode."""
-    if importlib.util.find_spec("mypy") is None:
+def said_by_mypy(path):
+    """The errors' lines, and the types that are revealed, in mypy's strict mode."""
+    if find_spec("mypy") is None:
         pytest.fail("mypy is not installed; nox -s tests installs it")
+    cache = str(path.parent / "cache")
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, str(path)]
+    said = subprocess.run(command, check=False, capture_output=True, text=True, cwd=path.parent)
+    lines = said.stdout.splitlines()
+    errors = [int(line.split(":")[1]) for line in lines if ": error:" in line]
+    return errors, [line for line in lines if "Revealed type" in line]
+
+
+def said_by_pyright(path):
+    """The same of pyright."""
+    if find_spec("pyright") is None:
+        pytest.skip("pyright is not installed; nox -s tests installs it")
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
+    said = subprocess.run(
+        [*command, str(path)], check=False, capture_output=True, text=True, cwd=path.parent
+    )
+    found = json.loads(said.stdout)["generalDiagnostics"]
+    errors = [one["range"]["start"]["line"] + 1 for one in found if one["severity"] == "error"]
+    return errors, [one["message"] for one in found if one["message"].startswith("Type of")]
+
+
+@pytest.mark.parametrize("said_by", [said_by_mypy, said_by_pyright])
+def test_a_program_and_its_mistakes(said_by, tmp_path):
     path = tmp_path / "program.py"
-    path.write_text(source, encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(path)]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
-    return ended.stdout
-
-
-def test_a_program_and_its_mistakes(tmp_path):
-    source = GOOD + "\n".join(MISSPELT) + "\n"
-    said = checked(source, tmp_path).splitlines()
+    path.write_text(GOOD + "\n".join(MISSPELT) + "\n", encoding="utf-8")
+    errors, revealed = said_by(path)
     first = GOOD.count("\n") + 1
-    errors = {int(line.split(":")[1]) for line in said if ": error:" in line}
-    assert errors == set(range(first, first + len(MISSPELT))), said
-    revealed = [line.partition('"')[2].rstrip('"') for line in said if "Revealed type" in line]
-    assert revealed == list(REVEALED)
+    assert set(errors) == set(range(first, first + len(MISSPELT)))
+    for line, expected in zip(revealed, REVEALED, strict=True):
+        assert re.sub(r"isotherm\.[\w.]+\.", "", line.split('"')[-2]) == expected

@@ -73,7 +73,10 @@ def test_a_file_that_cannot_be_written_is_named(monkeypatch, capsys, tmp_path):
     [
         (["--energy", "nothing"], "there is no energy 'nothing'"),
         (["--energy", "harmonic"], "give x, where the chains start, or dim"),
-        (["--energy", "harmonic", "--dim", 2, "--backend", "foo"], "there is no backend 'foo'"),
+        (
+            ["--energy", "harmonic", "--dim", 2, "--backend", "foo"],
+            "backend 'foo' is not installed",
+        ),
         (["--energy", "harmonic", "--parameter", "k=x"], "JSON value"),
         (["--energy", "gaussian"], "mean"),
         (["--energy", "harmonic", "--dim", 1, "--out", "no/such/run.npz"], "does not exist"),

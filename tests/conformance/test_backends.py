@@ -2,6 +2,8 @@
 
 from contextlib import contextmanager
 
+import pytest
+
 from isotherm._backends import registry
 from isotherm.testing import BackendConformance
 from tests import backends
@@ -15,10 +17,16 @@ class NumbaConformance(BackendConformance):
     def threads(self, count):
         import numba
 
+        from isotherm_numba.limits import LIMITS
+
         before = numba.get_num_threads()
-        numba.set_num_threads(count)
-        yield
-        numba.set_num_threads(before)
+        with pytest.MonkeyPatch.context() as patch:
+            # For less work than usual threads are not woken.
+            patch.setattr(LIMITS, "worth_a_thread", 1)
+            patch.setattr(LIMITS, "array_part", 500)
+            numba.set_num_threads(count)
+            yield
+            numba.set_num_threads(before)
 
 
 class NumpyConformance(NumbaConformance if "numba" in backends.names() else BackendConformance):

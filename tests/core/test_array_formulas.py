@@ -6,7 +6,6 @@ import pytest
 import isotherm
 from isotherm import FormulaError, InputError
 from isotherm import math as im
-from isotherm._programs import unroll
 from isotherm.backend import ArrayProgram, Program
 
 WEIGHTS = np.linspace(0.5, 2.0, 24).reshape(4, 6)
@@ -123,10 +122,9 @@ STATES = np.random.default_rng(0).normal(size=(5, 4, 6))
 
 
 @pytest.fixture(params=["unrolled", "loops"])
-def form(request, monkeypatch):
+def form(request, limits):
     size = 10**9 if request.param == "unrolled" else -1
-    monkeypatch.setattr(unroll, "_SMALL", size)
-    monkeypatch.setattr(unroll, "_MOSTLY_NUMBERS", 0)
+    limits(unrolled_numbers=size, unrolled_each=0)
     return Program if request.param == "unrolled" else ArrayProgram
 
 
@@ -164,9 +162,8 @@ def test_values_and_slopes(function, form):
     ],
     ids=["exact", "rounded"],
 )
-def test_backends_agree(dtype, formulas, is_exact, backend, monkeypatch):
-    monkeypatch.setattr(unroll, "_SMALL", -1)
-    monkeypatch.setattr(unroll, "_MOSTLY_NUMBERS", 0)
+def test_backends_agree(dtype, formulas, is_exact, backend, limits):
+    limits(unrolled_numbers=-1, unrolled_each=0)
     energy = sum([*map(made, formulas), 8.0 * isotherm.HarmonicEnergy()])
     assert isinstance(energy.program(), ArrayProgram)
     results = [

@@ -8,7 +8,6 @@ import pytest
 import isotherm
 from isotherm import DivergenceError, DivergenceWarning, InputError
 from isotherm._results.recorder import allocator
-from isotherm._runs import advance as pieces
 from isotherm._runs.checks import initial_state
 
 # Without noise x is multiplied by 1 - 1025 = -2**10 in each step: from 1, float32's largest
@@ -24,10 +23,10 @@ def run(x=START, energy=EXPLODING, **options):
     return isotherm.run(plan, energy, x)
 
 
-@pytest.fixture(params=[0.0, pieces._PIECE_SECONDS])
-def piece_seconds(request, monkeypatch):
+@pytest.fixture(params=[0.0, 0.25])
+def piece_seconds(request, limits):
     """How finely a run is cut."""
-    monkeypatch.setattr(pieces, "_PIECE_SECONDS", request.param)
+    limits(piece_seconds=request.param)
 
 
 @pytest.mark.usefixtures("piece_seconds")

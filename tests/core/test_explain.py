@@ -45,9 +45,9 @@ def test_the_path_says_why_chains_are_not_fused(energy, reason, named):
 
 
 @pytest.mark.usefixtures("with_numba")
-def test_a_long_run_says_so_once(caplog, monkeypatch):
+def test_a_long_run_says_so_once(caplog, monkeypatch, limits):
     monkeypatch.setattr(advance, "_reasons_told", set())
-    monkeypatch.setattr(advance, "_SLOW", 0.0)
+    limits(worth_a_word=0.0)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             isotherm.sample_chain(Object(), dim=3, n_steps=5000, backend="numba")

@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -99,7 +98,9 @@ class HostBackend:
     name = "cupy_on_host"
     library = "numpy"
     plan_version = PLAN_VERSION
-    delegates: ClassVar = {}
+    device_kinds = ("cpu",)
+    kernels_for = ()
+    priority = 0
 
     def status(self):
         return Status(None, ("cpu",), {})

@@ -14,7 +14,8 @@ from isotherm._arithmetic.arrays import to_numpy
 from isotherm._arithmetic.sums import moments
 from isotherm.backend import Outputs
 from isotherm.testing import BackendConformance, UsersEnergy
-from isotherm_cupy import chains, kernels, source, steps
+from isotherm_cupy import chains, kernels, steps
+from isotherm_cupy.limits import LIMITS
 from tests.cupy.host import BUILDS, HostBackend, HostModule
 
 LANGEVIN = isotherm.make_plan(
@@ -98,11 +99,10 @@ def test_a_program_of_more_coordinates_than_registers_runs_on_arrays(build):
 @pytest.mark.parametrize(
     "energy", [isotherm.DoubleWellEnergy(), isotherm.RosenbrockEnergy(b=2.0), gaussian(3)]
 )
-def test_launches_of_any_length_give_the_same_bits(build, energy, keeps_trajectory, monkeypatch):
+def test_launches_of_any_length_give_the_same_bits(build, energy, keeps_trajectory, limits):
     options = {"dim": 3, "return_trajectory": keeps_trajectory}
     in_one = run(energy, build, **options)
-    monkeypatch.setattr(chains, "_LAUNCH", 1)
-    monkeypatch.setattr(chains, "_STATES", 1)
+    limits(launch=1, held_bytes=1)
     in_many = run(energy, build, **options)
     assert in_many.samples.tobytes() == in_one.samples.tobytes()
     for name in ("mean", "variance", "energy"):
@@ -110,12 +110,12 @@ def test_launches_of_any_length_give_the_same_bits(build, energy, keeps_trajecto
         assert one.tobytes() == many.tobytes(), name
 
 
-def test_launches_are_bounded_and_ctrl_c_is_answered_between_two(monkeypatch):
+def test_launches_are_bounded_and_ctrl_c_is_answered_between_two(monkeypatch, limits):
     plan = isotherm.make_plan(
         isotherm.DoubleWellEnergy(), dim=2, n_samples=5, n_steps=100, seed=1,
         backend=HostBackend.name, on_divergence="ignore",
     )  # fmt: skip
-    monkeypatch.setattr(chains, "_LAUNCH", 17 * 2 * 5 * 2)  # the energy has two parameters
+    limits(launch=17 * 2 * 5 * 2)  # the energy has two parameters
     launch, lengths = HostModule.launch, []
 
     def noted(module, name, threads, arguments, block=128):
@@ -146,7 +146,7 @@ class Noted:
 @pytest.mark.parametrize("keeps", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_long_run_of_few_chains_is_many_launches_and_little_memory(dtype, keeps):
-    energy, n_steps = isotherm.DoubleWellEnergy(), 2 * chains._STEPS + 9
+    energy, n_steps = isotherm.DoubleWellEnergy(), 2 * LIMITS.launch_steps + 9
     options = {"thinning": n_steps // 2, "return_diagnostics": True} if keeps else {}
     plan = isotherm.make_plan(
         energy, dim=3, n_steps=n_steps, dtype=dtype, backend=HostBackend.name, **options
@@ -156,7 +156,7 @@ def test_a_long_run_of_few_chains_is_many_launches_and_little_memory(dtype, keep
     outputs = Outputs(*(None, *np.empty((3, 2, 3), dtype))) if keeps else Outputs()
     runner.advance({"x": np.zeros((1, 3), dtype)}, 0, n_steps, outputs)
     assert sum(module.lengths) == n_steps
-    assert max(module.lengths) <= chains._STEPS
+    assert max(module.lengths) <= LIMITS.launch_steps
     assert max(module.n_bytes) < 1000
 
 
@@ -177,8 +177,8 @@ def test_what_takes_long_in_float64_is_launched_in_shorter_parts():
 
 @pytest.mark.parametrize("thinning", [1, 2, 3, 5, 20])
 @pytest.mark.parametrize("burn_in", [0, 1, 6])
-def test_kept_states_are_those_of_the_reference(build, thinning, burn_in, monkeypatch):
-    monkeypatch.setattr(chains, "_LAUNCH", 7 * 2 * 300 * 2)  # launches of seven steps
+def test_kept_states_are_those_of_the_reference(build, thinning, burn_in, limits):
+    limits(launch=7 * 2 * 300 * 2)  # launches of seven steps
     options = {"dim": 2, "thinning": thinning, "burn_in": burn_in}
     for energy in (isotherm.DoubleWellEnergy(), isotherm.RosenbrockEnergy(b=2.0)):
         got, expected = (run(energy, each, **options) for each in (build, "numpy"))
@@ -200,9 +200,8 @@ def test_a_start_in_any_layout_is_read_right(build, energy):
         np.testing.assert_array_equal(x, start)
 
 
-def test_moments_over_several_launches_are_cores(build, monkeypatch):
-    monkeypatch.setattr(source, "MOMENTS_HEIGHT", 2)
-    monkeypatch.setattr(chains, "MOMENTS_HEIGHT", 2)
+def test_moments_over_several_launches_are_cores(build, limits):
+    limits(moments_height=2)
     for chain_offset in (0, 5, 2**32 - 3):
         options = {"dim": 2, "n_samples": 23, "chain_offset": chain_offset}
         result = run(isotherm.DoubleWellEnergy(), build, **options)

@@ -102,8 +102,8 @@ COUPLED = [name for name in SAMPLERS if name.partition(" ")[0] in ("mala", "hmc"
 
 @pytest.mark.parametrize("sampler", [*COUPLED, "langevin of a matrix"])
 @pytest.mark.parametrize("build", BUILDS)
-def test_threads_of_a_block_that_share_a_chain_have_the_same_bits(build, sampler, monkeypatch):
-    monkeypatch.setattr(kernels, "_SEPARABLE_STATE", 0)
+def test_threads_of_a_block_that_share_a_chain_have_the_same_bits(build, sampler, limits):
+    limits(separable=0)
     options, energy = SAMPLERS[sampler] | {"dim": 3}, ENERGIES["double well"]
     assert_same(*(run(energy, each, options) for each in (build, "numpy")))
 
@@ -121,11 +121,11 @@ def test_totals_of_any_number_of_coordinates_are_folded_alike(build, dim):
 @pytest.mark.parametrize("sampler", ["langevin", "underdamped that cools", "mala", "malt"])
 @pytest.mark.parametrize("energy", ["double well", "gaussian"])
 @pytest.mark.parametrize("build", BUILDS)
-def test_launches_of_any_length_give_the_same_bits(build, energy, sampler, monkeypatch):
+def test_launches_of_any_length_give_the_same_bits(build, energy, sampler, limits):
     options = SAMPLERS[sampler] | {"dim": 3}
     expected = run(ENERGIES[energy], build, options)
     for launch in (1, 50 * 3 * 7):
-        monkeypatch.setattr(chains, "_LAUNCH", launch)
+        limits(launch=launch)
         assert_same(run(ENERGIES[energy], build, options), expected)
 
 
@@ -150,8 +150,10 @@ def coefficients(given):
 @pytest.mark.parametrize("energy", ENERGIES)
 @pytest.mark.parametrize("n_exchanged", [0, 16])
 @pytest.mark.parametrize("build", BUILDS)
-def test_a_users_own_steps_have_the_array_loops_bits(build, energy, n_exchanged, monkeypatch):
-    monkeypatch.setattr(kernels, "_SEPARABLE_STATE", n_exchanged)
+def test_a_users_own_steps_have_the_array_loops_bits(
+    build, energy, n_exchanged, monkeypatch, limits
+):
+    limits(separable=n_exchanged)
     transition = Transition("users", users_step, coefficients, carried=("x", "momentum"))
     monkeypatch.setattr(catalogue, "_transitions", {**catalogue._transitions, "users": transition})
     for dtype in ("float32", "float64"):
@@ -189,7 +191,7 @@ def test_segments_on_arrays_have_the_bits_of_operations_on_them(sampler):
         assert_same(got, expected)
 
 
-def test_long_trajectories_make_launches_short(monkeypatch):
+def test_long_trajectories_make_launches_short(limits):
     lengths = []
 
     class Noted:
@@ -202,7 +204,7 @@ def test_long_trajectories_make_launches_short(monkeypatch):
         jitter=0.0, dtype="float32", backend="numpy",
     )  # fmt: skip
     program = plan.transition(energy.kind)
-    monkeypatch.setattr(chains, "_STEPS", 36)
+    limits(launch_steps=36)
     kernel = kernels.kernel_of(plan, energy)
     runner = chains.FusedChains(plan, kernel, np, lambda source: Noted())
     runner.advance({"x": np.zeros((2, 3), "float32")}, 0, 100, Outputs())

@@ -15,8 +15,8 @@ import numpy as np
 import xarray
 
 import isotherm
-from isotherm._runs import advance as pieces
-from isotherm._store import folder, layout, writer
+from isotherm._limits import LIMITS
+from isotherm._store import folder, writer
 
 KILLED = 17  # the exit status
 
@@ -34,9 +34,9 @@ RUN_OF_FORMAT_1 = RUN | {
 
 def small_chunks() -> None:
     """Pieces of 4 steps; chunks of 4 draws; all is written after each piece."""
-    pieces._PIECE_SECONDS = 0.0
-    layout._LEAST_CHUNK_BYTES = 0
-    layout._CHUNK_BYTES = 240  # which gives format_1.zip its chunks
+    LIMITS.piece_seconds = 0.0
+    LIMITS.least_chunk_bytes = 0
+    LIMITS.chunk_bytes = 240  # which gives format_1.zip its chunks
     writer.Writer._is_due = lambda self: True
 
 

@@ -18,9 +18,9 @@ same = np.testing.assert_array_equal
 
 
 @pytest.fixture(autouse=True)
-def many_pieces(monkeypatch):
+def many_pieces(limits):
     """Pieces of one block of steps, so that runs of the tests have several."""
-    monkeypatch.setattr(pieces, "_PIECE_SECONDS", 0.0)
+    limits(piece_seconds=0.0)
 
 
 def run(callback=None, energy=WELL, progress=False, **options):
@@ -102,7 +102,7 @@ def test_the_answer_of_progress_ends_nothing():
     assert run(progress=lambda done, total: True).info.n_steps == 60
 
 
-def test_pieces_of_a_costly_energy_are_short_from_the_first(monkeypatch):
+def test_pieces_of_a_costly_energy_are_short_from_the_first(monkeypatch, limits):
     clock = [0.0]
 
     class Costly:
@@ -116,7 +116,7 @@ def test_pieces_of_a_costly_energy_are_short_from_the_first(monkeypatch):
             return x * x
 
     monkeypatch.setattr(pieces.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(pieces, "_PIECE_SECONDS", 0.25)
+    limits(piece_seconds=0.25)
     told = []
     run(told.append, energy=Costly(), n_steps=12)
     assert [status.n_steps for status in told] == [4, 8, 12]
@@ -177,7 +177,7 @@ def test_many_cuts_make_no_piece_endless():
     assert length <= 16
 
 
-def test_a_slow_callback_does_not_make_pieces_shorter(monkeypatch):
+def test_a_slow_callback_does_not_make_pieces_shorter(monkeypatch, limits):
     clock = [0.0]
 
     def pass_time(seconds):
@@ -194,7 +194,7 @@ def test_a_slow_callback_does_not_make_pieces_shorter(monkeypatch):
             return x * x
 
     monkeypatch.setattr(pieces.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(pieces, "_PIECE_SECONDS", 8.0)
+    limits(piece_seconds=8.0)
     told = []
 
     def callback(progress):

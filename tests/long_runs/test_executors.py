@@ -11,6 +11,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from functools import partial
+from types import SimpleNamespace
 
 import cloudpickle
 import numpy as np
@@ -294,10 +295,38 @@ def test_both_faces_take_an_executor(threads):
     same(diagnostics, expected_diagnostics)
 
 
+class Returning(ThreadPoolExecutor):
+    """Whose submit returns what a function makes of what should be run."""
+
+    def __init__(self, make):
+        super().__init__(1)
+        self.make = make
+
+    def submit(self, function, *task):
+        return self.make(partial(function, *task))
+
+
+def done(value):
+    future = Future()
+    future.set_result(value)
+    return future
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"executor": 3}, "executor must be an executor of concurrent.futures' kind.*not 3"),
+        ({"executor": map}, "executor must be an executor of concurrent.futures' kind"),
+        ({"executor": lambda n_workers: None}, "a function without arguments that makes one"),
+        ({"executor": SimpleNamespace(map=map)}, "with submit and shutdown"),
+        ({"executor": SimpleNamespace(submit=3, shutdown=print)}, "with submit and shutdown"),
+        ({"executor": Returning(lambda run: 3)}, r"submit must return .*Future, not 3; of Dask"),
+        ({"executor": Returning(lambda run: done(None))}, "must hold what .* one holds None"),
+        (
+            {"executor": Returning(lambda run: done([run()[0]] * 99))},
+            "must hold what the functions",
+        ),
+        ({"executor": Returning(lambda run: done([1]))}, "must hold what .* one holds .1."),
         ({"executor": ThreadPoolExecutor, "n_shares": 0}, "n_shares must be an integer"),
         ({"executor": ThreadPoolExecutor, "n_shares": True}, "n_shares must be an integer"),
         ({"n_shares": 3}, "give both"),

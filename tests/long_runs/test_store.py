@@ -17,7 +17,6 @@ import zarr
 
 import isotherm
 from isotherm import InputError, StoreError
-from isotherm._runs import advance as pieces
 from isotherm._store import folder, layout, writer
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
@@ -53,18 +52,18 @@ def path(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
+def small_pieces(limits):
     """Pieces of one block of steps, so that runs of the tests have several."""
-    monkeypatch.setattr(pieces, "_PIECE_SECONDS", 0.0)
+    limits(piece_seconds=0.0)
 
 
 @pytest.fixture(params=["one chunk", "chunks", "chains apart", "unfinished chunks"])
-def files(request, monkeypatch):
+def files(request, limits):
     """How a run is cut into files: 20 draws of 5 chains of 8 bytes, or of 16."""
     if request.param != "one chunk":
-        monkeypatch.setattr(layout, "_LEAST_CHUNK_BYTES", 0)
+        limits(least_chunk_bytes=0)
         size = 24 if request.param == "chains apart" else 6 * 5 * 8
-        monkeypatch.setattr(layout, "_CHUNK_BYTES", size)
+        limits(chunk_bytes=size)
     if request.param == "unfinished chunks":
         request.getfixturevalue("each_piece")
 
@@ -474,6 +473,10 @@ TAMPERED = {
     "a chunk that is none": in_attribute("run", chunk=0),
     "an unknown part of the run": in_attribute("run", colour="red"),
     "a divergence that is none": in_attribute("run", divergence="x"),
+    "a divergence at no step": in_attribute("run", divergence=[-5, 1]),
+    "a divergence of too many": in_attribute("run", divergence=[5, 6]),
+    "numbers that are no text": in_attribute("run", numbers=5),
+    "a start that is none": in_attribute("plan", has_start="x"),
     "another id in the run": in_attribute("run", id="x"),
     "a state that is none": in_attribute("run", carried=[]),
     "a state of nothing": in_attribute("run", carried={}),
@@ -548,11 +551,95 @@ def test_a_name_that_is_taken_missing_or_none(path):
         isotherm.resume(path.parent, WELL)
 
 
-def test_another_energy_is_refused(path):
-    run(path, callback=lambda status: status.n_steps >= 20)
+COV = np.array([[2.0, 0.5], [0.5, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (WELL, isotherm.DoubleWellEnergy(barrier_height=0.5, b=1.0 + 1e-6)),
+        (isotherm.GaussianEnergy(np.zeros(2), COV), isotherm.GaussianEnergy([0.0, 1e-9], COV)),
+        (
+            isotherm.GaussianEnergy(np.zeros(2), COV) + 2.0 * WELL,
+            isotherm.GaussianEnergy(np.zeros(2), COV) + (2.0 + 1e-9) * WELL,
+        ),
+        (
+            isotherm.GaussianMixtureEnergy([[0.0, 0.0], [9.0, 9.0]]),
+            isotherm.GaussianMixtureEnergy([[0.0, 0.0], [9.0, 8.0]]),  # far from N(0, I)
+        ),
+    ],
+    ids=lambda energy: energy.name,
+)
+def test_another_energy_is_refused(path, own, other):
+    run(path, own, callback=lambda status: status.n_steps >= 20)
     with pytest.raises(InputError, match=r"the energy is not that of .*pass the energy that the"):
+        isotherm.resume(path, other)
+    check_same(isotherm.resume(path, own), run(energy=own))
+
+
+def test_the_same_numbers_may_come_in_another_dtype(path):
+    run(path, callback=lambda status: status.n_steps >= 20)
+    energy = isotherm.DoubleWellEnergy(barrier_height=np.float32(0.5), b=np.ones((), np.float16))
+    check_same(isotherm.resume(path, energy), run())
+
+
+def test_a_store_that_tells_nothing_of_the_numbers_is_compared_at_one_state(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("isotherm._runs.run.numbers_digest", lambda energy: None)
+        run(path, callback=lambda status: status.n_steps >= 20)
+    with pytest.raises(InputError, match=r"at one state it is .*pass the energy that the run had"):
         isotherm.resume(path, isotherm.DoubleWellEnergy(barrier_height=0.6))
-    isotherm.resume(path, isotherm.DoubleWellEnergy(barrier_height=np.float32(0.5)))
+    check_same(isotherm.resume(path, WELL), run())
+
+
+class Spring:
+    """A user's energy, which counts its calls."""
+
+    def __init__(self, k):
+        self.k, self.calls = k, 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return (0.5 * self.k * x * x).sum(1)
+
+    def gradient(self, x):
+        self.calls += 1
+        return self.k * x
+
+
+class Score:
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, x):
+        return -self.k * x
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(Spring, {}), (lambda k: isotherm.score(Score(k)), {"return_diagnostics": False})],
+    ids=["energy", "score"],
+)
+def test_a_user_s_energy_that_changed_is_told(path, make, options, recwarn):
+    run(path, make(1.0), callback=lambda status: status.n_steps >= 20, **options)
+    isotherm.resume(path, make(1.0), n_steps=3)
+    assert not recwarn
+    with pytest.warns(isotherm.EnergyWarning, match="the energy holds other numbers"):
+        isotherm.resume(path, make(1.1))
+
+
+def test_a_store_asks_a_users_energy_no_more_often(path):
+    """It may take the next batch at each call."""
+    counted = []
+    for store in (None, path):
+        energy = Spring(1.0)
+        plan = isotherm.make_plan(energy, **RUN)
+        isotherm.run(plan, energy, store=store)
+        counted.append(energy.calls)
+    assert counted[0] == counted[1]
+    energy = Spring(1.0)
+    isotherm.resume(path, energy, n_steps=8)
+    assert energy.calls <= counted[0]
 
 
 def test_nothing_is_left_to_do(path):
@@ -566,6 +653,8 @@ def test_nothing_is_left_to_do(path):
     run(other, callback=lambda status: True)
     with pytest.raises(InputError, match="beyond those that were planned"):
         isotherm.resume(other, WELL, step_size=0.1)
+    with pytest.raises(InputError, match="step_size is 1e-50 at step 68, which rounds to 0"):
+        isotherm.resume(path, WELL, n_steps=3, step_size=1e-50)
     with pytest.raises(InputError, match="decay is that of a step_size"):
         isotherm.resume(path, WELL, n_steps=3, decay=0.1)
     with pytest.raises(isotherm.BackendNotFoundError):

@@ -18,7 +18,7 @@ import isotherm
 from isotherm import InputError, StoreError
 from isotherm._planning import extend_plan
 from isotherm._plans.plan import Schedule
-from isotherm._store import create, folder, layout, plan_fields
+from isotherm._store import create, folder, plan_fields
 from tests.long_runs.kills import RUN_OF_FORMAT_1
 from tests.long_runs.test_store import RUN, WELL, check_same, each_piece, path, run, small_pieces
 
@@ -28,10 +28,9 @@ same = np.testing.assert_array_equal
 
 
 @pytest.fixture
-def small_chunks(monkeypatch):
+def small_chunks(limits):
     """Chunks of 4 draws, of which the last is begun."""
-    monkeypatch.setattr(layout, "_LEAST_CHUNK_BYTES", 0)
-    monkeypatch.setattr(layout, "_CHUNK_BYTES", 6 * 5 * 8)
+    limits(least_chunk_bytes=0, chunk_bytes=6 * 5 * 8)
 
 
 def everything(result):
@@ -309,6 +308,19 @@ def test_attributes_that_a_user_added_stay(path):
     assert zarr.open_array(path / "x", mode="r").shape == whole.trajectory.shape
 
 
+@pytest.mark.filterwarnings("ignore:5 of 5 chains:isotherm.DivergenceWarning")
+def test_how_chains_diverged_is_kept(path):
+    @isotherm.formula
+    def barrier(x):
+        return x + 1e-6 * np.log(x)
+
+    options = {"backend": "numpy", "step_size": 0.9}
+    whole = run(energy=barrier(), x=np.ones((5, 2)), **options).info.divergence
+    stored = run(path, barrier(), np.ones((5, 2)), **options).info.divergence
+    assert whole.of_energy
+    assert stored == isotherm.open_run(path).info.divergence == whole
+
+
 # --- what a plan may be, a store can hold --------------------------------------------------------
 
 
@@ -475,8 +487,12 @@ def test_the_users_home_and_long_names(path, monkeypatch):
         run("~nobody-of-this-name/run")
     long = path.with_name("n" * 250)
     check_same(run(long), run())
-    with pytest.raises(InputError, match="cannot be made: File name too long; name another"):
-        run(path.with_name("n" * 300))
+    use = (run, isotherm.open_run, lambda held: isotherm.resume(held, WELL))
+    for call in use:
+        with pytest.raises(InputError, match="cannot be a store: File name too long; name another"):
+            call(path.with_name("n" * 300))
+        with pytest.raises(InputError, match=r"store is .*ud800.*which holds what no name of a"):
+            call(path.with_name("\ud800"))
     (path.parent / "file").touch()
     with pytest.raises(InputError, match="cannot be made: Not a directory"):
         run(path.parent / "file" / "run")
@@ -517,9 +533,9 @@ def test_a_store_is_flushed_every_few_seconds(path):
 
 
 @pytest.fixture
-def of_format_1(tmp_path, monkeypatch):
+def of_format_1(tmp_path, limits):
     """A store of format 1, ended after 47 of 67 steps; its chunks are of 4 draws."""
-    monkeypatch.setattr(layout, "_CHUNK_BYTES", 240)
+    limits(chunk_bytes=240)
     with zipfile.ZipFile(Path(__file__).with_name("format_1.zip")) as packed:
         packed.extractall(tmp_path)
     return tmp_path / "format_1.zarr"

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotherm._arithmetic import noise
 from isotherm._arithmetic.arrays import empty, namespace, round_to
 from isotherm._arithmetic.noise import Stream, fill_normals, steps_per_block
 from tests.noise import kernel
@@ -111,11 +110,11 @@ def test_a_normal_depends_on_nothing_beside_it(key, dtype, size, data):
 
 @pytest.mark.parametrize("shape", [(1, 50_000), (50_000, 1), (300, 200)])
 @pytest.mark.parametrize("piece", [1, 7, 1000])
-def test_the_size_of_the_pieces_does_not_matter(monkeypatch, shape, piece):
+def test_the_size_of_the_pieces_does_not_matter(limits, shape, piece):
     shape = shape if piece > 7 else tuple(-(-n // 500) for n in shape)
     key = {"seed": 3, "stream": Stream.LANGEVIN, "block": 1, "chain_offset": 2**32 - 9}
     whole = draw("float32", *shape, **key)
-    monkeypatch.setattr(noise, "_CPU_PIECE", piece)
+    limits(normals_in_cache=piece)
     np.testing.assert_array_equal(draw("float32", *shape, **key), whole)
 
 

@@ -41,8 +41,7 @@ def count_compiled(**environment):
 
 def test_a_second_process_compiles_nothing_and_one_with_damaged_files_compiles_again(tmp_path):
     tmp_path.chmod(0o777)
-    compiled = count_compiled(NUMBA_CACHE_DIR=str(tmp_path))
-    hits, misses, told = compiled
+    hits, misses, told = count_compiled(NUMBA_CACHE_DIR=str(tmp_path))
     assert (hits, told) == (0, "")
     found = count_compiled(NUMBA_CACHE_DIR=str(tmp_path))
     (folder,) = tmp_path.iterdir()
@@ -50,9 +49,13 @@ def test_a_second_process_compiles_nothing_and_one_with_damaged_files_compiles_a
     assert found == (len(list(folder.iterdir())), 0, "") == (4, 0, "")
     assert misses >= 4
     assert folder.stat().st_mode & 0o777 == 0o700
-    for i, file in enumerate(folder.iterdir()):
+    # The loop, which is the largest, takes as long to compile as the others together.
+    *small, _ = sorted(folder.iterdir(), key=lambda file: file.stat().st_size)
+    for i, file in enumerate(small):
         file.write_bytes(file.read_bytes()[:-1] if i % 2 else os.urandom(1000))
-    assert count_compiled(NUMBA_CACHE_DIR=str(tmp_path)) == compiled
+    hits, misses, told = count_compiled(NUMBA_CACHE_DIR=str(tmp_path))
+    assert (hits, told) == (1, "")
+    assert misses >= len(small)
     assert count_compiled(NUMBA_CACHE_DIR=str(tmp_path)) == found
 
 
@@ -84,14 +87,13 @@ def test_kernels_are_kept_apart_by_every_source_that_flows_in(monkeypatch):
     assert one.__name__ != codegen_cache.load.__wrapped__("first", "answer = 1").__name__
 
 
-@pytest.mark.parametrize("variables", [["HOME", "XDG_CACHE_HOME"], ["NUMBA_CACHE_DIR"]])
-def test_a_folder_that_cannot_be_written_is_no_obstacle(variables, tmp_path):
+def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path):
     blocked = tmp_path / "file"  # which refuses root as well
     blocked.write_text("not a folder")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     hits, misses, told = count_compiled(
-        TMPDIR=str(temporary), **dict.fromkeys(variables, str(blocked))
+        TMPDIR=str(temporary), HOME=str(blocked), XDG_CACHE_HOME=str(blocked)
     )
     assert hits == 0 < misses
     assert f"it cannot be kept in {blocked}" in told
@@ -107,8 +109,8 @@ def test_a_module_that_fails_is_not_left_half_made():
     assert set(sys.modules) == before
 
 
-def test_a_long_compilation_is_announced(monkeypatch, caplog):
-    monkeypatch.setattr(codegen_cache, "_PATIENCE", 0.01)
+def test_a_long_compilation_is_announced(limits, caplog):
+    limits(patience=0.01)
     with caplog.at_level(logging.WARNING):
         codegen_cache.build("slow", "import time; time.sleep(0.2)", ())
     assert "compiling slow;" in caplog.text
@@ -146,7 +148,7 @@ def test_where_numba_compiles_nothing_numpy_takes_its_place():
     ).splitlines()
     options = {"dim": 2, "n_samples": 5, "n_steps": 3, "seed": 0}
     for line, energy in zip(told, (isotherm.HarmonicEnergy(), huber()), strict=False):
-        here = isotherm.sample_chain(energy, **options, backend="numba").tobytes().hex()
+        here = isotherm.sample_chain(energy, **options, backend="numpy").tobytes().hex()
         assert line == f"numpy {here}"
     assert told[2].endswith("cannot be used here: NUMBA_DISABLE_JIT is set; unset it")
 

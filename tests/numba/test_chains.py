@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm_numba import array_printer, chains, kernels
+from isotherm_numba import array_printer
 
 GAUSSIAN = isotherm.GaussianEnergy(
     np.float32([0.5, -0.5, 0.0]), np.float32([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 1.0]])
@@ -36,9 +36,10 @@ def bits(result):
 
 
 @pytest.fixture
-def two_threads():
+def two_threads(limits):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.fail("these tests are about two threads: set NUMBA_NUM_THREADS=2")
+    limits(worth_a_thread=1)
     before = numba.get_num_threads()
     numba.set_num_threads(2)
     yield
@@ -46,29 +47,9 @@ def two_threads():
 
 
 @pytest.mark.parametrize("energy", ENERGIES, ids=lambda energy: energy.name)
-def test_threads_change_no_bit(energy, two_threads):
-    on_two = run(energy)
-    numba.set_num_threads(1)
-    assert bits(run(energy)) == bits(on_two)
-
-
-@pytest.mark.parametrize("energy", ENERGIES, ids=lambda energy: energy.name)
-def test_a_run_split_by_chains_has_the_bits_of_the_whole(energy):
-    whole = run(energy)
-    parts = [run(energy, n_samples=313), run(energy, n_samples=687, chain_offset=313)]
-    joined = np.concatenate([part.trajectory for part in parts])
-    assert joined.tobytes() == whole.trajectory.tobytes()
-    energies = np.concatenate([part.diagnostics.energy for part in parts], axis=1)
-    assert energies.tobytes() == whole.diagnostics.energy.tobytes()
-
-
-@pytest.mark.parametrize("energy", ENERGIES, ids=lambda energy: energy.name)
-def test_tiles_and_parts_change_chains_by_no_bit(energy, monkeypatch):
+def test_tiles_and_parts_change_chains_by_no_bit(energy, limits):
     usual = run(energy)
-    monkeypatch.setattr(kernels, "_TILE", 64)
-    monkeypatch.setattr(kernels, "_QUADRATIC_LANES", 16)
-    monkeypatch.setattr(chains, "_PARTS", 3)
-    monkeypatch.setattr(chains, "_MOMENTS", 2**10)
+    limits(tile=64, quadratic_lanes=16, parts=3, moments_bytes=2**10)
     other = run(energy)
     assert bits(other)[:2] == bits(usual)[:2]
     assert other.diagnostics.energy.tobytes() == usual.diagnostics.energy.tobytes()
@@ -119,10 +100,10 @@ def test_numpy_arrays_run_here_where_an_energy_has_a_kernel(energy, path):
     assert result.info.path == f"fused {path}"
 
 
-def test_a_program_too_long_to_unroll_runs_on_arrays(monkeypatch):
+def test_a_program_too_long_to_unroll_runs_on_arrays(limits):
     energy = ENERGIES[1]
     usual = run(energy)
-    monkeypatch.setattr(kernels, "_LONGEST", 10)
+    limits(longest_program=10)
     on_arrays = run(energy)
     path = on_arrays.info.path
     assert path.startswith("array loop, fused segments: ")
@@ -152,15 +133,6 @@ def test_the_fused_update_has_the_references_bits(dtype, noise_scale, clamp, ord
         results.append(isotherm.run(plan, Shifted(), start))
     # Sums, of terms and over chains, follow the order of memory.
     assert bits(results[0])[:2] == bits(results[1])[:2]
-
-
-def test_a_chain_that_diverges_is_reported_with_its_step():
-    options = {"step_size": 0.5, "n_samples": 50, "n_steps": 60}
-    reports = []
-    for backend in ("numba", "numpy"):
-        with pytest.warns(isotherm.DivergenceWarning):
-            reports.append(run(ENERGIES[0], backend, **options).info.divergence)
-    assert reports[0] == reports[1]
 
 
 def test_other_data_compile_nothing():

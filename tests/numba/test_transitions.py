@@ -11,7 +11,7 @@ import isotherm
 from isotherm._transitions.catalogue import find, register
 from isotherm._transitions.trace import Transition, gradient, repeat, where
 from isotherm.backend import ArrayLoop, Kind, Outputs, Variant, kind_of, noise, registry
-from isotherm_numba import CompiledEnergy, arrays, chains, fill_normals, kernels, segments
+from isotherm_numba import CompiledEnergy, fill_normals, segments
 from isotherm_numba.storage import Storage
 
 
@@ -146,18 +146,16 @@ def test_a_step_without_noise_takes_none_from_segments():
     assert_equal(found, expected_of(plan, energy))
 
 
-def test_pieces_of_arrays_change_no_bit(monkeypatch):
-    monkeypatch.setattr(arrays, "_PART", 20)
+def test_pieces_of_arrays_change_no_bit(limits):
+    limits(array_part=20)
     test_segments_of_array_loops_have_the_same_bits("malt")
 
 
 @pytest.mark.parametrize("sampler", ["underdamped", "malt"])
-def test_tiles_parts_and_threads_change_no_bit(sampler, monkeypatch):
+def test_tiles_parts_and_threads_change_no_bit(sampler, limits):
     energy = ENERGIES[1]
     plan = plan_of(energy, sampler)
-    monkeypatch.setattr(kernels, "_TILE", 64)
-    monkeypatch.setattr(chains, "_PARTS", 3)
-    monkeypatch.setattr(chains, "_SHARE", 1)
+    limits(tile=64, parts=3, worth_a_thread=1)
     assert_equal(advanced(fused(plan, energy), plan), expected_of(plan, energy))
 
 

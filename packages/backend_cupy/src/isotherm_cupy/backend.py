@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 from isotherm.backend import PLAN_VERSION, ArrayLoop, InputError, Plan, Runner, Status, kind_of
-from isotherm_cupy.chains import FusedChains
 from isotherm_cupy.cuda_energy import CudaEnergy
-from isotherm_cupy.kernels import kernel_of, why_not_fused
 from isotherm_cupy.modules import Compile, compile_for_device
-from isotherm_cupy.normals import exponentials_by, filler
 from isotherm_cupy.nvrtc import why_not
-from isotherm_cupy.segments import Segments
 
 
 class CupyBackend:
@@ -24,7 +19,9 @@ class CupyBackend:
     name = "cupy"
     library = "cupy"
     plan_version = PLAN_VERSION
-    delegates: Mapping[str, str] = {}
+    device_kinds: tuple[str, ...] = ("cuda",)
+    kernels_for: tuple[str, ...] = ("torch",)
+    priority = 1
 
     def status(self) -> Status:
         return _status()
@@ -54,6 +51,8 @@ class CupyBackend:
     def fill_normals(self, out: Any, **counter: Any) -> None:
         import cupy
 
+        from isotherm_cupy.normals import filler
+
         filler(cupy, compile_for_device)(out, **counter)
 
     def supports(self, plan: Plan, energy: Any) -> str | None:
@@ -70,6 +69,8 @@ class CupyBackend:
         return None
 
     def has_kernel(self, plan: Plan, energy: Any) -> bool:
+        from isotherm_cupy.kernels import kernel_of
+
         return self.supports(plan, energy) is None and kernel_of(plan, energy) is not None
 
     def prepare(self, plan: Plan, energy: Any) -> Runner:
@@ -112,6 +113,11 @@ class _Stream:
 
 def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
     """What runs a plan on the memory of `xp` with modules of `compile_`."""
+    from isotherm_cupy.chains import FusedChains
+    from isotherm_cupy.kernels import kernel_of, why_not_fused
+    from isotherm_cupy.normals import exponentials_by, filler
+    from isotherm_cupy.segments import Segments
+
     kernel = kernel_of(plan, energy)
     if kernel is not None:
         return FusedChains(plan, kernel, xp, compile_)

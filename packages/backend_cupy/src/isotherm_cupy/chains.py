@@ -9,16 +9,11 @@ import numpy as np
 
 from isotherm.backend import Array, Loop, Outputs, Plan, State, noise, walk
 from isotherm_cupy.kernels import Kernel
+from isotherm_cupy.limits import LIMITS
 from isotherm_cupy.modules import Compile
-from isotherm_cupy.source import MOMENTS_HEIGHT
 from isotherm_cupy.steps import arguments_of, matrices_of
 
-# What one launch does at most: some ten milliseconds of an H100, a few tenths of a second of a
-# small card, well before a watchdog or an impatient Ctrl-C.
-_STEPS = 2**17  # of one chain, as few chains leave most of the card idle
-_LAUNCH = 2**33  # coordinates times steps; a row of the precision counts as many as it has elements
 _SLOW = 32  # so many times as long as in float32 small cards take in float64
-_STATES = 2**26  # bytes of kept states held for the diagnostics where no trajectory is kept
 
 
 class FusedChains:
@@ -68,9 +63,9 @@ class FusedChains:
         size = plan.n_samples * plan.n_coordinates
         per_step = size + size * len(self._kernel.parameters) // plan.n_coordinates
         per_step *= _SLOW if plan.dtype == "float64" else 1
-        length = min(_STEPS, max(plan.steps_per_block, _LAUNCH // per_step))
+        length = min(LIMITS.launch_steps, max(plan.steps_per_block, LIMITS.launch // per_step))
         if outputs.mean is not None and outputs.trajectory is None:
-            held = max(1, _STATES // (size * np.dtype(plan.dtype).itemsize))
+            held = max(1, LIMITS.held_bytes // (size * np.dtype(plan.dtype).itemsize))
             length = min(length, plan.thinning * held)
         while start < stop:
             end = min(start + length, stop)
@@ -116,7 +111,7 @@ class FusedChains:
             "n_steps": stop - start,
             "first_step": plan.step_offset + start,
             "until_kept": until_kept,
-            "thinning": min(plan.thinning, _STEPS),
+            "thinning": min(plan.thinning, LIMITS.launch_steps),
             "k0": plan.seed & noise.MASK,
             "k1": plan.seed >> 32,
             "chain_offset": plan.chain_offset,
@@ -159,12 +154,12 @@ class FusedChains:
             self._module.launch(name, found[0].size, arguments)
             return found
 
-        height = MOMENTS_HEIGHT
+        height = LIMITS.moments_height
         offset = np.uint64(self._plan.chain_offset)
         found = launch("chain_moments", height, [*where, offset])
         while (n_nodes := found.shape[2]) > 1:
             before = [np.int32(height), np.int64(n_nodes)]
-            height += MOMENTS_HEIGHT
+            height += LIMITS.moments_height
             found = launch("node_moments", height, [*found, *where[3:], offset, *before])
         assert outputs.mean is not None
         assert outputs.variance is not None

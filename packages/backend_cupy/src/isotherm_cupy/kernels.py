@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from isotherm.backend import (
-    FormulaEnergy,
-    GaussianEnergy,
+    ArrayProgram,
+    Kind,
     Plan,
     Program,
+    Quadratic,
     TransitionProgram,
+    form_of,
     kind_of,
 )
 from isotherm_cupy.cuda_energy import CudaEnergy
+from isotherm_cupy.limits import LIMITS
 from isotherm_cupy.modules import BLOCK
 from isotherm_cupy.printer import print_program
 from isotherm_cupy.source import assemble
@@ -36,8 +39,6 @@ from isotherm_cupy.steps import (
 # means of a large mixture at any dimension. A kernel that spills still takes a step in one launch,
 # where the array loop takes one for each operation of the program.
 _WHOLE_STATE = 32
-# Of a separable energy whose chains have numbers of their own; beyond, a thread is a coordinate.
-_SEPARABLE_STATE = 16
 _MOST_THREADS = 1024  # of a block
 _ALL_REGISTERS = 256  # threads of a block that can have all registers of a thread
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
@@ -74,17 +75,17 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     if plan.dtype not in ("float32", "float64"):
         return None
     program, dim = plan.transition(kind_of(energy)), plan.n_coordinates
-    if isinstance(energy, GaussianEnergy) and dim <= _QUADRATIC:
+    form = form_of(energy, plan.event_shape)
+    if isinstance(form, Quadratic) and dim <= _QUADRATIC:
         request = request_of(plan, program, "quadratic")
-        values = np.concatenate([energy.mean, energy.precision.ravel()])
-        return _kernel(plan, "fused quadratic form", request, BLOCKS, values)
-    if isinstance(energy, FormulaEnergy):
-        form = "elementwise" if energy.is_elementwise else "whole"
-        layout, formula = _layout_of(program, dim, form), energy.program(plan.event_shape)
-        if layout is None or not isinstance(formula, Program):
-            return None  # an `ArrayProgram` has no printer here yet
-        request = request_of(plan, program, form)
-        functions = print_program(formula)
+        return _kernel(plan, "fused quadratic form", request, BLOCKS, energy.parameter_values())
+    if isinstance(form, Program):  # an `ArrayProgram` has no printer here yet
+        shape = "elementwise" if kind_of(energy) is Kind.TERMS else "whole"
+        layout = _layout_of(program, dim, shape)
+        if layout is None:
+            return None
+        request = request_of(plan, program, shape)
+        functions = print_program(form)
         return _kernel(plan, "fused program", request, layout, energy.parameter_values(), functions)
     if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
         request = request_of(plan, program, "whole")
@@ -97,13 +98,12 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     """Why an energy's chains are run as arrays, and what would be fused."""
     if plan.dtype not in ("float32", "float64"):
         return f"there are no kernels in {plan.dtype}; dtype='float32' has them"
-    if isinstance(energy, FormulaEnergy) and not isinstance(
-        energy.program(plan.event_shape), Program
-    ):
+    form = form_of(energy, plan.event_shape)
+    if isinstance(form, ArrayProgram):
         return f"{plan.energy} is a formula on arrays, for which there is no CUDA kernel yet"
-    if isinstance(energy, (FormulaEnergy, CudaEnergy)):
+    if isinstance(form, Program) or isinstance(energy, CudaEnergy):
         return f"{plan.energy} has more than {_WHOLE_STATE} coupled coordinates"
-    if isinstance(energy, GaussianEnergy):
+    if form is not None:
         return f"a covariance of more than {_QUADRATIC} coordinates is better a matrix product"
     return (
         "an object whose methods take arrays is called with arrays; @isotherm.formula, or "
@@ -116,7 +116,7 @@ def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout | None
         return CHAIN if dim <= _WHOLE_STATE else None
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
-    if dim <= _SEPARABLE_STATE:
+    if dim <= LIMITS.separable:
         return CHAIN
     return BLOCKS if dim <= _MOST_THREADS else None
 

@@ -6,11 +6,13 @@ for zero, which the reference does not do; so NVRTC is called here without it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from isotherm_cupy.cache import cache_folder, kept
+from isotherm.backend import CompiledCache
 
 # Contraction would change the bits of the noise. The others are NVRTC's defaults, and are said
 # because the bits hang on them: nothing is flushed, and / and sqrt are rounded to nearest.
@@ -48,7 +50,20 @@ def machine_code(source: str, capability: str) -> bytes:
     """
     architecture = architecture_of(capability)
     key = "\n".join([*_versions(), architecture, *OPTIONS, source])
-    return kept(cache_folder(), key, lambda: compiled(source, architecture).loadable)
+    if os.environ.get("CUPY_CACHE_IN_MEMORY") == "1":
+        return compiled(source, architecture).loadable
+    # Within CuPy's own.
+    kept = _kept_in(os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache"))
+    code = kept.find(key)
+    if code is None:
+        code = compiled(source, architecture).loadable
+        kept.keep(key, code)
+    return code
+
+
+@cache
+def _kept_in(folder: str) -> CompiledCache:
+    return CompiledCache(Path(folder, "isotherm"), "CUPY_CACHE_DIR")
 
 
 def compiled(source: str, architecture: str, *more: str) -> Code:

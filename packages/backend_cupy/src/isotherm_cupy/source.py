@@ -10,11 +10,9 @@ from importlib.resources import files
 import numpy as np
 
 from isotherm.backend import functions, noise
+from isotherm_cupy.limits import LIMITS
 
 _CUDA = files(__package__) / "cuda"
-
-#: Of the part of the moments' tree that one thread puts together: 2^8 chains.
-MOMENTS_HEIGHT = 8
 
 
 def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = None) -> str:
@@ -34,7 +32,7 @@ def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = N
         "STEPS_PER_BLOCK": noise.steps_per_block(dtype),
         "EXPONENTIALS_PER_BLOCK": noise.EXPONENTIALS_PER_BLOCK,
         "ACCEPT": int(noise.Stream.ACCEPT),
-        "HEIGHT": MOMENTS_HEIGHT,
+        "HEIGHT": LIMITS.moments_height,
         "KEEPS": 0,
         **(constants or {}),
     }

@@ -12,11 +12,11 @@ from numba import types
 from isotherm.backend import Segment, Space, TransitionProgram, noise, walk
 from isotherm_numba import codegen_cache, threads
 from isotherm_numba.kernel_calls import array_type, number_type
+from isotherm_numba.limits import LIMITS
 from isotherm_numba.printer import print_module, print_segment
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-_PART = 2**15  # elements of a piece of work: long beside the call of a kernel, few beside an array
 
 _FILL = """\
 from isotherm_numba import arrays, lanes
@@ -49,8 +49,8 @@ def fill(
     compiled = _fill_of(dtype)
 
     def take(part: int) -> None:
-        first = part * _PART
-        last = min(first + _PART, rows.shape[1])
+        first = part * LIMITS.array_part
+        last = min(first + LIMITS.array_part, rows.shape[1])
         compiled(rows, *where, chain_offset, first, last)
 
     threads.run_all(take, _parts(rows.shape[1]))
@@ -90,28 +90,33 @@ class Segments:
 
     def __call__(self, segment: Segment, values: Mapping[int, Any]) -> Sequence[Array]:
         printed, function = self._run[segment]
+        numbers = [float(values[index]) for index in printed.numbers]
         given = [values[index] for index in printed.inputs]
-        shape = np.broadcast_shapes(*(one.shape for one in given if isinstance(one, np.ndarray)))
+        arrays = [one for one in given if isinstance(one, np.ndarray)]
+        n_chains, dim = max(len(one) for one in arrays), max(one.shape[1] for one in arrays)
         # Noise that is not used is no array; another one stands in its place, and is not read.
-        other = next(one for one in given if np.shape(one) == shape)
-        arrays = [
+        other = next(one for one in arrays if one.shape == (n_chains, dim))
+        inputs = [
             np.ascontiguousarray(one if isinstance(one, np.ndarray) else other, self._dtype)
             for one in given
         ]
-        arrays += [np.empty(shape, self._dtype) for _ in segment.outputs]
-        numbers = [float(values[index]) for index in printed.numbers]
-        n_chains, dim = shape
-        height = max(1, _PART // dim)
+        outputs = [np.empty((n_chains, dim), self._dtype) for _ in segment.outputs]
+        whole = [*inputs, *outputs]
+        height = max(1, LIMITS.array_part // dim)
+
+        def run(arrays: list[Array], n: int) -> None:
+            lanes = (1, 0, n * dim) if printed.is_one_row else (n, dim, dim)
+            function(*[one.reshape(-1) for one in arrays], *numbers, *lanes)
 
         def take(part: int) -> None:
             first, last = part * height, min((part + 1) * height, n_chains)
-            n = last - first
-            pieces = (one if len(one) < n_chains else one[first:last] for one in arrays)
-            lanes = (1, 0, n * dim) if printed.is_one_row else (n, dim, dim)
-            function(*(piece.reshape(-1) for piece in pieces), *numbers, *lanes)
+            run([one if len(one) < n_chains else one[first:last] for one in whole], last - first)
 
-        threads.run_all(take, -(-n_chains // height))
-        return arrays[len(given) :]
+        if n_chains <= height:
+            run(whole, n_chains)
+        else:
+            threads.run_all(take, -(-n_chains // height))
+        return outputs
 
 
 class _Printed:
@@ -154,4 +159,4 @@ def signature(dtype: str, n_inputs: int, n_outputs: int, n_numbers: int) -> Any:
 
 
 def _parts(elements: int) -> int:
-    return -(-elements // _PART)
+    return -(-elements // LIMITS.array_part)

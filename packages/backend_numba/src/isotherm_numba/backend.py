@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -74,7 +73,9 @@ class NumbaBackend:
     name = "numba"
     library = "numpy"
     plan_version = PLAN_VERSION
-    delegates: Mapping[str, str] = {}
+    device_kinds: tuple[str, ...] = ("cpu",)
+    kernels_for: tuple[str, ...] = ("numpy", "torch")
+    priority = 1
 
     def status(self) -> Status:
         found = _status()

@@ -15,12 +15,9 @@ from isotherm_numba.compiled_energy import compile_for
 from isotherm_numba.driver import arguments, print_driver, vectors_of
 from isotherm_numba.kernel_calls import address_of
 from isotherm_numba.kernels import Kernel
+from isotherm_numba.limits import LIMITS
 from isotherm_numba.printer import print_module
 from isotherm_numba.sums import stack_depth
-
-_PARTS = 64  # at most, into which the chains are divided for threads and for the moments
-_SHARE = 2**18  # coordinates times steps: to wake a thread for less, 0.4 ms, does not pay
-_MOMENTS = 2**26  # bytes for the moments of all parts
 
 _KERNEL = """\
 signature = kernel_calls.kernel_signature("{dtype}")
@@ -39,7 +36,7 @@ class FusedChains:
         self._transition = transition
         self._dtype = np.dtype(plan.dtype)
         # Parts end where nodes of the moments' tree do.
-        self._part = _power_of_two(max(kernel.chains_per_tile, plan.n_samples / _PARTS))
+        self._part = _power_of_two(max(kernel.chains_per_tile, plan.n_samples / LIMITS.parts))
         first_end = self._part - plan.chain_offset % self._part
         n = plan.n_samples
         self._bounds = [0, *range(first_end, n, self._part), n]
@@ -67,12 +64,16 @@ class FusedChains:
             "vectors": np.concatenate(
                 [np.empty(0), *(vectors[name].ravel() for name in vectors_of(transition))]
             ).astype(self._dtype),
-            "k0": plan.seed & noise.MASK,
-            "k1": plan.seed >> 32,
             "chain_offset": plan.chain_offset,
         }
         self._advance = _advance_of(transition, plan.dtype)
         self._arguments = tuple(arguments(plan.dtype, transition.carried))
+        self.renew(plan)
+
+    def renew(self, plan: Plan) -> None:
+        """Serve a plan that differs from that of before in its seed alone."""
+        self._plan = plan
+        self._given |= {"k0": plan.seed & noise.MASK, "k1": plan.seed >> 32}
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan = self._plan
@@ -90,7 +91,7 @@ class FusedChains:
         if outputs.mean is not None:
             per_part = 1 + stack_depth(self._part)
             per_kept = 16 * per_part * (len(self._bounds) - 1) * self._plan.n_coordinates
-            length = self._plan.thinning * max(1, _MOMENTS // per_kept)
+            length = self._plan.thinning * max(1, LIMITS.moments_bytes // per_kept)
         for first in range(start, max(stop, start + 1), max(length, 1)):
             yield first, min(first + length, stop)
 
@@ -132,7 +133,7 @@ class FusedChains:
         def take(part: int) -> None:
             self._advance(*common, *moments[:, part], bounds[part], bounds[part + 1])
 
-        threads.run_all(take, parts, most=1 + n * dim * (stop - start) // _SHARE)
+        threads.run_all(take, parts, most=1 + n * dim * (stop - start) // LIMITS.worth_a_thread)
         if outputs.mean is not None and outputs.variance is not None:
             nodes = JoinedNodes()
             for part, (first, last) in enumerate(pairwise(bounds)):

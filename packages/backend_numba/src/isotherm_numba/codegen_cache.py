@@ -28,9 +28,9 @@ import platformdirs
 from numba.core import caching, compiler, serialize
 
 from isotherm.backend import CompiledCache, functions, noise, plain_name
+from isotherm_numba.limits import LIMITS
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 5.0  # seconds of compiling after which the user is told
 _SETTING = "NUMBA_CACHE_DIR"
 
 
@@ -164,7 +164,7 @@ def _compiled() -> CompiledCache:
 def _told(name: str, who: str) -> Iterator[None]:
     """Say what is happening if it takes long."""
     timer = threading.Timer(
-        _PATIENCE,
+        LIMITS.patience,
         _log.warning,
         ["compiling %s; %s take it from the cache", plain_name(name), who],
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Declared, InputError, plain_name, printable
+from isotherm.backend import Declared, InputError, plain_name, printable, to_numpy
 
 _STEP = float(np.finfo(np.float64).eps) ** 0.2
 
@@ -97,7 +97,7 @@ class CompiledEnergy(Declared):
         return f"CompiledEnergy({', '.join(names)})"
 
     def _rows(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        rows = np.ascontiguousarray(x).reshape(len(x), -1)
+        rows = np.ascontiguousarray(to_numpy(x)).reshape(len(x), -1)
         if self.dim not in (None, rows.shape[1]):  # compiled functions do not check their indices
             raise InputError(f"x has shape {x.shape} but the energy has dimension {self.dim}")
         return rows

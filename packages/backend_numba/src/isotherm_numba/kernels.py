@@ -10,22 +10,22 @@ import numpy as np
 
 from isotherm.backend import (
     ArrayProgram,
-    FormulaEnergy,
-    GaussianEnergy,
+    Kind,
     Plan,
+    Quadratic,
     TransitionProgram,
+    form_of,
+    kind_of,
     operations,
 )
 from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
+from isotherm_numba.limits import LIMITS
 from isotherm_numba.printer import print_program
 
-_TILE = 1024  # coordinates: with noise and gradient about 30 KiB, the first cache of a core
 _PROGRAM_LANES = 16  # chains of a tile that lies coordinate by coordinate, at least
-_QUADRATIC_LANES = 64  # the same; the loops of the quadratic form are short and must pay
 _MOST_LANES = 128
 _TILES = 16  # or more, so that there is work for several threads
-_LONGEST = 2000  # instructions unrolled: longer programs compile for minutes and gain nothing
 _LENGTHS = dict.fromkeys(("exp", "log", "sin", "cos", "tanh"), 20)  # of `functions`, about
 
 _QUADRATIC = """\
@@ -113,12 +113,13 @@ class Kernel:
 def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel | str:
     """The energy's kernel, or why there is none, so that the chains are run as arrays."""
     is_coupled = transition.couples_coordinates
-    if isinstance(energy, GaussianEnergy):
-        chains = _lanes_of_chains(plan, _QUADRATIC_LANES)
+    form = form_of(energy, plan.event_shape)
+    if isinstance(form, Quadratic):
+        chains = _lanes_of_chains(plan, LIMITS.quadratic_lanes)
         return Kernel(
             path="fused quadratic form",
-            functions=_QUADRATIC.format(dim=energy.dim, stride=chains),
-            parameters=np.concatenate([energy.mean, energy.precision.ravel()]),
+            functions=_QUADRATIC.format(dim=form.dim, stride=chains),
+            parameters=energy.parameter_values(),
             is_elementwise=False,
             by_coordinate=True,
             has_terms=True,
@@ -138,22 +139,22 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
             ),
             users=energy.functions,
         )
-    if isinstance(energy, FormulaEnergy):
-        program = energy.program(plan.event_shape)
-        if isinstance(program, ArrayProgram):
-            return _of_arrays(plan, program, energy.parameter_values())
-        length = sum(_LENGTHS.get(one.op, 1) for one in program.instructions)
-        if length > _LONGEST:
-            return _too_long(program.name, length)
-        by_coordinate = is_coupled or not energy.is_elementwise
+    if isinstance(form, ArrayProgram):
+        return _of_arrays(plan, form, energy.parameter_values())
+    if form is not None:
+        length = sum(_LENGTHS.get(one.op, 1) for one in form.instructions)
+        if length > LIMITS.longest_program:
+            return _too_long(form.name, length)
+        has_terms = kind_of(energy) is Kind.TERMS
+        by_coordinate = is_coupled or not has_terms
         chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
             path="fused program",
-            functions=print_program(program, stride=chains),
+            functions=print_program(form, stride=chains),
             parameters=energy.parameter_values(),
-            is_elementwise=energy.is_elementwise,
+            is_elementwise=has_terms,
             by_coordinate=by_coordinate,
-            has_terms=energy.is_elementwise,
+            has_terms=has_terms,
             chains_per_tile=chains,
         )
     return (
@@ -164,19 +165,19 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
 
 def _too_long(name: str, length: int) -> str:
     return (
-        f"{name} is a program of {length} operations, and more than {_LONGEST} are not compiled; "
-        "write it with sums, products and slices of arrays in the place of loops over x[i], or as "
-        "an isotherm_numba.CompiledEnergy"
+        f"{name} is a program of {length} operations, and more than {LIMITS.longest_program} are "
+        "not compiled; write it with sums, products and slices of arrays in the place of loops "
+        "over x[i], or as an isotherm_numba.CompiledEnergy"
     )
 
 
 def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> Kernel | str:
     length = sum(1 for _ in operations(program.instructions))
-    if length > _LONGEST:
+    if length > LIMITS.longest_program:
         return _too_long(program.name, length)
     has_products = any(one.op in ("matmul", "matmul_t") for one in program.instructions)
     # A product's loops are short, as the quadratic form's are.
-    chains = _lanes_of_chains(plan, _QUADRATIC_LANES if has_products else _PROGRAM_LANES)
+    chains = _lanes_of_chains(plan, LIMITS.quadratic_lanes if has_products else _PROGRAM_LANES)
     try:
         functions, numbers = print_arrays(program, chains, parameters.astype(plan.dtype))
     except OverflowError:
@@ -197,7 +198,7 @@ def _lanes_of_chains(plan: Plan, least: int) -> int:
 
     It is printed into the kernel, which would be compiled anew for another number of chains.
     """
-    full = max(1, _TILE // plan.n_coordinates)
+    full = max(1, LIMITS.tile // plan.n_coordinates)
     return min(max(least, 2 ** int(math.log2(full))), _MOST_LANES)
 
 
@@ -206,6 +207,6 @@ def _whole_chains(plan: Plan) -> int:
 
     A power of two, so that parts, which have to end at one's multiples, are made of full tiles.
     """
-    full = max(1, _TILE // plan.n_coordinates)
+    full = max(1, LIMITS.tile // plan.n_coordinates)
     chains = min(full, max(math.ceil(full / 4), math.ceil(plan.n_samples / _TILES)))
     return 2 ** round(math.log2(chains))

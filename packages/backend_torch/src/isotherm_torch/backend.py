@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 from isotherm.backend import (
     PLAN_VERSION,
-    FormulaEnergy,
-    GaussianEnergy,
     InputError,
     Plan,
     Runner,
     Status,
+    is_portable,
 )
 
 _SEED_BITS = 63  # what torch's generators draw at once: an int64 from 0
@@ -26,7 +24,9 @@ class TorchBackend:
     name = "torch"
     library = "torch"
     plan_version = PLAN_VERSION
-    delegates: Mapping[str, str] = {"cpu": "numba", "cuda": "cupy"}
+    device_kinds: tuple[str, ...] = ("cpu", "cuda", "mps", "xpu")
+    kernels_for: tuple[str, ...] = ()
+    priority = 0
 
     def status(self) -> Status:
         if importlib.util.find_spec("torch") is None:
@@ -80,8 +80,7 @@ class TorchBackend:
     def supports(self, plan: Plan, energy: Any) -> str | None:
         from isotherm_torch import devices
 
-        is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
-        if is_built_in and not devices.is_exact(plan.device):
+        if is_portable(energy) and not devices.is_exact(plan.device):
             return (
                 f"built-in energies and formulas give the same bits everywhere, and {plan.device} "
                 "may round otherwise; use device='cpu', or give the energy as a torch module"

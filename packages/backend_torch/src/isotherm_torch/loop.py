@@ -10,8 +10,6 @@ import torch
 
 from isotherm.backend import (
     ArrayLoop,
-    FormulaEnergy,
-    GaussianEnergy,
     InputError,
     Outputs,
     Plan,
@@ -25,6 +23,7 @@ from isotherm.backend import (
     calls_of,
     has_row_a_chain,
     host_noise,
+    is_portable,
     kind_of,
     state_dtype,
     to_numpy,
@@ -53,11 +52,11 @@ class TorchLoop(ArrayLoop):
         program = plan.transition(kind_of(energy))
         run_segment, about = _fast_parts(plan, program)
         self._graph: GraphGradient | None = None
-        self._is_built_in = isinstance(energy, (FormulaEnergy, GaussianEnergy))
+        self._is_portable = is_portable(energy)
         calls, joint, path = None, None, f"array loop{about}"
         value: Any
         gradient: Any = getattr(energy, "gradient", None)
-        if not self._is_built_in:
+        if not self._is_portable:
             if hasattr(energy, "gradient"):
                 value, gradient = InGradMode(energy), InGradMode(energy.gradient)
             else:
@@ -93,11 +92,11 @@ class TorchLoop(ArrayLoop):
             return state
 
     def _surroundings(self, x: torch.Tensor) -> AbstractContextManager[Any]:
-        if not self._is_built_in and x.device.type == "cpu":
+        if not self._is_portable and x.device.type == "cpu":
             return torch.no_grad()
         stack = ExitStack()
         stack.enter_context(torch.no_grad())
-        if self._is_built_in:
+        if self._is_portable:
             stack.enter_context(torch.autocast(x.device.type, enabled=False))
         if x.device.type == "cuda":  # Triton launches on the current device
             stack.enter_context(torch.cuda.device(x.device))
@@ -271,4 +270,6 @@ class _OnHost:
 
 
 def _as_numpy(value: Any) -> Any:
-    return to_numpy(value) if isinstance(value, torch.Tensor) else value
+    if not isinstance(value, torch.Tensor):
+        return value
+    return to_numpy(value) if value.is_neg() or value.requires_grad else value.numpy()

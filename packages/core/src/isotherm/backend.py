@@ -41,7 +41,7 @@ from isotherm._backends.protocol import (
 )
 from isotherm._energies.formulas import FormulaEnergy
 from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import Declared
+from isotherm._energies.origin import Declared, Form, Quadratic, form_of, is_portable
 from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers
 from isotherm._energies.protocol import kind_of
 from isotherm._energies.users import (
@@ -90,6 +90,7 @@ __all__ = [
     "Exponentials",
     "FillNormals",
     "FixedParameters",
+    "Form",
     "FormulaEnergy",
     "GaussianEnergy",
     "HasCurrentDevice",
@@ -105,6 +106,7 @@ __all__ = [
     "Parameters",
     "Plan",
     "Program",
+    "Quadratic",
     "Recursion",
     "RunSegment",
     "Runner",
@@ -124,11 +126,13 @@ __all__ = [
     "empty",
     "exact_sqrt",
     "finite_numbers",
+    "form_of",
     "functions",
     "has_row_a_chain",
     "host_memory",
     "host_noise",
     "is_array",
+    "is_portable",
     "kind_of",
     "library_of",
     "lists_of",

@@ -16,7 +16,7 @@ import isotherm
 from isotherm._arithmetic.arrays import to_numpy
 from isotherm._backends import registry
 from isotherm._runs.advance import describe
-from isotherm.errors import BackendNotFoundError, InputError, IsothermError
+from isotherm.errors import InputError, IsothermError
 
 try:
     import typer
@@ -47,16 +47,13 @@ app = typer.Typer(help="Langevin sampling from energy functions.", no_args_is_he
 def backends() -> None:
     """List the backends: installed, usable or why not, devices, versions."""
     table = Table("backend", "usable", "devices", "versions")
-    for name in sorted({*registry.names(), "cupy", "numba", "torch"}):
-        try:
-            status = registry.load(name).status()
-        except BackendNotFoundError as error:
-            table.add_row(name, f"no: {error}", "", "")
-            continue
+    for name in registry.names():
+        status = registry.load(name).status()
         versions = ", ".join(f"{key} {version}" for key, version in status.versions.items())
         usable = "yes" if status.reason is None else f"no: {status.reason}"
         table.add_row(name, usable, ", ".join(status.devices), versions)
     Console().print(table)
+    Console().print("A backend that is not listed comes with pip install isotherm-NAME.")
 
 
 @app.command()

@@ -40,6 +40,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace, device
 
 from isotherm._arithmetic.exact import exact_sqrt
+from isotherm._limits import LIMITS
 
 STREAM_VERSION = 1
 
@@ -151,10 +152,7 @@ FIRST_PILOT = 16 << 56
 
 _DRAWN_IN = {"float16": FLOAT32, "bfloat16": FLOAT32, "float32": FLOAT32, "float64": FLOAT64}
 
-# Counters in one piece of work. On a CPU fewer spend the time in the interpreter and more leave the
-# caches (measured); another device wants them by the million.
-_CPU_PIECE = 2**14
-_DEVICE_PIECE = 2**20
+_DEVICE_PIECE = 2**20  # counters in one piece of work; a CPU's is `Limits.normals_in_cache`
 
 
 def _precision(dtype: object) -> Precision:
@@ -371,7 +369,7 @@ def fill_normals(
     def integers(start: int, stop: int) -> Any:
         return xp.arange(start, stop, dtype=xp.int64, device=where)
 
-    piece = _CPU_PIECE if "cpu" in str(where).lower() else _DEVICE_PIECE
+    piece = LIMITS.normals_in_cache if "cpu" in str(where).lower() else _DEVICE_PIECE
     for rows, columns in _pieces(n_chains, n_coordinates, piece):
         chain = integers(chain_offset + rows.start, chain_offset + rows.stop)[:, None]
         counter = (

@@ -18,7 +18,7 @@ from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.sums import moments, total
 from isotherm._backends.protocol import Outputs, State
 from isotherm._backends.watch import Watch
-from isotherm._energies.origin import Declared
+from isotherm._energies.origin import is_declared
 from isotherm._energies.protocol import energy_terms, kind_of
 from isotherm._energies.users import EnergyCalls, calls_of
 from isotherm._plans.plan import Plan
@@ -166,10 +166,16 @@ class ArrayLoop:
         self._shape, self._is_half = plan.shape, plan.dtype != plan.state_dtype
         self._kind = kind_of(energy)
         self.program = plan.transition(self._kind)
-        self._keeps_values = bool(self.program.cached) and not isinstance(energy, Declared)
+        self._keeps_values = bool(self.program.cached) and not is_declared(energy)
         self._run_segment = run_segment or Segments(self.program, plan.state_dtype)
         self._noise = _Noise(plan, fill_normals, exponentials)
-        self._constants: Values = {}
+        self._constants: Values | None = None
+        self._changing: list[tuple[int, str]] = []  # coefficients: their values and names
+
+    def renew(self, plan: Plan) -> None:
+        """Serve a plan that differs from that of before in its seed alone."""
+        self._plan = plan
+        self._noise = self._noise.renewed(plan)
 
     def begin(self, state: State) -> None:
         """Ask the energy for the first step from a state, and refuse what is wrong with it."""
@@ -209,51 +215,64 @@ class ArrayLoop:
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan, program = self._plan, self.program
-        rows = (plan.n_samples, plan.n_coordinates)
         x = state["x"]
         xp = compat.array_namespace(x)
-        given = plan.coefficients(start, stop)
-        coefficients = [
-            (index, given[program.coefficients[int(one.value)]].tolist())
-            for index, one in enumerate(program.values)
-            if one.op == "coefficient"
-        ]
-        values: Values = dict(self._vectors(x))
+        if stop == start:
+            return {name: xp.asarray(state[name], copy=True) for name in program.carried}
+        rows = (plan.n_samples, plan.n_coordinates)
+        constants = self._constants_for(x)
+        coefficients = self._varying(start, stop)
+        values: Values = dict(constants)
         for name in program.carried:
             values[program.start[name]] = xp.reshape(state[name], rows)
         self._carry_out(program.prologue, values, start)
         for name, index in program.cached_at_start.items():
             values[program.start[name]] = values[index]
-        first = plan.kept_before(start)
+        n_kept, next_kept = 0, plan.burn_in + plan.thinning * (plan.kept_before(start) + 1)
         note = self._watching()
         for step in range(start, stop):
-            values |= {index: numbers[step - start] for index, numbers in coefficients}
+            for index, numbers in coefficients:
+                values[index] = numbers[step - start]
             self._carry_out(program.statements, values, step)
             ends = {name: values[index] for name, index in program.end.items()}
             reports = {name: values[index] for name, index in program.reports.items()}
-            values = dict(self._constants)
-            values |= {program.start[name]: value for name, value in ends.items()}
+            values = dict(constants)
+            for name, value in ends.items():
+                values[program.start[name]] = value
             if note is not None:
                 note(ends["x"], step)
             self._count(reports, step, outputs)
-            if plan.is_kept(step):
-                x = xp.reshape(ends["x"], plan.shape)
-                self._record(x, reports, plan.kept_before(step) - first, outputs)
+            if step + 1 == next_kept:
+                self._record(xp.reshape(ends["x"], plan.shape), reports, n_kept, outputs)
+                n_kept, next_kept = n_kept + 1, next_kept + plan.thinning
         at_end = {name: values[program.start[name]] for name in program.carried}
-        if stop == start:
-            at_end = {name: xp.asarray(value, copy=True) for name, value in at_end.items()}
         return {name: xp.reshape(value, plan.shape) for name, value in at_end.items()}
 
-    def _vectors(self, x: Array) -> Values:
-        """What is the same for all chains and steps, on the state's device."""
-        if not self._constants and self.program.vectors:
+    def _constants_for(self, x: Array) -> Values:
+        """What is the same at all steps: coefficients, and vectors on the state's device."""
+        if self._constants is None:
             xp = compat.array_namespace(x)
-            given = self._plan.vectors()
+            numbers, vectors = self._plan.coefficients(0, 1), self._plan.vectors()
+            varying = self._plan.varying_coefficients()
+            self._constants = {}
             for index, one in enumerate(self.program.values):
                 if one.op == "vector":
-                    row = given[self.program.vectors[int(one.value)]][None, :]
+                    row = vectors[self.program.vectors[int(one.value)]][None, :]
                     self._constants[index] = xp.asarray(row, dtype=x.dtype, device=compat.device(x))
+                elif one.op == "coefficient":
+                    name = self.program.coefficients[int(one.value)]
+                    if name in varying:
+                        self._changing.append((index, name))
+                    else:
+                        self._constants[index] = float(numbers[name][0])
         return self._constants
+
+    def _varying(self, start: int, stop: int) -> list[tuple[int, list[float]]]:
+        """The other coefficients, a number a step."""
+        if not self._changing:
+            return []
+        given = self._plan.coefficients(start, stop)
+        return [(index, given[name].tolist()) for index, name in self._changing]
 
     def _carry_out(self, statements: Sequence[Statement], values: Values, step: int) -> None:
         for one in statements:
@@ -313,11 +332,11 @@ class ArrayLoop:
         return x
 
     def _in_rows(self, values: Array, like: Array) -> Array:
-        xp = compat.array_namespace(like)
         if self._keeps_values:  # a user's energy may write its next answer to the same memory
-            values = xp.asarray(values, copy=True)
+            values = compat.array_namespace(like).asarray(values, copy=True)
         if values.shape == like.shape and values.dtype == like.dtype:
             return values
+        xp = compat.array_namespace(like)
         rows = xp.reshape(values, (like.shape[0], -1))
         return rows if rows.dtype == like.dtype else xp.astype(rows, like.dtype)
 
@@ -361,6 +380,10 @@ class _Noise:
         self._per_block = plan.steps_per_block
         self._held: dict[str, tuple[tuple[int, ...], list[Array]]] = {}
 
+    def renewed(self, plan: Plan) -> _Noise:
+        """The noise of another plan, from the same sources."""
+        return _Noise(plan, self._fill_normals, self._exponentials)
+
     def normal(self, like: Array, stream: noise.Stream, step: int) -> Array:
         block, position = divmod(self._plan.step_offset + step, self._per_block)
         return self._block(like, stream, (block, 0))[position]
@@ -397,7 +420,7 @@ class _Noise:
                 chain_offset=self._plan.chain_offset,
                 coordinate_offset=coordinate_offset,
             )
-            rows = [out[i, ...] for i in range(self._per_block)]
+            rows = list(xp.unstack(out))
             self._held[stream.name] = place, rows
         return rows
 

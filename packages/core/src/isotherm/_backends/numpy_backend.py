@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from isotherm._backends.array_loop import ArrayLoop
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.memory import host_memory
 from isotherm._backends.protocol import Status
+from isotherm._energies.origin import DIFFERENTIATING
 from isotherm._plans.plan import PLAN_VERSION, Plan
 from isotherm.errors import InputError
 
@@ -21,7 +21,9 @@ class NumpyBackend:
     name = "numpy"
     library = "numpy"
     plan_version = PLAN_VERSION
-    delegates: Mapping[str, str] = {"cpu": "numba"}
+    device_kinds: tuple[str, ...] = ("cpu",)
+    kernels_for: tuple[str, ...] = ()
+    priority = 0
 
     def status(self) -> Status:
         return Status(None, ("cpu",), {"numpy": np.__version__})
@@ -58,11 +60,12 @@ def reference_runner(plan: Plan, energy: Any) -> ArrayLoop:
 def array_loop_reason(plan: Plan, energy: Any) -> str | None:
     """Why the array loop on NumPy arrays cannot run this; None if it can."""
     if plan.dtype == "bfloat16":
-        return "NumPy has no bfloat16; use dtype='float32' or backend='torch'"
+        return "NumPy has no bfloat16; use dtype='float32', or the backend of a library that has it"
     if not hasattr(energy, "gradient"):
         return (
             f"{plan.energy} has no method gradient(x) and NumPy does not differentiate; add one, "
-            "write the energy with @isotherm.formula, or use backend='torch'"
+            "write the energy with @isotherm.formula, or take the backend of a library that does "
+            f"({', '.join(DIFFERENTIATING)})"
         )
     return None
 

@@ -86,6 +86,13 @@ class Runner(Protocol):
         """
 
 
+class Renews(Protocol):
+    """What a runner has besides if one run after another can use it."""
+
+    def renew(self, plan: Plan) -> None:
+        """Serve a plan that differs from that of before in its seed alone."""
+
+
 @dataclass(frozen=True)
 class Status:
     """Whether a backend can be used here.
@@ -115,15 +122,21 @@ class Backend(Protocol):
         Whose arrays it works on, as array-api-compat names it: ``"numpy"``, ``"torch"``, ...
     plan_version : int
         The `isotherm._plans.plan.PLAN_VERSION` that it speaks.
-    delegates : dict of str to str
-        For a kind of device (``"cpu"``, ``"cuda"``) the backend on the same memory that runs the
-        chains where it is installed and has a kernel, unless the user named a backend.
+    device_kinds : tuple of str
+        The kinds of devices that it can run on: ``"cpu"``, ``"cuda"``.
+    kernels_for : tuple of str
+        The libraries whose arrays, in the memory of such a device, it runs as they are with its
+        kernels: where it has one, it is taken for these arrays unless the user named a backend.
+    priority : int
+        Of several that may be taken the one with the highest is.
     """
 
     name: str
     library: str
     plan_version: int
-    delegates: Mapping[str, str]
+    device_kinds: tuple[str, ...]
+    kernels_for: tuple[str, ...]
+    priority: int
 
     def status(self) -> Status:
         """Whether the backend can be used on this machine."""
@@ -203,6 +216,11 @@ class HasCurrentStream(Protocol):
         library : str
             From which arrays come and to which results go.
         """
+
+
+def kind_of_device(device: str) -> str:
+    """``"cuda"`` of ``"cuda:1"``."""
+    return device.partition(":")[0]
 
 
 @contextmanager

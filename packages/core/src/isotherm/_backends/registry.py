@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from isotherm._backends.installed import offered
 from isotherm._backends.numpy_backend import BACKEND as REFERENCE
-from isotherm._backends.protocol import Backend
+from isotherm._backends.protocol import Backend, kind_of_device
+from isotherm._energies.origin import DIFFERENTIATING
 from isotherm._plans.plan import PLAN_VERSION, Plan
 from isotherm.errors import BackendError, BackendNotFoundError
 
@@ -32,7 +33,13 @@ def register(backend: Backend) -> None:
     An installed package declares an entry point in the group ``isotherm.backends`` instead.
     """
     _registered[backend.name] = backend
-    load.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    """Look anew which backends there are."""
+    for found in (load, _by_priority, _with_kernels_for):
+        found.cache_clear()
 
 
 @cache
@@ -50,13 +57,10 @@ def load(name: str) -> Backend:
         backend = _registered[name]
     elif name in _entry_points():
         backend = _entry_points()[name].load()
-    elif name in ("cupy", "numba", "torch"):
-        raise BackendNotFoundError(
-            f"backend {name!r} is not installed; pip install isotherm-{name}"
-        )
     else:
         raise BackendNotFoundError(
-            f"there is no backend {name!r}; installed are {', '.join(names())}"
+            f"backend {name!r} is not installed; {_how_to_install(name)}, or take one of those "
+            f"that are: {', '.join(names())}"
         )
     if backend.plan_version != PLAN_VERSION:
         raise BackendError(
@@ -83,54 +87,73 @@ def usable(name: str) -> Backend:
     return backend
 
 
-def first_for(library: str, on_host: bool) -> Backend:
+def first_for(library: str, device: str) -> Backend:
     """The backend for arrays of a library where the user named none.
 
-    Arrays of a library that no backend has are NumPy's as long as they are in host memory.
+    Arrays of a library that no backend has are NumPy's as long as they are in host memory, but for
+    those that the library would differentiate: another backend would give up more than speed.
+
+    Parameters
+    ----------
+    library : str
+    device : str
+        On which the arrays are, or which the user named: ``"cpu"``, ``"cuda:1"``.
     """
-    if library != "numpy":
-        for name in names():
-            if load(name).library == library:
-                return usable(name)
-        if library in ("cupy", "torch"):
+    kind = kind_of_device(device)
+    if library != REFERENCE.library:
+        own = [backend for backend in _by_priority() if backend.library == library]
+        if own:
+            return usable(own[0].name)
+        if library in DIFFERENTIATING or kind != "cpu":
             raise BackendNotFoundError(
-                f"no installed backend takes arrays of {library}; pip install isotherm-{library}, "
-                "or pass NumPy arrays"
+                f"no installed backend takes arrays of {library} on {device}; "
+                f"{_how_to_install(library)}, or pass arrays of NumPy, or share them by DLPack "
+                "with a library that has one"
             )
-        if not on_host:
-            raise BackendNotFoundError(
-                f"no installed backend takes arrays of {library} on a device; move them to the "
-                "CPU, or share them with torch: torch.from_dlpack(x)"
-            )
-    if on_host:
-        return load("numpy")
-    for name in ("cupy", "torch"):
-        if name in names() and load(name).status().reason is None:
-            return load(name)
+    if kind == "cpu":
+        return REFERENCE
+    for backend in _by_priority():
+        if kind in backend.device_kinds and backend.status().reason is None:
+            return backend
+    there_are = dict.fromkeys(name for one in _by_priority() for name in one.status().devices)
     raise BackendNotFoundError(
-        "a device other than the CPU needs isotherm-cupy or isotherm-torch, and a GPU that they "
-        "can use; see `isotherm backends`"
+        f"device {device!r} does not exist for the installed backends, which have "
+        f"{', '.join(there_are)} here; `isotherm backends` says what each of them lacks"
     )
 
 
 def with_kernel(backend: Backend, plan: Plan, energy: Any) -> Backend:
-    """The backend that a backend hands its chains to where that has a kernel; else itself."""
-    delegate = backend.delegates.get(plan.device.partition(":")[0])
-    if delegate in names() and delegate is not None:
-        other = load(delegate)
+    """The first backend for these arrays that has a kernel where this one has none; else itself."""
+    for other in _with_kernels_for(backend.library, kind_of_device(plan.device)):
         if other.status().reason is None and other.has_kernel(plan, energy):
             return other
     return backend
 
 
 def why_not_fused(backend: Backend, plan: Plan, energy: Any) -> str | None:
-    """Why the one to which a backend hands its chains has no kernel; None where it has."""
-    delegate = backend.delegates.get(plan.device.partition(":")[0])
-    if delegate not in names() or delegate is None:
-        return None
-    other = load(delegate)
-    reason: Callable[[Plan, Any], str | None] | None = getattr(other, "why_not_fused", None)
-    return None if reason is None or other.status().reason else reason(plan, energy)
+    """Why the first backend with kernels for these arrays has none here; None where it has."""
+    for other in _with_kernels_for(backend.library, kind_of_device(plan.device)):
+        reason: Callable[[Plan, Any], str | None] | None = getattr(other, "why_not_fused", None)
+        if reason is not None and other.status().reason is None:
+            return reason(plan, energy)
+    return None
+
+
+def _how_to_install(name: str) -> str:
+    return f"pip install isotherm-{name}"
+
+
+@cache
+def _by_priority() -> tuple[Backend, ...]:
+    """All backends, in the order in which they are chosen."""
+    return tuple(sorted(map(load, names()), key=lambda one: (-one.priority, one.name)))
+
+
+@cache
+def _with_kernels_for(library: str, kind: str) -> tuple[Backend, ...]:
+    return tuple(
+        one for one in _by_priority() if library in one.kernels_for and kind in one.device_kinds
+    )
 
 
 @cache

@@ -15,9 +15,10 @@ from isotherm._arithmetic.arrays import (
     dtype_name,
     library_of,
     move,
+    namespace,
     to_numpy,
 )
-from isotherm._energies.origin import Declared, origin
+from isotherm._energies.origin import is_declared, origin
 from isotherm._energies.protocol import as_energy, chain_energies
 from isotherm.errors import InputError
 
@@ -157,7 +158,7 @@ def check_gradient(
 
 def _drawn(energy: Any, dim: int | tuple[int, ...] | None, seed: int) -> Array:
     """A few states from N(0, I), where the energy takes them."""
-    shape = energy.dim if dim is None and isinstance(energy, Declared) else dim
+    shape = energy.dim if dim is None and is_declared(energy) else dim
     if shape is None:
         raise InputError("give x, states at which to compare, or dim, the shape of one")
     shape = shape if isinstance(shape, tuple) else (shape,)
@@ -165,5 +166,5 @@ def _drawn(energy: Any, dim: int | tuple[int, ...] | None, seed: int) -> Array:
     library, _, device = origin(energy)
     if library in (None, "numpy"):
         return states
-    first = "cuda:0" if library == "cupy" else "cpu"
+    first = device_name(namespace(str(library)).empty(0))
     return move(states, str(library), "float64", device or first)

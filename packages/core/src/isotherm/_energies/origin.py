@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import dis
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard
 
-from isotherm._arithmetic.arrays import FLOATING, array_origin, dtype_name, is_array
+import numpy as np
+
+from isotherm._arithmetic.arrays import FLOATING, array_origin, dtype_name, is_array, to_numpy
+from isotherm._programs.trace import AnyProgram
+from isotherm._transitions.program import Kind
+from isotherm.errors import InputError
 
 Origin = tuple[str | None, str | None, str | None]
 
 _DEPTH = 3  # an energy's attribute, of which a function, which closes over a network
 _ELEMENTS = 16  # of a list of networks
 # Libraries whose networks and functions tell by their own modules' names where they come from.
-_DIFFERENTIATING = ("torch",)
+DIFFERENTIATING = ("torch",)
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """The form ½ (x - mean)ᵀ precision (x - mean); these two are the energy's parameter values.
+
+    Attributes
+    ----------
+    dim : int
+    """
+
+    dim: int
+
+
+#: What a kernel is printed from.
+Form: TypeAlias = AnyProgram | Quadratic
 
 
 class Declared:
@@ -31,6 +53,11 @@ class Declared:
         The only dimension, or shape of a state, that it takes.
     library, dtype, device : str or None
         Of its parameters.
+    kind : Kind
+        What can be had of it to make differences of U from.
+    is_portable : bool
+        Whether every operation is one of `isotherm.backend.functions` or exact by IEEE 754, so that
+        each backend gives the same bits, and neither checks nor copies what it returns.
     """
 
     name: str
@@ -38,11 +65,47 @@ class Declared:
     library: str | None = None
     dtype: str | None = None
     device: str | None = None
+    kind: Kind = Kind.VALUE
+    is_portable: bool = False
+
+    def form(self, event_shape: tuple[int, ...]) -> Form | None:
+        """What a kernel on states of this shape is printed from; None where there is no such."""
+        return None
+
+    def has_limited_support(self, event_shape: tuple[int, ...]) -> bool:
+        """Whether it has no value at some finite states, as log and sqrt have none."""
+        return False
+
+    def fixed(self, event_shape: tuple[int, ...]) -> Declared:
+        """The energy as it is now, for one run."""
+        return self
+
+    def with_keywords(self, keywords: Mapping[str, Any]) -> Declared:
+        """The energy called with these; refused by those that are called with x alone."""
+        raise InputError(
+            f"model_kwargs are for energies that a user wrote; {type(self).__name__} has a "
+            "gradient of its own and takes none, so give it other parameters"
+        )
+
+
+def is_declared(energy: object) -> TypeGuard[Declared]:
+    """Whether an energy tells about itself; all that a user wrote does not."""
+    return isinstance(energy, Declared)
+
+
+def is_portable(energy: object) -> bool:
+    """See `Declared`."""
+    return is_declared(energy) and energy.is_portable
+
+
+def form_of(energy: object, event_shape: tuple[int, ...]) -> Form | None:
+    """What a kernel of an energy is printed from; None of what is called with arrays."""
+    return energy.form(event_shape) if is_declared(energy) else None
 
 
 def name_of(energy: Any) -> str:
     """The energy's name, for people."""
-    if isinstance(energy, Declared):
+    if is_declared(energy):
         return energy.name
     if isinstance(energy, functools.partial):
         return name_of(energy.func)
@@ -53,7 +116,7 @@ def name_of(energy: Any) -> str:
 
 def origin(energy: Any) -> Origin:
     """The library, dtype and device of an energy's parameters; None for each that is not known."""
-    if isinstance(energy, Declared):
+    if is_declared(energy):
         return energy.library, energy.dtype, energy.device
     if is_module(energy) or not hasattr(energy, "gradient"):
         return _found_in(energy)
@@ -62,7 +125,7 @@ def origin(energy: Any) -> Origin:
 
 def parameters_dtype(energy: Any) -> str | None:
     """The dtype of the first network's parameters that an energy calculates with, if any."""
-    if isinstance(energy, Declared):
+    if is_declared(energy):
         return None
     for part in _parts(energy):
         if is_module(part):
@@ -70,6 +133,17 @@ def parameters_dtype(energy: Any) -> str | None:
                 if is_array(value) and dtype_name(value.dtype) in FLOATING:
                     return dtype_name(value.dtype)
     return None
+
+
+def numbers_in(energy: Any) -> list[np.ndarray[Any, Any]]:
+    """The numbers that an energy is seen to hold: parameters of networks, floats and arrays."""
+    found = []
+    for part in _parts(energy):
+        for value in part.parameters() if is_module(part) else (part,):
+            is_floating = is_array(value) and dtype_name(value.dtype) in FLOATING
+            if is_floating or isinstance(value, float):
+                found.append(to_numpy(value))
+    return found
 
 
 def is_module(part: Any) -> bool:
@@ -115,7 +189,7 @@ def _library_of_code(part: Any) -> str | None:
         kind = part if isinstance(part, type) else type(part)
         names = [base.__module__ for base in kind.__mro__]
     roots = {name.partition(".")[0] for name in names}
-    return next((name for name in _DIFFERENTIATING if name in roots), None)
+    return next((name for name in DIFFERENTIATING if name in roots), None)
 
 
 def _parts(energy: Any) -> Iterator[Any]:

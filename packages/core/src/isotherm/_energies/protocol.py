@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.sums import total_of_terms
-from isotherm._energies.formulas import Formula, FormulaEnergy
-from isotherm._energies.origin import Declared
+from isotherm._energies.formulas import Formula
+from isotherm._energies.origin import Quadratic, is_declared, is_portable, numbers_in
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, printable
 
@@ -31,13 +32,12 @@ def as_energy(energy: Any) -> Any:
 
 def fixed(energy: Any, event_shape: tuple[int, ...]) -> Any:
     """The energy as it is now, for one run: of a formula, with what its function reads now."""
-    return energy.fixed(event_shape) if isinstance(energy, FormulaEnergy) else energy
+    return energy.fixed(event_shape) if is_declared(energy) else energy
 
 
 def kind_of(energy: Any) -> Kind:
     """What can be had of an energy to make differences of U from."""
-    kind = getattr(energy, "kind", None)
-    return kind if isinstance(kind, Kind) else Kind.VALUE
+    return energy.kind if is_declared(energy) else Kind.VALUE
 
 
 def energy_terms(energy: Any, x: Array) -> Array:
@@ -53,11 +53,11 @@ def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
     """
     # Not its qualified name, which is another where a class is sent to a worker by value.
     parts = [printable(type(energy).__name__)]
-    if isinstance(energy, FormulaEnergy):
-        program = energy.program(event_shape)
-        parts.append(f"{program.name} (program {program.digest[:12]})")
-    if not isinstance(energy, Declared):
+    if not is_declared(energy):
         return " ".join([*parts, f"on states of shape {event_shape}"])
+    form = energy.form(event_shape)
+    if form is not None and not isinstance(form, Quadratic):
+        parts.append(f"{form.name} (program {form.digest[:12]})")
     if energy.dim is not None:
         parts.append(f"of dimension {energy.dim}")
     parameters = getattr(energy, "parameters", None)
@@ -65,6 +65,21 @@ def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
         shapes = (f"{name} {np.shape(value)}" for name, value in parameters.items())
         parts.append(f"with parameters {', '.join(shapes) or 'none'}")
     return " ".join([*parts, f"on states of shape {event_shape}"])
+
+
+def numbers_digest(energy: Any) -> str | None:
+    """What is another where a number that an energy holds is; None where none is seen.
+
+    It depends on the values alone, not on the dtype, library or device that they came in.
+    """
+    numbers = getattr(energy, "numbers", None) if is_portable(energy) else None
+    held = numbers_in(energy) if numbers is None else numbers()
+    if not held:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for values in held:
+        digest.update(f"{values.shape}".encode() + values.astype("<f8").tobytes())
+    return digest.hexdigest()
 
 
 def chain_energies(energy: Array) -> Array:

@@ -10,10 +10,16 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, device_name, dtype_name, is_array, library_of, move
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import parameters_dtype
+from isotherm._arithmetic.arrays import (
+    Array,
+    device_name,
+    dtype_name,
+    is_array,
+    library_of,
+    move,
+    plain_array,
+)
+from isotherm._energies.origin import is_portable, parameters_dtype
 from isotherm._energies.protocol import chain_energies
 from isotherm.errors import EnergyWarning, InputError, IsothermError, caller_stacklevel
 
@@ -197,7 +203,7 @@ def calls_of(
     joint : callable, optional
         A gradient with an attribute ``seen``; see `UserCalls`.
     """
-    if isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+    if is_portable(energy):
         return EnergyCalls(value, gradient)
     return UserCalls(value, gradient, dtype, getattr(energy, "keywords", None), joint)
 
@@ -291,6 +297,7 @@ def _in_library(what: str, value: Any, x: Array) -> Array:
         and getattr(value, "device", None) == getattr(x, "device", None)
     ):
         return value
+    value = plain_array(f"what {what} returned", value)
     where, library = device_name(value), library_of(x)
     if not compat.array_namespace(value).isdtype(value.dtype, ("real floating", "integral")):
         raise InputError(f"{what} returned numbers of dtype {value.dtype}; they must be real")

@@ -10,7 +10,7 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, library_of
-from isotherm._energies.origin import Declared, name_of
+from isotherm._energies.origin import is_declared, name_of
 from isotherm._energies.protocol import as_energy
 from isotherm.errors import InputError
 
@@ -45,7 +45,7 @@ def vectorize(energy: Any) -> Any:
     (4, 3)
     """
     energy = as_energy(energy)
-    if isinstance(energy, Declared):
+    if is_declared(energy):
         raise InputError(f"{name_of(energy)} takes the states of all chains already; use it as is")
     return _WithGradient(energy) if hasattr(energy, "gradient") else _Vectorized(energy)
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers, round_to
-from isotherm._plans.plan import Schedule
+from isotherm._arithmetic import functions
+from isotherm._arithmetic.arrays import (
+    Array,
+    all_finite,
+    is_array,
+    plain_array,
+    real_numbers,
+    round_to,
+)
+from isotherm._plans.plan import Plan, Schedule
 from isotherm.errors import InputError, short_repr
 
+OnDivergence = Literal["warn", "raise", "ignore"]
+SamplerName = Literal["langevin", "underdamped", "mala", "hmc"]
 ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
 
 _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
@@ -26,7 +36,7 @@ _MAX_VALUES = 2**28  # of a schedule that is no formula: 2 GiB
 def as_count(name: str, value: Any, least: int) -> int:
     """A whole number of at least `least`."""
     try:
-        count = operator.index(value)
+        count = operator.index(plain_array(name, value))
     except TypeError:
         raise InputError(f"{name} must be an integer, not {short_repr(value)}") from None
     if isinstance(value, bool) or count < least:
@@ -41,13 +51,13 @@ def as_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def as_on_divergence(value: Any) -> str:
+def as_on_divergence(value: Any) -> OnDivergence:
     """One of the three words."""
-    if not isinstance(value, str) or value not in ("warn", "raise", "ignore"):
+    if not isinstance(value, str) or value not in get_args(OnDivergence):
         raise InputError(
             f"on_divergence must be 'warn', 'raise' or 'ignore', not {short_repr(value)}"
         )
-    return value
+    return cast("OnDivergence", value)
 
 
 def as_shape(dim: Any) -> tuple[int, ...]:
@@ -156,32 +166,86 @@ def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
     return None if low is None and high is None else (low, high)
 
 
-def check_rounded(
-    step_size: Schedule, clamp: tuple[float | None, float | None] | None, dtype: str
+def check_rounded(plan: Plan) -> None:
+    """Refuse numbers that are others once they are rounded to the dtype of the chains."""
+    dtype = plan.state_dtype
+    wider = "" if dtype == "float64" else ", or dtype='float64'"
+    remedy = f"; take one that {dtype} can hold{wider}"
+    _check_held(
+        "step_size", plan.step_size.ends, dtype,
+        f", so that the energy would have no say; take a size that {dtype} can hold (less decay, "
+        f"fewer steps){wider}",
+        plan.step_size,
+    )  # fmt: skip
+    scales = plan.noise_scale.ends
+    _check_held("noise_scale", scales, dtype, remedy, plan.noise_scale)
+    if plan.is_adjusted:
+        with np.errstate(all="ignore"):
+            inverse = round_to(1.0 / (scales * scales), dtype)
+        is_lost = (inverse == 0.0) | ~np.isfinite(inverse)
+        if is_lost.any():
+            raise InputError(
+                f"noise_scale is {float(scales[is_lost][0])!r}, and energies are divided by its "
+                f"square, which {dtype} cannot hold; scale the energy{wider}"
+            )
+    if plan.friction is not None:
+        friction = plan.friction.values
+        lost = friction * (plan.step_size.values if friction.ndim else plan.step_size.ends)
+        is_lost = (lost > 0.0) & (round_to(functions.exp(-lost), dtype) == 1.0)
+        if is_lost.any():
+            raise InputError(
+                f"friction·step_size is {float(lost[is_lost][0]):g}, by which a momentum in "
+                f"{dtype} would lose nothing, while noise is added to it; take more friction, or "
+                f"none{wider}"
+            )
+    if plan.inverse_mass is not None:
+        mass = plan.inverse_mass.values
+        diagonal = mass if mass.ndim == 1 else np.diagonal(mass)
+        _check_held("inverse_mass", diagonal, dtype, remedy)
+    _check_held("divergence_threshold", np.array([plan.divergence_threshold]), dtype, remedy)
+    if plan.clamp is not None:
+        _check_clamp(plan.clamp, dtype, plan.dtype)
+
+
+def _check_held(
+    name: str,
+    values: np.ndarray[Any, np.dtype[np.float64]],
+    dtype: str,
+    remedy: str,
+    schedule: Schedule | None = None,
 ) -> None:
-    """Refuse step sizes and bounds that are others once they are rounded to a dtype."""
-    values = step_size.ends
     with np.errstate(over="ignore"):
         rounded = round_to(values, dtype)
-        bounds = [
-            None if bound is None else float(round_to(np.array([bound]), dtype)[0])
-            for bound in clamp or (None, None)
-        ]
-    is_wrong = (rounded == 0.0) | ~np.isfinite(rounded)
-    if is_wrong.any():
-        first = int(np.argmax(is_wrong))
-        step = step_size.size if step_size.decay else first + 1
-        where = "" if step_size.is_constant else f" at step {step}"
+    is_lost = (rounded == 0.0) & ((values != 0.0) | (name == "step_size")) | ~np.isfinite(rounded)
+    if is_lost.any():
+        first = int(np.argmax(is_lost))
+        where = ""
+        if schedule is not None and not schedule.is_constant:
+            where = f" at step {schedule.size if schedule.decay else first + 1}"
         raise InputError(
-            f"step_size is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
-            f"{dtype}, so that the energy would have no say; take a size that {dtype} can hold "
-            "(less decay, fewer steps), or dtype='float64'"
+            f"{name} is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
+            f"{dtype}{remedy}"
         )
-    low, high = bounds
-    if low == math.inf or high == -math.inf or (None not in bounds and bounds[0] == bounds[1]):
+
+
+def _check_clamp(clamp: tuple[float | None, float | None], dtype: str, narrow: str) -> None:
+    """Refuse bounds without room, and those that an energy of a narrower dtype would not know."""
+    with np.errstate(over="ignore"):
+        low, high = (
+            None if bound is None else float(round_to(np.array([bound]), dtype)[0])
+            for bound in clamp
+        )
+        seen = round_to(np.array([low or 0.0, high or 0.0]), narrow)
+    if low == math.inf or high == -math.inf or (low is not None and low == high):
         raise InputError(
             f"clamp={short_repr(clamp)} rounds to {(low, high)} in {dtype}, between which there is "
             "no room; give wider bounds, or dtype='float64'"
+        )
+    if np.isinf(seen).any() and narrow != dtype:
+        raise InputError(
+            f"clamp={short_repr(clamp)} rounds to {(float(seen[0]), float(seen[1]))} in {narrow}, "
+            f"which the energy would be given; give bounds that {narrow} can hold, or None for a "
+            "side without one"
         )
 
 
@@ -207,7 +271,7 @@ def as_seconds(name: str, value: Any) -> float:
 def as_backend_name(backend: Any) -> str:
     """A backend's name, which need not be installed."""
     if not isinstance(backend, str):
-        raise InputError(f"backend must be a name, for example 'numba', not {short_repr(backend)}")
+        raise InputError(f"backend must be a name, for example 'numpy', not {short_repr(backend)}")
     return backend
 
 

@@ -96,6 +96,7 @@ def extend_plan(
         library=chosen.library,
         energy_signature=signature(energy, plan.event_shape),
     )
+    check_rounded(plan)
     reason = chosen.supports(plan, energy)
     if reason is not None:
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
@@ -166,9 +167,10 @@ def validate_plan(plan: Plan) -> Plan:
         stream_version=as_count("stream_version", plan.stream_version, 1),
         arithmetic_version=as_count("arithmetic_version", plan.arithmetic_version, 1),
         return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
+        has_start=as_flag("has_start", plan.has_start),
         on_divergence=as_on_divergence(plan.on_divergence),
     )
-    check_rounded(checked.step_size, checked.clamp, checked.state_dtype)
+    check_rounded(checked)
     return checked
 
 

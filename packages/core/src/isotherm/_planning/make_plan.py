@@ -20,9 +20,12 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
-from isotherm._energies.origin import Declared, name_of, origin
+from isotherm._energies.origin import is_declared, name_of, origin
+from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import as_energy, fixed, signature
 from isotherm._planning.arguments import (
+    OnDivergence,
+    SamplerName,
     ScheduleLike,
     as_backend_name,
     as_bounds,
@@ -67,9 +70,9 @@ def make_plan(
     thinning: int = 1,
     return_trajectory: bool = False,
     return_diagnostics: bool = False,
-    seed: Any = None,
+    seed: object = None,
     *,
-    sampler: str = "langevin",
+    sampler: SamplerName | str = "langevin",
     step_size: ScheduleLike | None = None,
     noise_scale: ScheduleLike | None = None,
     temperature: ScheduleLike | None = None,
@@ -78,15 +81,15 @@ def make_plan(
     friction: ScheduleLike | None = None,
     n_leapfrog: ScheduleLike | None = None,
     jitter: float | None = None,
-    inverse_mass: Any = None,
-    frozen: Any = None,
+    inverse_mass: object = None,
+    frozen: object = None,
     divergence_threshold: float | None = None,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: object = None,
+    device: object = None,
     backend: str | None = None,
     chain_offset: int = 0,
     step_offset: int = 0,
-    on_divergence: str = "warn",
+    on_divergence: OnDivergence = "warn",
 ) -> Plan:
     """Check everything that decides a run, and freeze it.
 
@@ -252,9 +255,14 @@ def make_plan(
     named = None if backend is None else registry.usable(as_backend_name(backend))
     asked = named or registry.first_for(
         own_library if is_elsewhere and own_library else library,
-        on_host=where is None or where.startswith("cpu"),
+        where or "cpu",
     )
     as_dtype = _dtype(dtype, x, own_dtype or _default_dtype(asked, energy))
+    if as_dtype == "bfloat16" and x is not None and library == "numpy":
+        raise InputError(
+            "NumPy has no bfloat16, in which the states of its arrays could come back; give x as "
+            "an array of another library, leave out x, or take dtype='float32'"
+        )
     plan = Plan(
         energy=printable(name_of(energy)),
         n_samples=n_samples,
@@ -293,6 +301,7 @@ def make_plan(
         energy_signature=signature(energy, event_shape),
     )
     plan = validate_plan(plan)
+    check_held(energy, plan.dtype)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)
@@ -347,7 +356,7 @@ def _state_shape(
 
 def _own_shape(energy: Any) -> tuple[int, ...] | None:
     """The shape of a chain's state that an energy says."""
-    dim = energy.dim if isinstance(energy, Declared) else None
+    dim = energy.dim if is_declared(energy) else None
     return dim if dim is None or isinstance(dim, tuple) else (dim,)
 
 
@@ -368,7 +377,7 @@ def _device(backend: Backend, device: str | None, *, is_wanted: bool) -> str:
 
 def _default_dtype(backend: Backend, energy: Any) -> str | None:
     """That of the library's own setting, of which energies of ours are independent."""
-    if isinstance(energy, Declared):
+    if is_declared(energy):
         return None
     ask: Callable[[], str] | None = getattr(backend, "default_dtype", None)
     return None if ask is None else ask()

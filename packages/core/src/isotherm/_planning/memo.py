@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._backends.protocol import Backend
-from isotherm._energies.origin import Declared, origin
+from isotherm._energies.origin import is_declared, origin
 from isotherm._plans.plan import Plan
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -27,7 +27,7 @@ _made: dict[int, Made] = {}  # by the energies' identities
 
 def key_of(energy: Any, x: Array | None, options: tuple[object, ...]) -> tuple[object, ...] | None:
     """What decides a plan besides the seed; None where that may change without being seen."""
-    if x is None or isinstance(energy, Declared):
+    if x is None or is_declared(energy):
         return None
     if not all(type(option) in _PLAIN for option in options):
         return None  # arrays and functions may be others at the next call

@@ -159,7 +159,7 @@ def as_frozen(given: Any, event_shape: tuple[int, ...]) -> Flags | None:
     """Which coordinates do not move, shape (dim,); None where all do."""
     if given is None:
         return None
-    flags = to_numpy(given) if is_array(given) else np.asarray(given)
+    flags = to_numpy(given)
     if flags.dtype != np.bool_ or flags.shape != event_shape:
         raise InputError(
             f"frozen must be a boolean array of the shape of a chain's state, {event_shape}, True "

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from isotherm._arithmetic.arrays import is_array, to_numpy
+from isotherm._arithmetic.arrays import is_array, plain_array, to_numpy
 from isotherm.errors import FormulaError
 
 #: Libraries whose functions and constants are what they are: nobody changes them between two runs.
@@ -56,7 +56,9 @@ def what_is_read(function: FunctionType) -> Hashable | None:
     Raises
     ------
     FormulaError
-        The function draws random numbers, or reads an array with a mask.
+        The function draws random numbers.
+    InputError
+        It reads an array of which a part would be lost.
     """
     try:
         return _Reader().all_of(function)
@@ -119,7 +121,7 @@ class _Reader:
         if isinstance(value, np.generic):
             return value.dtype.str, value.tobytes()
         if is_array(value):
-            return self._array(value)
+            return self._array(plain_array("what a formula reads", value))
         if isinstance(value, FunctionType):
             return self._fixed(value) if _is_fixed(value) else self._function(value)
         if isinstance(value, MethodType):
@@ -150,11 +152,6 @@ class _Reader:
         return cast(Hashable, value)
 
     def _array(self, value: Any) -> Hashable:
-        if isinstance(value, np.ma.MaskedArray):  # NumPy would multiply the masked elements, too
-            raise FormulaError(
-                "a formula cannot read an array with a mask; fill it before, with "
-                "array.filled(0.0), or read array.data and array.mask apart, for np.where"
-            )
         # Of another class more than the elements may count.
         if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
             raise _CannotTellError

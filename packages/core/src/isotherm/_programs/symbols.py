@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 import numpy as np
 
+from isotherm._arithmetic.arrays import plain_array
 from isotherm._programs.program import COMPARISONS, Builder, Instruction
 from isotherm._programs.tables import Table
 from isotherm.errors import FormulaError, short_repr
@@ -100,6 +101,13 @@ class Symbol:
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def _data(self) -> NoReturn:  # for which functions of np.ma ask first
+        raise FormulaError(
+            "a formula knows no masked arrays; fill them, for example by .filled(0.0), before it "
+            "is called"
+        )
 
     @property
     def T(self) -> Symbol:  # noqa: N802  # as in NumPy
@@ -197,7 +205,7 @@ class Symbol:
         return Symbol(builder, builder.capture(there.index))
 
     def _lift_array(self, operand: Any) -> Symbol:
-        array = np.asarray(operand)
+        array = np.asarray(plain_array("what a formula calculates with", operand))
         if array.dtype.kind in "biuf":
             if not array.ndim:
                 return self.lift(float(array))
@@ -370,6 +378,7 @@ class Symbol:
     def __getitem__(self, key: Any) -> Symbol:
         self._check_is_array()
         for part in key if isinstance(key, tuple) else (key,):
+            plain_array("an index", part)
             if isinstance(part, Symbol):
                 raise FormulaError(
                     "an index must be known when the formula is traced: use integers, slices, or "

@@ -20,7 +20,7 @@ from isotherm._programs.program import Builder, Instruction, Program
 from isotherm._programs.reads import what_is_read
 from isotherm._programs.symbols import Symbol
 from isotherm._programs.unroll import is_small, unroll
-from isotherm.errors import FormulaError, printable, short_repr, text_of
+from isotherm.errors import FormulaError, InputError, printable, short_repr, text_of
 
 
 class Term(NamedTuple):
@@ -75,7 +75,7 @@ def trace(request: Request) -> AnyProgram:
     for term in request.terms:
         try:
             reads.append(what_is_read(term.function))
-        except FormulaError as error:
+        except (FormulaError, InputError) as error:
             raise _with_users_line(error, term.function) from None
     return _shared(_traced(request) if None in reads else _remembered(request, tuple(reads)))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from isotherm._limits import LIMITS
 from isotherm._programs.program import (
     BINARY,
     COMPARISONS,
@@ -19,9 +20,7 @@ from isotherm._programs.program import (
     reachable,
 )
 
-_SMALL = 512  # operations on numbers; their gradient takes about three times as many
 _COMPOSED = 20  # of a composed function, about
-_MOSTLY_NUMBERS = 3  # numbers an instruction
 
 
 def is_small(builder: Builder, energy: int) -> bool:
@@ -31,7 +30,7 @@ def is_small(builder: Builder, energy: int) -> bool:
     """
     used = reachable(builder.instructions, [energy])
     numbers = sum(_operations(builder, index) for index in used)
-    return numbers <= _SMALL or numbers <= _MOSTLY_NUMBERS * len(used)
+    return numbers <= LIMITS.unrolled_numbers or numbers <= LIMITS.unrolled_each * len(used)
 
 
 def _operations(builder: Builder, index: int) -> int:

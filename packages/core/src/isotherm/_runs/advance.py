@@ -16,14 +16,12 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, all_finite
 from isotherm._backends.protocol import Outputs, Runner, State
+from isotherm._limits import LIMITS
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import Recorder
 from isotherm._results.result import Divergence
 from isotherm.errors import DivergenceError
 
-# The first piece is one block of steps, as nothing is known of what a step costs; the next ones are
-# made to last this long.
-_PIECE_SECONDS = 0.25
 _MOST_STEPS = 2**20  # of a piece, for whose coefficients there must be memory
 
 
@@ -59,14 +57,13 @@ class Snapshot:
 
 
 _log = logging.getLogger(__name__)
-_SLOW = 1.0  # seconds that are worth a word
 _reasons_told: set[str] = set()
 
 
 def tell_once_if_slow(runner: Runner, seconds: float) -> None:
     """Say why a run that will take long is not fused where others are, once for each reason."""
     reason = getattr(runner, "why_not_fused", None)
-    if reason is not None and seconds > _SLOW and reason not in _reasons_told:
+    if reason is not None and seconds > LIMITS.worth_a_word and reason not in _reasons_told:
         _reasons_told.add(reason)
         _log.warning("about %.0f s to go, as the chains are not fused: %s", seconds, reason)
 
@@ -195,12 +192,12 @@ def next_length(plan: Plan, length: int, taken: int, seconds: float) -> int:
     seconds : float
         That it took.
     """
-    if taken < length and seconds < _PIECE_SECONDS:
+    if taken < length and seconds < LIMITS.piece_seconds:
         return length  # so few steps tell nothing of many
     # At most fourfold at a time: the first piece may have been quick for lack of divergence. Where
     # even sixteenfold is but a quarter of what it may last, small runs are spared two pieces.
-    most = 16.0 if 64.0 * seconds < _PIECE_SECONDS else 4.0
-    wanted = taken * min(most, _PIECE_SECONDS / max(seconds, 1e-6))
+    most = 16.0 if 64.0 * seconds < LIMITS.piece_seconds else 4.0
+    wanted = taken * min(most, LIMITS.piece_seconds / max(seconds, 1e-6))
     blocks = int(min(wanted, _MOST_STEPS)) // plan.steps_per_block
     return max(1, blocks) * plan.steps_per_block
 

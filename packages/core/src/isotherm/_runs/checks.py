@@ -5,34 +5,43 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array, as_state, empty, move, on_own_device, round_to
+from isotherm._arithmetic.arrays import (
+    Array,
+    as_state,
+    empty,
+    move,
+    on_own_device,
+    round_to,
+)
 from isotherm._backends.array_loop import matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
-from isotherm._energies.formulas import FormulaEnergy
-from isotherm._energies.gaussian import GaussianEnergy
-from isotherm._energies.origin import Declared
-from isotherm._energies.protocol import signature
-from isotherm._energies.score import ScoreEnergy
+from isotherm._energies.origin import is_declared, is_portable
+from isotherm._energies.parameters import check_held
+from isotherm._energies.protocol import numbers_digest, signature
 from isotherm._energies.users import WithKeywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
 from isotherm._transitions.catalogue import find
-from isotherm.errors import InputError
+from isotherm.errors import EnergyWarning, InputError, caller_stacklevel
+
+if TYPE_CHECKING:  # which needs what is optional
+    from isotherm._store.layout import Header
 
 # A run that needs no more than Python itself is begun without asking how much there is.
 _SMALL_RUN = 2**26
 
-# Relative, of energies whose parameters may have been rounded to float32.
+# Relative, of energies whose parameters may have been rounded to float32, and of networks.
 _PROBE_TOLERANCE = 1e-3
 
 
@@ -51,18 +60,13 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
     """The energy as a function of x alone."""
     if keywords is None:
         return energy
-    if isinstance(energy, ScoreEnergy) and isinstance(keywords, Mapping):
-        return energy.with_keywords(keywords)
-    if isinstance(energy, Declared):
-        raise InputError(
-            f"model_kwargs are for energies that a user wrote; {type(energy).__name__} has a "
-            "gradient of its own and takes none, so give it other parameters"
-        )
     if not isinstance(keywords, Mapping):
         raise InputError(
             "model_kwargs must map the names of keywords to their values; got "
             f"{type(keywords).__name__}"
         )
+    if is_declared(energy):
+        return energy.with_keywords(keywords)
     # A module's own call takes anything and hands it to `forward`.
     functions = {"the energy": getattr(energy, "forward", energy)}
     if hasattr(energy, "gradient"):
@@ -166,7 +170,7 @@ def checked_allocator(
 
 def probe_energy(plan: Plan, energy: Any) -> float | None:
     """The energy at one state, to tell energies apart; None where it cannot be had on the host."""
-    if not isinstance(energy, (FormulaEnergy, GaussianEnergy)):
+    if not is_portable(energy):
         return None
     normals = np.empty((noise.steps_per_block("float64"), 1, plan.n_coordinates))
     noise.fill_normals(normals, seed=plan.seed, stream=noise.Stream.INITIAL, block=0)
@@ -174,15 +178,45 @@ def probe_energy(plan: Plan, energy: Any) -> float | None:
         return float(energy(normals[0].reshape(1, *plan.event_shape))[0])
 
 
-def check_same_energy(probe: float | None, held: float | None, path: os.PathLike[str]) -> None:
-    """Refuse an energy that is known not to be the one of the run."""
-    if probe is None or held is None:
-        return
-    if not np.isclose(probe, held, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE, equal_nan=True):
+def check_same_energy(plan: Plan, energy: Any, held: Header, path: os.PathLike[str]) -> None:
+    """Refuse an energy that is known not to be the one of the run; warn of a user's own.
+
+    Of one that is made of numbers alone all of them are compared, in float64. A user's energy may
+    have been mended, so that it is let go on.
+    """
+    if is_declared(energy) and held.plan.energy_signature not in ("", plan.energy_signature):
         raise InputError(
-            f"the energy is not that of {path}: at one state it is {probe:g}, and it was {held:g} "
-            "there; pass the energy that the run had"
+            f"{path} is a run of {held.plan.energy_signature}, and this is "
+            f"{plan.energy_signature}; pass the energy that the run had"
         )
+    numbers = numbers_digest(energy)
+    if held.numbers is not None and numbers is not None:
+        if numbers != held.numbers and is_portable(energy):
+            raise InputError(
+                f"the energy is not that of {path}: it is the same formula with other numbers; "
+                "pass the energy that the run had, with the same values to the last digit"
+            )
+        if numbers != held.numbers:
+            warnings.warn(
+                f"the energy holds other numbers (parameters of a network, attributes) than when "
+                f"{path} was begun; the chains go on with what it is now",
+                EnergyWarning,
+                stacklevel=caller_stacklevel(),
+            )
+        return
+    probe = probe_energy(plan, energy)
+    if not _is_near(probe, held.probe):
+        raise InputError(
+            f"the energy is not that of {path}: at one state it is {probe:g}, and it was "
+            f"{held.probe:g} there; pass the energy that the run had"
+        )
+
+
+def _is_near(probe: float | None, held: float | None) -> bool:
+    """Whether two energies at the same states may be those of one energy."""
+    return (probe is None or held is None) or bool(
+        np.isclose(probe, held, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE, equal_nan=True)
+    )
 
 
 def check_belongs(plan: Plan, energy: Any, x: Array | None) -> None:
@@ -196,6 +230,7 @@ def check_belongs(plan: Plan, energy: Any, x: Array | None) -> None:
             f"the plan was made for {plan.energy_signature}, not for {given}; make a plan for this "
             "energy"
         )
+    check_held(energy, plan.dtype)
     if plan.has_start and x is None:
         raise InputError(
             "the plan was made for chains that start at a given x; pass it to run as well: "

@@ -14,6 +14,7 @@ from isotherm._arithmetic.arrays import Array, as_state
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, on_device
 from isotherm._energies.protocol import as_energy, fixed
+from isotherm._planning.arguments import SamplerName, ScheduleLike
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
 from isotherm._runs.checks import begin, check_belongs, initial_state
@@ -73,10 +74,10 @@ def explain(
     n_steps: int = 100,
     n_samples: int | None = None,
     *,
-    sampler: str = "langevin",
-    step_size: float | None = None,
-    dtype: Any = None,
-    device: Any = None,
+    sampler: SamplerName | str = "langevin",
+    step_size: ScheduleLike | None = None,
+    dtype: object = None,
+    device: object = None,
     backend: str | None = None,
     plan: Plan | None = None,
 ) -> Explanation:

@@ -11,7 +11,6 @@ from typing import Any
 from isotherm._arithmetic.arrays import move
 from isotherm._backends import registry
 from isotherm._backends.protocol import on_device
-from isotherm._energies.origin import Declared
 from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import ScheduleLike, as_seconds
 from isotherm._planning.extend_plan import extend_plan
@@ -22,13 +21,12 @@ from isotherm._runs.checks import (
     begin,
     check_same_energy,
     checked_allocator,
-    probe_energy,
     store_module,
     with_keywords,
 )
 from isotherm._runs.run import advance_to, warn_of_divergence
 from isotherm._transitions.catalogue import find
-from isotherm.errors import InputError, StoreError
+from isotherm.errors import StoreError
 
 
 def open_run(store: str | os.PathLike[str]) -> Result:
@@ -66,7 +64,7 @@ def resume(
     n_steps: int | None = None,
     *,
     backend: str | None = None,
-    device: Any = None,
+    device: object = None,
     step_size: ScheduleLike | None = None,
     noise_scale: ScheduleLike | None = None,
     decay: float = 0.0,
@@ -85,7 +83,9 @@ def resume(
     ----------
     store : path
     energy : callable
-        The run's energy.
+        The run's energy. Of one that is made of numbers (a formula, a Gaussian) all numbers must be
+        the same. Of a user's own a warning tells where numbers that it holds are others: a
+        network's parameters, attributes that are floats or arrays of them. Its code is not seen.
     n_steps : int, optional
         Steps to take now; by default those that were planned and are not yet done.
     backend : str, optional
@@ -130,14 +130,6 @@ def resume(
             noise_scale=noise_scale, decay=decay, backend=backend, device=device,
         )  # fmt: skip
         energy = fixed(as_energy(energy), plan.event_shape)
-        check_same_energy(probe_energy(plan, energy), header.probe, folder.path)
-        # Of a user's own class nothing is known; a mended one may go on with the run.
-        is_other = header.plan.energy_signature not in ("", plan.energy_signature)
-        if is_other and isinstance(energy, Declared):
-            raise InputError(
-                f"{folder.path} is a run of {header.plan.energy_signature}, and this is "
-                f"{plan.energy_signature}; pass the energy that the run had"
-            )
         energy = with_keywords(energy, model_kwargs)
         if state.keys() != {*find(plan.sampler).carried}:
             raise StoreError(
@@ -146,6 +138,7 @@ def resume(
             )
         runs_on = registry.usable(plan.backend)
         stack.enter_context(on_device(runs_on, plan))
+        check_same_energy(plan, energy, header, folder.path)
         allocate = checked_allocator(plan, runs_on, is_stored=True)
         moved = {
             name: move(array, runs_on.library, plan.state_dtype, plan.device)

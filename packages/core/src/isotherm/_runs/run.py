@@ -19,8 +19,8 @@ from isotherm._arithmetic.arrays import Array, as_state, to_numpy
 from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
-from isotherm._energies.formulas import has_limited_support
-from isotherm._energies.protocol import as_energy, fixed
+from isotherm._energies.origin import is_declared
+from isotherm._energies.protocol import as_energy, fixed, numbers_digest
 from isotherm._planning.arguments import as_seconds
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import InMemory, Recorder, mover
@@ -37,6 +37,7 @@ from isotherm._runs.checks import (
     with_keywords,
 )
 from isotherm._runs.executors import ExecutorLike, run_on_executor
+from isotherm._runs.prepared import Prepared
 from isotherm.errors import (
     DivergenceWarning,
     InputError,
@@ -137,6 +138,28 @@ def run(
     OSError
         The store cannot be written, the disk is full; what was written before can be gone on with.
     """
+    return run_prepared(
+        Prepared(), plan, energy, x, momentum, model_kwargs, progress, callback, callback_every,
+        store, flush_every, executor, n_shares,
+    )  # fmt: skip
+
+
+def run_prepared(
+    prepared: Prepared,
+    plan: Plan,
+    energy: Any,
+    x: Array | None,
+    momentum: Array | None,
+    model_kwargs: Mapping[str, Any] | None,
+    progress: bool | Callable[[int, int], object],
+    callback: Callback | None,
+    callback_every: int | None,
+    store: str | os.PathLike[str] | None,
+    flush_every: float,
+    executor: ExecutorLike | None,
+    n_shares: int | None = None,
+) -> Result:
+    """`run`, with what the run before made ready, and left to the one after."""
     if executor is not None:
         result = _run_on_executor(
             plan, energy, x, momentum, executor, n_shares, model_kwargs, progress, callback, store
@@ -155,6 +178,7 @@ def run(
             store,
             callback_every,
             flush_every,
+            prepared=prepared,
         )
     return warn_of_divergence(plan, result)
 
@@ -171,6 +195,7 @@ def _run(
     callback_every: int | None = None,
     flush_every: float = 5.0,
     moments_dtype: str | None = None,
+    prepared: Prepared | None = None,
 ) -> Result:
     """Run a plan in this process; nothing is warned of."""
     started = time.perf_counter()
@@ -187,7 +212,9 @@ def _run(
             plan, backend, is_stored=store is not None, moments_dtype=moments_dtype
         )
         state = initial_state(plan, backend, as_state(x), momentum)
-        runner = backend.prepare(plan, energy)
+        prepared = prepared or Prepared()
+        loan = prepared.take(backend, plan, energy)
+        runner = loan.runner
         begin(plan, runner, state)
         callbacks = collect_callbacks(progress, callback, stack, callback_every)
         recorder: Recorder
@@ -196,12 +223,15 @@ def _run(
         else:
             disk = store_module()
             probe = probe_energy(plan, energy)
-            folder, header = disk.create(store, plan, probe, runner.path, state)
+            numbers = numbers_digest(energy)
+            folder, header = disk.create(store, plan, probe, runner.path, state, numbers)
             stack.enter_context(folder.locked())
             recorder = disk.Writer(folder, header, allocate, flush_every)
-        return advance_to(
+        result = advance_to(
             plan, runner, Snapshot(state), plan.n_total, recorder, callbacks, started, energy
         )
+        prepared.give_back(loan)
+        return result
 
 
 def _run_on_executor(
@@ -291,13 +321,14 @@ def advance_to(
     """Let the chains advance from the end of a piece to the step `last`; what comes out."""
     n_before, interrupted = snapshot.n_steps, False
     n_kept, mean_energy = plan.kept_before(n_before), None
+    has_limits = is_declared(energy) and energy.has_limited_support(plan.event_shape)
     counts = _counts(plan, snapshot.state["x"])
     snapshots = advance(
         plan, runner, snapshot, last, recorder,
         has_callbacks=bool(callbacks),
         counts=counts,
         every=callbacks.every,
-        energy_at_end=energy if has_limited_support(energy, plan.event_shape) else None,
+        energy_at_end=energy if has_limits else None,
     )  # fmt: skip
     try:
         for snapshot in snapshots:

@@ -12,7 +12,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array
 from isotherm._energies.origin import name_of
 from isotherm._energies.protocol import as_energy
-from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.arguments import OnDivergence, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._planning.sampler_arguments import check_arguments
@@ -20,8 +20,9 @@ from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Info, Progress
 from isotherm._runs.executors import ExecutorLike
-from isotherm._runs.run import run
-from isotherm._samplers.options import OnDivergence, RunOptions, shortened
+from isotherm._runs.prepared import Prepared
+from isotherm._runs.run import run_prepared
+from isotherm._samplers.options import RunOptions, shortened
 from isotherm._warmup.tuning import placed, rows_of
 from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import short_repr
@@ -66,6 +67,7 @@ class Sampler:
         self.seed = seed
         self._noise_scale = noise_scale
         self._own = own
+        self._prepared = Prepared()
         check_arguments(
             self.name,
             step_size=step_size,
@@ -302,19 +304,10 @@ class Sampler:
             step_offset=step_offset,
             on_divergence=on_divergence,
         )
-        result = run(
-            plan,
-            self.energy_function,
-            x,
-            momentum=momentum,
-            model_kwargs=model_kwargs,
-            progress=progress,
-            callback=callback,
-            callback_every=callback_every,
-            store=store,
-            flush_every=flush_every,
-            executor=executor,
-        )
+        result = run_prepared(
+            self._prepared, plan, self.energy_function, x, momentum, model_kwargs, progress,
+            callback, callback_every, store, flush_every, executor,
+        )  # fmt: skip
         return shortened(plan, result, with_info=return_info)
 
     def __repr__(self) -> str:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from isotherm._arithmetic.arrays import Array
-from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.arguments import OnDivergence, SamplerName, ScheduleLike
 from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Info, Progress, Result
 from isotherm._runs.executors import ExecutorLike
-
-OnDivergence = Literal["warn", "raise", "ignore"]
-SamplerName = Literal["langevin", "underdamped", "mala", "hmc"]
 
 
 class RunOptions(TypedDict, total=False):

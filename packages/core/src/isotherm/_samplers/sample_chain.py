@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Unpack, cast, overload
 
 from isotherm._arithmetic.arrays import Array
-from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.arguments import OnDivergence, SamplerName, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._results.diagnostics import Diagnostics
@@ -17,7 +17,7 @@ from isotherm._runs.run import run
 from isotherm._samplers.base import Sampler
 from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
-from isotherm._samplers.options import OnDivergence, SampleOptions, SamplerName, shortened
+from isotherm._samplers.options import SampleOptions, shortened
 from isotherm._transitions.catalogue import find
 from isotherm._warmup.tuning import placed, rows_of
 from isotherm._warmup.warm_up import warm_up

@@ -10,13 +10,14 @@ import operator
 import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
+from isotherm._limits import LIMITS
 from isotherm._planning.extend_plan import validate_plan
 from isotherm._plans.plan import ITEMSIZE, PLAN_VERSION, Plan
 from isotherm._results.result import Divergence
@@ -32,8 +33,6 @@ LOCK = "checkpoint/lock"
 GROUPS = ("checkpoint", "diagnostics")
 CHECKSUM_BYTES = 4
 
-_CHUNK_BYTES = 2**24  # of kept states: large enough for a disk, small enough to hold two
-_LEAST_CHUNK_BYTES = 2**20  # a run that is gone on with may be longer than it was planned
 _LONG_CHUNK = 2**13  # elements, of arrays that have one number a draw or a step
 
 _X_OF_FORMAT_1 = "state"
@@ -57,7 +56,9 @@ class Header:
     chunk : int
         Draws in a chunk.
     probe : float or None
-        The energy at a state that depends on the plan alone, to tell energies apart.
+        The energy at states that depend on the plan alone, to tell energies apart.
+    numbers : str or None
+        A digest of the numbers that the energy is made of, where they are known.
     path : str
         How the chains ran.
     carried : mapping of str to (str, tuple of int)
@@ -82,6 +83,7 @@ class Header:
     path: str
     carried: Mapping[str, tuple[str, tuple[int, ...]]]
     id: str
+    numbers: str | None = None  # as in stores of earlier versions
     scheduled: tuple[str, ...] = ()
     n_steps: int = 0
     state: int = 0
@@ -258,7 +260,7 @@ def sum_as_text(marks: int) -> str:
 
 def draws_in_chunk(plan: Plan) -> int:
     """Draws in a chunk of a new store: so many that its files have a good size."""
-    least = _LEAST_CHUNK_BYTES // _state_bytes(plan)
+    least = LIMITS.least_chunk_bytes // _state_bytes(plan)
     chunk = min(_most_draws(plan), max(least, plan.n_kept))
     # Whole blocks of the noise stream, where there are: none is then made twice.
     return max(1, chunk // plan.steps_per_block * plan.steps_per_block)
@@ -294,7 +296,7 @@ def attributes_of(header: Header, marks: int) -> Document:
     plan, divergence = header.plan, header.divergence
     elsewhere = ("plan", "id", "scheduled", "format")
     run = {key: value for key, value in vars(header).items() if key not in elsewhere}
-    run["divergence"] = None if divergence is None else [divergence.first_step, divergence.n_chains]
+    run["divergence"] = None if divergence is None else astuple(divergence)
     attributes = {
         "isotherm_store": header.format,
         "id": header.id,
@@ -344,8 +346,11 @@ def header_of(attributes: Document) -> Header:
         run["carried"] = {"x": (stored_dtype(plan.dtype), plan.shape)}
     run["carried"] = _carried(plan, run["carried"])
     if run["divergence"] is not None:
-        first_step, n_chains = map(operator.index, run["divergence"])
-        run["divergence"] = Divergence(first_step, n_chains)
+        # Earlier versions did not tell chains whose energy is NaN from those that are not finite.
+        first_step, n_chains, *of_energy = map(operator.index, run["divergence"])
+        if not (0 < first_step <= plan.n_total and 0 <= n_chains <= plan.n_samples):
+            raise ValueError(f"there are no {short_repr(run['divergence'])} of steps and chains")
+        run["divergence"] = Divergence(first_step, n_chains, of_energy == [True])
     header = Header(plan, **run, id=attributes.get("id", ""), scheduled=scheduled, format=number)
     numbers = {"chunk": header.chunk, "n_steps": header.n_steps, "state": header.state}
     limits = {"chunk": (1, _most_draws(plan)), "n_steps": (0, plan.n_total), "state": (0, 1)}
@@ -353,10 +358,10 @@ def header_of(attributes: Document) -> Header:
         least, most = limits[name]
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"{name} is {short_repr(value)}, not an integer in {least}..{most}")
-    if not isinstance(header.path, str) or not all(
-        type(value) is float for value in (header.seconds, header.probe or 0.0)
-    ):
-        raise TypeError("path, seconds and probe are not a name and two numbers")
+    if not isinstance(header.path, str) or not isinstance(header.numbers or "", str):
+        raise TypeError("path and numbers are not text")
+    if not all(type(value) is float for value in (header.seconds, header.probe or 0.0)):
+        raise TypeError("seconds and probe are not two numbers")
     return header
 
 
@@ -404,7 +409,7 @@ def _array(dimensions: dict[str, int], chunks: tuple[int, ...], dtype: str) -> D
 
 def _rows_in_chunk(shape: tuple[int, ...], dtype: str) -> int:
     chain = math.prod(shape[1:]) * np.dtype(dtype).itemsize
-    return max(1, min(shape[0], _CHUNK_BYTES // chain))
+    return max(1, min(shape[0], LIMITS.chunk_bytes // chain))
 
 
 def _state_bytes(plan: Plan) -> int:
@@ -412,4 +417,4 @@ def _state_bytes(plan: Plan) -> int:
 
 
 def _most_draws(plan: Plan) -> int:
-    return max(1, _CHUNK_BYTES // _state_bytes(plan))
+    return max(1, LIMITS.chunk_bytes // _state_bytes(plan))

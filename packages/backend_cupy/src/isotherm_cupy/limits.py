@@ -1,0 +1,35 @@
+"""How much is done at a time. No chain depends on these numbers, and tests change them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Limits:
+    """The numbers of the CuPy backend.
+
+    What one launch does at most is some ten milliseconds of an H100, a few tenths of a second of a
+    small card: well before a watchdog or an impatient Ctrl-C.
+
+    Attributes
+    ----------
+    launch : int
+        Coordinates times steps of one; a row of the precision counts as many as it has elements.
+    launch_steps : int
+        Steps of one, as few chains leave most of the card idle.
+    held_bytes : int
+        Of kept states, held for the diagnostics where no trajectory is kept.
+    separable : int
+        Coordinates that one thread holds of a separable energy whose chains have numbers of their
+        own; beyond, a thread is a coordinate.
+    moments_height : int
+        Of the part of the moments' tree that one thread puts together: 2^8 chains.
+    """
+
+    launch: int = 2**33
+    launch_steps: int = 2**17
+    held_bytes: int = 2**26
+    separable: int = 16
+    moments_height: int = 8
+
+
+LIMITS = Limits()

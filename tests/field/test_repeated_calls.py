@@ -1,0 +1,135 @@
+"""Calls in a loop: what one call made ready serves the next, and is never another call's."""
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import isotherm
+from isotherm._runs.prepared import Prepared
+
+same = np.testing.assert_array_equal
+
+X = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)
+SAMPLERS = [
+    isotherm.LangevinDynamics,
+    isotherm.UnderdampedLangevin,
+    isotherm.MALA,
+    isotherm.HamiltonianMonteCarlo,
+]
+
+
+class Spring:
+    """An object with array methods, whose stiffness may be changed between calls."""
+
+    def __init__(self):
+        self.k = 1.0
+        self.inside = None
+
+    def __call__(self, x):
+        return 0.5 * self.k * (x * x).sum(-1)
+
+    def gradient(self, x):
+        if self.inside is not None:
+            self.inside()
+        return self.k * x
+
+
+@pytest.fixture
+def preparations(monkeypatch):
+    """The seeds of the plans for which a runner was made."""
+    seeds, take = [], Prepared.take
+
+    class Counting:
+        def __init__(self, backend):
+            self.backend = backend
+
+        def prepare(self, plan, energy):
+            seeds.append(plan.seed)
+            return self.backend.prepare(plan, energy)
+
+    monkeypatch.setattr(
+        Prepared, "take", lambda self, backend, *given: take(self, Counting(backend), *given)
+    )
+    return seeds
+
+
+@pytest.mark.parametrize("make", SAMPLERS, ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "energy", [Spring(), isotherm.DoubleWellEnergy()], ids=["object", "formula"]
+)
+def test_calls_give_what_fresh_samplers_give(energy, make, backend):
+    one = make(energy, step_size=0.01, backend=backend)
+    for seed, start in ((3, X), (3, X), (4, X), (3, X + 1)):
+        options = {"x": start, "n_steps": 5, "seed": seed, "return_trajectory": True}
+        fresh = make(energy, step_size=0.01, backend=backend).sample_chain(**options)
+        same(np.asarray(one.sample_chain(**options)), np.asarray(fresh))
+
+
+def test_a_loop_of_calls_prepares_once(preparations):
+    one = isotherm.LangevinDynamics(Spring(), backend="numpy")
+    for seed in range(5):
+        one.sample_chain(x=X, n_steps=2, seed=seed)
+    assert preparations == [0]
+    one.sample_chain(x=X, n_steps=3, seed=5)
+    one.step_size = 0.5
+    one.sample_chain(x=X, n_steps=3, seed=6)
+    one.energy_function = Spring()
+    one.sample_chain(x=X, n_steps=3, seed=7)
+    one.sample_chain(x=X.astype(np.float64), n_steps=3, seed=8)
+    one.sample_chain(x=X, n_steps=3, seed=9)
+    assert preparations == [0, 5, 6, 7, 8, 9]
+
+
+def test_what_an_object_is_now_counts():
+    one = isotherm.LangevinDynamics(Spring(), backend="numpy", step_size=0.1)
+    before = one.sample_chain(x=X, n_steps=2, seed=0)
+    one.energy_function.k = 2.0
+    fresh = isotherm.LangevinDynamics(one.energy_function, backend="numpy", step_size=0.1)
+    after = one.sample_chain(x=X, n_steps=2, seed=0)
+    same(after, fresh.sample_chain(x=X, n_steps=2, seed=0))
+    assert not np.array_equal(after, before)
+
+
+def test_a_run_within_a_run_and_threads_have_runners_of_their_own():
+    energy = Spring()
+    one = isotherm.LangevinDynamics(energy, backend="numpy", step_size=0.1)
+    expected = {seed: one.sample_chain(x=X, n_steps=8, seed=seed) for seed in range(8)}
+
+    def within():
+        energy.inside = None
+        same(one.sample_chain(x=X, n_steps=8, seed=1), expected[1])
+
+    energy.inside = within
+    same(one.sample_chain(x=X, n_steps=8, seed=0), expected[0])
+    with ThreadPoolExecutor(4) as pool:
+        made = pool.map(lambda seed: one.sample_chain(x=X, n_steps=8, seed=seed), range(8))
+        for seed, samples in enumerate(made):
+            same(samples, expected[seed])
+
+
+def test_an_error_in_a_run_leaves_nothing_behind():
+    energy = Spring()
+    one = isotherm.LangevinDynamics(energy, backend="numpy", step_size=0.1)
+    expected = one.sample_chain(x=X, n_steps=8, seed=0)
+    calls = iter(range(100))
+
+    def fail():
+        if next(calls) == 3:
+            raise ArithmeticError
+
+    energy.inside = fail
+    with pytest.raises(ArithmeticError):
+        one.sample_chain(x=X, n_steps=8, seed=0)
+    energy.inside = None
+    same(one.sample_chain(x=X, n_steps=8, seed=0), expected)
+
+
+def test_copies_and_pickles_of_samplers_take_no_runner_along():
+    one = isotherm.LangevinDynamics(isotherm.DoubleWellEnergy(), backend="numpy", step_size=0.1)
+    expected = one.sample_chain(x=X, n_steps=3, seed=0)
+    for other in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one), copy.copy(one)):
+        same(other.sample_chain(x=X, n_steps=3, seed=0), expected)
+    assert len(pickle.dumps(Prepared())) < 200
