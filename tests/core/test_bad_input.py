@@ -178,6 +178,7 @@ def test_refused(option):
         ({"x": np.zeros((5, 2))}, r"5 chains, but n_samples is 3"),
         ({"x": np.zeros((3, 4))}, r"x has shape \(3, 4\) but dim is 2"),
         ({"noise_scale": 1.0, "temperature": 1.0}, "not both"),
+        ({"step_size": [0.1] * 5, "dim": 5}, "5 steps and 5 coordinates; for one a step give"),
         ({"step_size": [0.1] * 4}, r"each of the 5 steps \(burn_in \+ n_steps\)"),
         ({"step_size": lambda t: 1.0 - t}, "positive and finite at every step, not 0.0"),
         ({"backend": "nonexistent"}, "pip install isotherm-nonexistent, or take one .*numpy"),

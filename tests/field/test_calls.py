@@ -158,3 +158,13 @@ def test_arrays_of_jax_come_back_as_such():
     assert isinstance(samples, type(x))
     assert isinstance(found.energy, type(x))
     np.testing.assert_array_equal(np.asarray(samples), same)
+
+
+def test_a_table_keeps_its_dtype_as_arrays_do():
+    class Table:  # as pandas.DataFrame is
+        def __array__(self, dtype=None, copy=None):
+            return np.zeros((4, 2), dtype or np.float64)
+
+    options = {"n_steps": 2, "seed": 1, "backend": "numpy"}
+    x = isotherm.sample_chain(isotherm.HarmonicEnergy(), Table(), **options)
+    assert x.dtype == np.float64

@@ -27,6 +27,10 @@ RUN = {
     "dim": 3, "n_samples": 101, "n_steps": 40, "burn_in": 5, "thinning": 3, "step_size": 0.01,
     "seed": 7, "chain_offset": 11, "return_trajectory": True, "return_diagnostics": True,
 }  # fmt: skip
+OF_INFO = (
+    "seed", "backend", "device", "path", "n_steps", "divergence", "acceptance_rate",
+    "n_divergences", "n_diverging_chains", "n_stuck_chains",
+)  # fmt: skip
 START = np.random.default_rng(0).normal(size=(101, 3)).astype(np.float32)
 
 same = np.testing.assert_array_equal
@@ -59,7 +63,7 @@ def assert_same_run(got, expected):
     same(got.trajectory, expected.trajectory)
     for name in ("mean", "variance", "energy", "steps"):
         same(getattr(got.diagnostics, name), getattr(expected.diagnostics, name), err_msg=name)
-    for name in ("seed", "backend", "device", "path", "n_steps", "divergence"):
+    for name in OF_INFO:
         assert getattr(got.info, name) == getattr(expected.info, name), name
 
 
@@ -76,6 +80,31 @@ def test_the_bits_are_those_of_one_machine(backend, threads, start):
 @pytest.mark.parametrize("n_shares", [1, 2, 7, 101, 1000])
 def test_into_how_many_shares_does_not_matter(threads, n_shares):
     assert_same_run(run(executor=threads, n_shares=n_shares), run())
+
+
+def test_rates_are_those_of_one_machine(threads):
+    options = {"sampler": "hmc", "step_size": 0.5, "x": 3 * START, "on_divergence": "ignore"}
+    expected = run(**options)
+    assert_same_run(run(executor=threads, **options), expected)
+    assert 0 < expected.info.acceptance_rate < 1
+    nothing = run(executor=threads, **options, n_steps=0, thinning=1)
+    assert nothing.info.acceptance_rate is None
+
+
+@isotherm.formula
+def root(x):
+    """Of x > 0."""
+    return x - 1e-6 * isotherm.math.sqrt(x)
+
+
+def test_chains_outside_of_the_support_are_told_as_by_one_machine(threads):
+    x = 30 + START[:, :1]
+    x[[5, 50]] = -1.0
+    options = {"energy": root(), "x": x, "sampler": "hmc", "step_size": 0.1}
+    with pytest.warns(DivergenceWarning, match="2 of 101 chains start where the energy is NaN"):
+        expected = run(**options)
+    with pytest.warns(DivergenceWarning, match="2 of 101 chains start where the energy is NaN"):
+        assert_same_run(run(executor=threads, **options), expected)
 
 
 def test_processes_give_the_same(processes):

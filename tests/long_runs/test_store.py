@@ -25,6 +25,8 @@ RUN = {
     "seed": 3, "return_trajectory": True, "return_diagnostics": True, "backend": "numpy",
 }  # fmt: skip
 
+TOLD = ("mean", "variance", "energy", "steps", "energy_error", "step_size", "n_substeps")
+
 same = np.testing.assert_array_equal
 
 
@@ -37,8 +39,9 @@ def check_same(result, other):
     """Everything that two runs have in common is equal to the bit."""
     same(result.samples, other.samples)
     same(result.trajectory, other.trajectory)
-    for name in ("mean", "variance", "energy", "steps"):
-        same(getattr(result.diagnostics, name), getattr(other.diagnostics, name))
+    for name in TOLD:
+        found, expected = (getattr(one.diagnostics, name) for one in (result, other))
+        same(*(np.nan if value is None else value for value in (found, expected)), name)
 
 
 def python(*arguments):
@@ -640,6 +643,67 @@ def test_a_store_asks_a_users_energy_no_more_often(path):
     energy = Spring(1.0)
     isotherm.resume(path, energy, n_steps=8)
     assert energy.calls <= counted[0]
+
+
+HMC = {"sampler": "hmc", "step_size": 0.3, "n_leapfrog": 3}
+FRICTION = {"sampler": "underdamped"}
+# Of runs with a schedule: options, what is a schedule, and what follows its first 60 numbers.
+SCHEDULES = {
+    "leapfrog steps": (HMC, "n_leapfrog", lambda step: 1 + step % 4, 5),
+    "friction": (FRICTION, "friction", np.linspace(0.0, 2.0, 60), [0.5] * 6),
+    "friction where there was none": (FRICTION | {"friction": 0.0}, "friction", None, 1.5),
+    "friction of trajectories": (
+        HMC, "friction", np.linspace(0.0, 2.0, 60), lambda step: 0.01 * step
+    ),
+    "none of trajectories": (HMC, "friction", np.linspace(1.0, 0.0, 60), 0.0),
+    "temperature": (HMC, "temperature", lambda step: 1.0 + 0.01 * step, [0.5] * 6),
+    "temperature of noise": ({}, "noise_scale", np.linspace(1.0, 0.0, 60), 0.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_every_schedule_can_follow(path, case):
+    options, name, first, follows = SCHEDULES[case]
+    options = RUN | options | {"burn_in": 0}
+    begun = options if first is None else options | {name: first}
+    run(path, callback=lambda status: status.n_steps >= 20, **begun)
+    if first is not None:
+        held = "noise_scale" if name == "temperature" else name
+        with pytest.raises(InputError, match=f"say what follows: {held}="):
+            isotherm.resume(path, WELL, n_steps=46)
+    result = isotherm.resume(path, WELL, n_steps=46, **{name: follows})
+    assert result.info.n_steps == 66
+
+    def number(step):
+        held, i = (follows, step - 60) if step >= 60 else (begun[name], step)
+        return held(step) if callable(held) else held if np.ndim(held) == 0 else held[i]
+
+    check_same(result, run(**options | {"n_steps": 66, name: number}))
+
+
+def test_what_does_not_follow(path):
+    plain = HMC | {"burn_in": 0}
+    run(path, **plain)
+    refused = {
+        "with friction a step of sampler 'hmc' is another": {"friction": 1.0},
+        "n_leapfrog must be a positive integer": {"n_leapfrog": 2.5},
+        "noise_scale must be positive at every step": {"temperature": 0.0},
+        "give noise_scale or temperature": {"temperature": 1.0, "noise_scale": 1.0},
+        "friction must be 0 or positive": {"friction": [-1.0] * 3},
+        "which rounds to 0 in float32": {"step_size": 1e-50},
+    }
+    for message, given in refused.items():
+        with pytest.raises(InputError, match=message):
+            isotherm.resume(path, WELL, n_steps=3, **given)
+    with pytest.raises(isotherm.UnknownArgumentError, match="did you mean n_leapfrog"):
+        isotherm.resume(path, WELL, n_steps=3, n_leapfrogs=3)
+    with pytest.raises(isotherm.UnknownArgumentError, match="no argument 'stores'"):
+        isotherm.run(isotherm.open_run(path), WELL, stores=path)
+    check_same(isotherm.resume(path, WELL, n_steps=3), run(**plain, n_steps=63))
+    other = path.with_name("other")
+    run(other)
+    with pytest.raises(InputError, match="sampler 'langevin' takes no n_leapfrog"):
+        isotherm.resume(other, WELL, n_steps=3, n_leapfrog=3)
 
 
 def test_nothing_is_left_to_do(path):

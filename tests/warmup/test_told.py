@@ -1,5 +1,7 @@
 """What runs of adjusted samplers tell: sample_stats, summary, and a warning at the end."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,45 @@ def test_divergences_in_few_chains_are_told():
         isotherm.sample_chain(
             WELL, x=x, dim=2, n_steps=40, sampler="hmc", step_size=0.2, seed=1, backend="numpy"
         )
+
+
+def told(energy, x, **options):
+    """The warning at the end of a short run, or None."""
+    given = {"sampler": "hmc", "step_size": 0.2, "seed": 1, "backend": "numpy"} | options
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        isotherm.sample_chain(energy, x, **given)
+    assert len(caught) <= 1
+    return str(caught[0].message) if caught else None
+
+
+def test_short_runs_that_reject_everything_are_told():
+    x = np.full((4, 2), 0.5)
+    harmonic, large = isotherm.HarmonicEnergy(), {"n_leapfrog": 1, "step_size": 5.0}
+    assert "0.0% of the proposals were accepted" in told(harmonic, x, n_steps=5, **large)
+    assert told(harmonic, x, n_steps=4, **large) is None  # 16 proposals
+    assert told(WELL, x, n_steps=4) is None
+
+
+@isotherm.formula
+def wall(x):
+    """Infinite beyond 1."""
+    return isotherm.math.where(x > 1.0, 1.0 / (0.0 * x), 0.5 * x * x)
+
+
+@pytest.mark.parametrize("sampler", ["hmc", "mala"])
+def test_chains_that_start_where_the_energy_is_infinite_are_told(sampler):
+    beyond, within = np.full((3, 1), 2.0), np.full((30, 1), 0.5)
+    assert "all 3 proposals diverged" in told(wall(), beyond, n_steps=1, sampler=sampler)
+    both = np.concatenate([beyond, within])
+    message = told(wall(), both, n_steps=20, sampler=sampler)
+    assert message.startswith("3 of 33 chains rejected each of their 20 proposals")
+    assert told(wall(), within, n_steps=20, sampler=sampler) is None
+
+
+def test_what_is_told_of_a_run_that_goes_on_is_of_its_own_steps(tmp_path):
+    pytest.importorskip("zarr")
+    store = tmp_path / "run.zarr"
+    plan = isotherm.make_plan(WELL, sampler="hmc", dim=2, n_steps=2000, seed=1, step_size=0.2)
+    isotherm.run(plan, WELL, store=store)
+    assert isotherm.resume(store, WELL, n_steps=2, step_size=0.01).info.acceptance_rate == 1.0

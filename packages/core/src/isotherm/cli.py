@@ -67,6 +67,11 @@ def sample(
     step_size: float = 1e-2,
     noise_scale: float | None = None,
     temperature: float | None = None,
+    bounds: Annotated[
+        tuple[float, float] | None, typer.Option(help="LOW HIGH, which reflect; -inf, inf: none.")
+    ] = None,
+    gradient_clip: float | None = None,
+    gradient_clip_norm: float | None = None,
     parameter: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the energy, the value as JSON.")
     ] = None,
@@ -84,7 +89,9 @@ def sample(
     plan = isotherm.make_plan(
         chosen, dim=dim, n_samples=n_samples, n_steps=n_steps, burn_in=burn_in,
         thinning=thinning, step_size=step_size, noise_scale=noise_scale,
-        temperature=temperature, dtype=dtype, device=device, backend=backend, seed=seed,
+        temperature=temperature, bounds=bounds, gradient_clip=gradient_clip,
+        gradient_clip_norm=gradient_clip_norm, dtype=dtype, device=device, backend=backend,
+        seed=seed,
         return_trajectory=trajectory, return_diagnostics=plot is not None and not is_landscape,
     )  # fmt: skip
     for path in (out, plot):

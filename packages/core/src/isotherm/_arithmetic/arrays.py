@@ -244,6 +244,8 @@ def as_state(x: Any) -> Array | None:
         xp = compat.array_namespace(*x[:1])
         if all(row.shape == x[0].shape and library_of(row) == library_of(x[0]) for row in x):
             return xp.stack([row.detach() if hasattr(row, "detach") else row for row in x])
+    if hasattr(x, "__array__") and (held := np.asarray(x)).dtype.kind in "iuf":
+        return held  # of tables, in the dtype that they have
     numbers = real_numbers(x)
     if numbers is None:
         raise InputError(

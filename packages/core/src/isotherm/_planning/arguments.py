@@ -19,12 +19,14 @@ from isotherm._arithmetic.arrays import (
     real_numbers,
     round_to,
 )
+from isotherm._plans.bounds import Bounds
 from isotherm._plans.plan import Plan, Schedule
 from isotherm.errors import InputError, short_repr
 
 OnDivergence = Literal["warn", "raise", "ignore"]
 SamplerName = Literal["langevin", "underdamped", "mala", "hmc"]
 ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
+BoundsLike = tuple[float | Sequence[float] | Array | None, float | Sequence[float] | Array | None]
 
 _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
 _MAX_STEPS = 2**33  # ... and a block of two float64 steps 32
@@ -83,8 +85,8 @@ def check_stream(
             raise InputError(f"{what}: {count} is more than the noise stream can number, {limit}")
 
 
-def check_start(x: Array, dtype: str, name: str = "x") -> None:
-    """Refuse states that are not finite in the dtype of the chains."""
+def check_start(x: Array, dtype: str, name: str = "x", bounds: Bounds | None = None) -> None:
+    """Refuse states that are not finite in the dtype of the chains, or outside of bounds."""
     xp = compat.array_namespace(x)
     # NumPy has no bfloat16, whose range is that of float32.
     wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
@@ -95,6 +97,17 @@ def check_start(x: Array, dtype: str, name: str = "x") -> None:
             f"{name} holds NaN, infinity or what {dtype} cannot hold; chains must start from "
             "finite states"
         )
+    if bounds is None:
+        return
+    rounded = bounds.rounded(dtype)
+    for side, sign in ((rounded.low, 1.0), (rounded.high, -1.0)):
+        row = xp.asarray(side, dtype=state.dtype, device=compat.device(state))
+        rows = xp.reshape(state, (-1, side.size)) if side.ndim else state
+        if bool(xp.any(sign * rows < sign * row)):
+            raise InputError(
+                f"{name} holds values outside of the bounds, {bounds}; chains must start inside "
+                "(without x they start from N(0, I), reflected into the bounds)"
+            )
 
 
 def as_schedule(
@@ -123,6 +136,19 @@ def as_schedule(
     return values
 
 
+def check_meaning(step_size: Any, n_steps: int, event_shape: tuple[int, ...]) -> None:
+    """Refuse an array that may be meant for the steps, and as well for the coordinates."""
+    is_array_like = is_array(step_size) or isinstance(step_size, (list, tuple))
+    if not is_array_like or event_shape != (n_steps,) or n_steps == 1:
+        return
+    if np.shape(step_size) == (n_steps,):
+        raise InputError(
+            f"step_size has {n_steps} numbers, and there are {n_steps} steps and {n_steps} "
+            "coordinates; for one a step give a function, step_size=lambda t: values[t], for one a "
+            "coordinate a number and inverse_mass=values/step_size"
+        )
+
+
 def check_length(name: str, n_steps: int) -> None:
     """Refuse a schedule that would hold a number for each of very many steps."""
     if n_steps > _MAX_VALUES:
@@ -146,7 +172,7 @@ def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps:
     return Schedule(step_size * Schedule(1.0, float(decay), steps.start, len(steps)).values)
 
 
-def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
+def as_clamp(clamp: Any) -> tuple[float | None, float | None] | None:
     """A pair (low, high), of which each may be None; None where there is no bound."""
     if clamp is None:
         return None
@@ -164,6 +190,39 @@ def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
     if low is not None and high is not None and low >= high:
         raise InputError(f"clamp must be (low, high) with low < high, not {short_repr(clamp)}")
     return None if low is None and high is None else (low, high)
+
+
+def as_bounds(given: Any, event_shape: tuple[int, ...] | None) -> Bounds | None:
+    """Bounds that reflect; None where there are none. With no shape arrays may have any."""
+    if given is None:
+        return None
+    pair = (given.low, given.high) if isinstance(given, Bounds) else given
+    try:
+        low, high = (
+            real_numbers(without if side is None else side)
+            for side, without in zip(pair, (-math.inf, math.inf), strict=True)
+        )
+    except (TypeError, ValueError):
+        low = high = None
+    if low is None or high is None:
+        raise InputError(
+            "bounds must be a pair (low, high) of numbers, None or arrays of the shape of a "
+            f"chain's state, not {short_repr(given)}"
+        )
+    wanted = (low.shape or high.shape) if event_shape is None else event_shape
+    for side in (low, high):
+        if side.shape not in ((), wanted):
+            raise InputError(
+                f"bounds hold an array of shape {side.shape}; each must be a number or have the "
+                f"shape of a chain's state, {wanted}"
+            )
+    if not (low < high).all():
+        raise InputError(
+            "bounds must be (low, high) with low < high at every coordinate (-inf and inf where "
+            f"there is none), not {short_repr(given)}"
+        )
+    made = Bounds(*(side.reshape(-1) if side.ndim else side for side in (low, high)))
+    return made if np.isfinite(made.low).any() or np.isfinite(made.high).any() else None
 
 
 def check_rounded(plan: Plan) -> None:
@@ -205,6 +264,16 @@ def check_rounded(plan: Plan) -> None:
     _check_held("divergence_threshold", np.array([plan.divergence_threshold]), dtype, remedy)
     if plan.clamp is not None:
         _check_clamp(plan.clamp, dtype, plan.dtype)
+    for name in ("gradient_clip", "gradient_clip_norm"):
+        if getattr(plan, name) is not None:
+            _check_held(name, np.array([getattr(plan, name)]), dtype, remedy)
+    if plan.bounds is not None:
+        rounded = plan.bounds.rounded(plan.dtype)
+        if not (rounded.low < rounded.high).all():
+            raise InputError(
+                f"the bounds {plan.bounds} are equal, or infinite, once they are rounded to "
+                f"{plan.dtype}; give wider bounds{wider}"
+            )
 
 
 def _check_held(

@@ -22,7 +22,7 @@ from isotherm._arithmetic.arrays import (
     on_own_device,
     round_to,
 )
-from isotherm._backends.array_loop import matvec
+from isotherm._backends.array_loop import Segments, matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.origin import is_declared, is_portable
@@ -33,6 +33,8 @@ from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
 from isotherm._transitions.catalogue import find
+from isotherm._transitions.limits import INSIDE
+from isotherm._transitions.program import Segment, Variant
 from isotherm.errors import EnergyWarning, InputError, caller_stacklevel
 
 if TYPE_CHECKING:  # which needs what is optional
@@ -106,7 +108,25 @@ def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
     if x is not None:
         return _moved(plan, backend, x, "x")
     normals = _normals(plan, backend, noise.Stream.INITIAL)
+    if plan.bounds is not None:
+        normals = _inside(plan, normals)
     return compat.array_namespace(normals).reshape(normals, plan.shape)
+
+
+def _inside(plan: Plan, states: Array) -> Array:
+    """States reflected into the bounds, by the operations of a transition; shape (n, dim)."""
+    xp, sides = compat.array_namespace(states), plan.vectors()
+    program = INSIDE.program(Variant(has_bounds=True))
+    values = {program.start["x"]: states}
+    for index, one in enumerate(program.values):
+        if one.op == "vector":
+            row = sides[program.vectors[int(one.value)]][None, :]
+            values[index] = xp.asarray(row, dtype=states.dtype, device=compat.device(states))
+    (segment,) = program.statements
+    assert isinstance(segment, Segment)
+    with np.errstate(all="ignore"):  # of choices that are not taken
+        (made,) = Segments(program, plan.state_dtype)(segment, values)
+    return made
 
 
 def _fresh_momentum(plan: Plan, backend: Backend) -> Array:
@@ -140,7 +160,7 @@ def _moved(plan: Plan, backend: Backend, given: Array, name: str) -> Array:
             f"{name} has shape {tuple(given.shape)} but the plan was made for {plan.shape}"
         )
     with on_own_device(rows):
-        check_start(rows, plan.dtype, name)
+        check_start(rows, plan.dtype, name, plan.bounds if name == "x" else None)
     state = move(rows, backend.library, plan.state_dtype, plan.device)
     return compat.array_namespace(state).broadcast_to(state, plan.shape)
 

@@ -449,8 +449,12 @@ class _Whole:
         found = [info.divergence for _, info in self._infos if info.divergence is not None]
         divergence = None
         if found:
-            first_step = min(one.first_step for one in found)
-            divergence = Divergence(first_step, sum(one.n_chains for one in found))
+            counted = [one for one in found if not one.of_energy] or found
+            divergence = Divergence(
+                min(one.first_step for one in counted),
+                sum(one.n_chains for one in counted),
+                of_energy=counted[0].of_energy,
+            )
         return Result(
             samples=back(self._samples),
             trajectory=back(self._trajectory),
@@ -467,11 +471,13 @@ class _Whole:
 
     def _rates(self) -> dict[str, Any]:
         """Acceptance and divergences of all chains, of an adjusted sampler."""
-        if not self._plan.is_adjusted:
+        plan = self._plan
+        if not plan.is_adjusted or plan.n_total == plan.burn_in:
             return {}
-        accepted = math.fsum(n * (info.acceptance_rate or 0.0) for n, info in self._infos)
-        return {
-            "acceptance_rate": accepted / self._plan.n_samples,
-            "n_divergences": sum(info.n_divergences or 0 for _, info in self._infos),
-            "n_diverging_chains": sum(info.n_diverging_chains or 0 for _, info in self._infos),
+        n_steps = plan.n_total - plan.burn_in
+        # Whole numbers, so that the rate is that of a run on one machine, to its last digit.
+        accepted = sum(round(n * n_steps * (info.acceptance_rate or 0)) for n, info in self._infos)
+        told = ("n_divergences", "n_diverging_chains", "n_stuck_chains")
+        return {"acceptance_rate": accepted / (n_steps * plan.n_samples)} | {
+            name: sum(getattr(info, name) for _, info in self._infos) for name in told
         }

@@ -14,6 +14,7 @@ from isotherm._backends.protocol import on_device
 from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import ScheduleLike, as_seconds
 from isotherm._planning.extend_plan import extend_plan
+from isotherm._planning.keywords import knows_keywords
 from isotherm._results.result import Progress, Result
 from isotherm._runs.advance import Snapshot
 from isotherm._runs.callbacks import collect_callbacks
@@ -58,6 +59,7 @@ def open_run(store: str | os.PathLike[str]) -> Result:
     return result
 
 
+@knows_keywords
 def resume(
     store: str | os.PathLike[str],
     energy: Any,
@@ -67,7 +69,10 @@ def resume(
     device: object = None,
     step_size: ScheduleLike | None = None,
     noise_scale: ScheduleLike | None = None,
+    temperature: ScheduleLike | None = None,
     decay: float = 0.0,
+    friction: ScheduleLike | None = None,
+    n_leapfrog: ScheduleLike | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
@@ -92,9 +97,11 @@ def resume(
         The run's by default.
     device : str or device, optional
         The run's by default, or that backend's first.
-    step_size, noise_scale : float, array or callable, optional
+    step_size, noise_scale, friction, n_leapfrog : float, array or callable, optional
         Of the steps beyond those that were planned (a callable is given the step's number in the
         noise stream); by default as before, which can only be said where that was constant.
+    temperature : float, array or callable, optional
+        noise_scale² of those steps, instead of `noise_scale`.
     decay : float
         Of this `step_size`: step t of the noise stream uses step_size·(1 - decay)^t.
     model_kwargs, progress, callback, callback_every, flush_every
@@ -126,8 +133,9 @@ def resume(
         stack.enter_context(folder.locked())
         header, state = folder.snapshot()
         plan, last = extend_plan(
-            header.plan, header.n_steps, as_energy(energy), n_steps=n_steps, step_size=step_size,
-            noise_scale=noise_scale, decay=decay, backend=backend, device=device,
+            header.plan, header.n_steps, as_energy(energy), n_steps=n_steps, decay=decay,
+            backend=backend, device=device, step_size=step_size, noise_scale=noise_scale,
+            temperature=temperature, friction=friction, n_leapfrog=n_leapfrog,
         )  # fmt: skip
         energy = fixed(as_energy(energy), plan.event_shape)
         energy = with_keywords(energy, model_kwargs)
@@ -160,4 +168,4 @@ def resume(
             started,
             energy,
         )
-    return warn_of_divergence(plan, result)
+    return warn_of_divergence(plan, result, header.n_steps)

@@ -110,7 +110,8 @@ class Sampler:
 
     def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Plan:
         """The plan of a warm-up's pilots, which are of ``"hmc"``."""
-        own = self._own if self.name == "hmc" else {"inverse_mass": self._own["inverse_mass"]}
+        kept = ("inverse_mass", "bounds", "gradient_clip", "gradient_clip_norm")
+        own = self._own if self.name == "hmc" else {name: self._own[name] for name in kept}
         return make_plan(
             self.energy_function,
             x,

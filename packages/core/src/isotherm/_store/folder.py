@@ -207,6 +207,7 @@ class Store:
             plan.kept_steps(0, header.n_kept),
             energy_error=per_chain.get("energy_error"),
             divergence_threshold=plan.divergence_threshold,
+            told=plan.told_of_kept(header.n_kept),
         )
 
     def result(self, header: Header, state: State) -> Result:

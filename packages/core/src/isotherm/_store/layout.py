@@ -348,7 +348,7 @@ def header_of(attributes: Document) -> Header:
     if run["divergence"] is not None:
         # Earlier versions did not tell chains whose energy is NaN from those that are not finite.
         first_step, n_chains, *of_energy = map(operator.index, run["divergence"])
-        if not (0 < first_step <= plan.n_total and 0 <= n_chains <= plan.n_samples):
+        if not (0 <= first_step <= plan.n_total and 0 <= n_chains <= plan.n_samples):
             raise ValueError(f"there are no {short_repr(run['divergence'])} of steps and chains")
         run["divergence"] = Divergence(first_step, n_chains, of_energy == [True])
     header = Header(plan, **run, id=attributes.get("id", ""), scheduled=scheduled, format=number)

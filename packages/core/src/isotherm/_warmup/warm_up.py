@@ -454,6 +454,8 @@ def _check(plan: Plan, mass: str | None) -> None:
             f"mass='dense' is for up to {LARGEST_DENSE_MASS} coordinates, not "
             f"{plan.n_coordinates}; take mass='diagonal'"
         )
+    if mass == "dense" and plan.bounds is not None:
+        raise InputError("bounds go with a mass a coordinate; take mass='diagonal'")
     for name, schedule in (("noise_scale", plan.noise_scale), ("friction", plan.friction)):
         if schedule is not None and not schedule.is_constant:
             raise InputError(f"a warm-up is for one {name}, not for a schedule; give a number")
