@@ -55,14 +55,19 @@ def test_an_example_in_small_finds_what_it_says(example, options):
         ("lattice_phi4", "phi4.png", ["--size", "16", "--steps", "100"]),
         ("lennard_jones_cluster", "cluster.png", ["--steps", "200"]),
         ("logistic_regression", "regression.png", ["--steps", "20"]),
+        ("poisson_regression", "poisson.png", ["--steps", "20"]),
+        ("robust_regression", "robust.png", ["--steps", "20"]),
     ],
 )
 def test_a_formula_on_arrays_is_ten_lines(example, picture, options, tmp_path):
     if example == "logistic_regression":
         pytest.importorskip("sklearn")
-    command = [sys.executable, ROOT / f"examples/{example}.py", tmp_path, *options]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    source = ROOT / f"examples/{example}.py"
+    command = [sys.executable, source, tmp_path, *options]
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
     assert [path.name for path in tmp_path.iterdir()] == [picture]
+    said = re.findall(r"^print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
+    assert [line for line in process.stdout.splitlines() if line in said] == said
 
 
 def trained(example, picture, folder, *options):

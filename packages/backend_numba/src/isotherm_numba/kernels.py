@@ -18,6 +18,7 @@ from isotherm.backend import (
     TransitionProgram,
     form_of,
     kind_of,
+    operations,
 )
 from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
@@ -129,7 +130,8 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         )
     if isinstance(energy, CompiledEnergy):
         return Kernel(
-            path="fused functions of a chain",
+            path="fused functions of a chain"
+            + ("" if energy.functions[1] else ", the gradient by differences"),
             functions=_ONE_LANE if is_coupled else _ONE_CHAIN,
             parameters=np.empty(0),
             is_elementwise=False,
@@ -182,8 +184,9 @@ def _too_long(name: str, length: int) -> str:
 
 
 def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> Kernel | str:
-    if len(program.instructions) > LIMITS.longest_program:
-        return _too_long(program.name, len(program.instructions))
+    length = sum(1 for _ in operations(program.instructions))
+    if length > LIMITS.longest_program:
+        return _too_long(program.name, length)
     has_products = any(one.op in ("matmul", "matmul_t") for one in program.instructions)
     # A product's loops are short, as the quadratic form's are.
     chains = _lanes_of_chains(plan, LIMITS.quadratic_lanes if has_products else _PROGRAM_LANES)

@@ -23,7 +23,7 @@ from isotherm._energies.parameters import (
     place_of,
 )
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
-from isotherm._programs.program import Evaluator
+from isotherm._programs.program import Evaluator, operations
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr, printable, short_repr
@@ -160,7 +160,7 @@ class FormulaEnergy(FixedParameters):
 
     def has_limited_support(self, event_shape: tuple[int, ...]) -> bool:
         """Whether a logarithm or a root is in its program."""
-        return any(one.op in ("log", "sqrt") for one in self.program(event_shape).instructions)
+        return not {"log", "sqrt"}.isdisjoint(operations(self.program(event_shape).instructions))
 
     def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
         """The energy as it is now, for a run: later changes of what it reads are not seen.

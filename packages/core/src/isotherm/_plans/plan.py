@@ -413,6 +413,7 @@ class Plan:
             "memory": format_bytes(self.result_bytes),
             "backend": f"{self.backend} on {self.device}, arrays of {self.library}",
             "on divergence": self.on_divergence,
+            "cost": "print(isotherm.explain(energy, plan=plan)) measures a step",
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
