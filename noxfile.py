@@ -204,6 +204,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def posteriors(session: nox.Session) -> None:
+    """Effective samples a second beside other samplers; writes benchmarks/results."""
+    install(
+        session, "./packages/core[plot]", *BACKENDS["numba"],
+        "--requirement", "benchmarks/requirements-posteriors.txt",
+    )  # fmt: skip
+    session.run("python", "-m", "benchmarks.posteriors", *session.posargs)
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """On a machine with a GPU: what is most in doubt first; writes benchmarks/results/gpu."""
     # torch's wheels bring the libraries of CUDA 13, which CuPy then finds as well.

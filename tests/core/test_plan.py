@@ -45,7 +45,8 @@ def test_a_plan_prints_as_a_summary_of_the_run():
         "(14, 3, 50, 2, 3)\n"
         "memory         20.97 KiB\n"
         "backend        numpy on cpu, arrays of numpy\n"
-        "on divergence  warn"
+        "on divergence  warn\n"
+        "cost           print(isotherm.explain(energy, plan=plan)) measures a step"
     )
 
 

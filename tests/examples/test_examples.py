@@ -22,6 +22,8 @@ EXAMPLES = {
     "lennard_jones_cluster": ({"cluster.png"}, ["--steps", "200"]),
     "logistic_regression": ({"regression.png"}, ["--steps", "20"]),
     "numpy_pipeline": (set(), []),
+    "poisson_regression": ({"poisson.png"}, ["--steps", "20"]),
+    "robust_regression": ({"robust.png"}, ["--steps", "20"]),
     "tempering_rastrigin": ({"tempering.png"}, ["--steps", "5000"]),
     "torch_custom_energy": ({"custom_energy.png"}, []),
     "torch_gaussian_10d": ({"diagnostics.png"}, []),
@@ -47,20 +49,55 @@ def test_an_example_runs_draws_and_finds_what_it_says(example, tmp_path):
 
 def test_every_example_is_run_and_has_a_title_for_the_gallery():
     sources = {path.stem: path.read_text("utf-8") for path in (ROOT / "examples").glob("*.py")}
-    trained = {"train_energy_model"}
+    trained = {"score_two_moons", "train_digits", "train_energy_model"}  # below
     assert sources.keys() - EXAMPLES.keys() == trained
     for name, source in sources.items():
         title, line, *_ = source.removeprefix('"""').splitlines()
         assert line == "=" * len(title), f"{name} begins with a title, underlined with ="
 
 
-def test_training_an_energy_brings_samples_to_the_data(tmp_path):
-    command = [sys.executable, ROOT / "examples/train_energy_model.py", tmp_path, "--steps", "100"]
+def trained(example, picture, folder, *options):
+    """What an example that trains something says, in its small form."""
+    pytest.importorskip("sklearn")
+    command = [sys.executable, ROOT / f"examples/{example}.py", folder, *options]
     process = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["two_moons.png"]
-    found = re.search(r"distance to the data: ([\d.]+), at the start ([\d.]+)", process.stdout)
-    trained, start = map(float, found.groups())
-    assert trained < 0.7 * start
+    assert [path.name for path in folder.iterdir()] == [picture]
+    return process.stdout
+
+
+def numbers(pattern, text):
+    return [float(one) for one in re.search(pattern, text).groups()]
+
+
+def test_chains_that_go_on_train_an_energy_and_short_ones_do_not(tmp_path):
+    said = trained("train_energy_model", "two_moons.png", tmp_path, "--steps", "100")
+    after = {}
+    for name in ("persistent", "short"):
+        (gap,) = numbers(rf"{name}: U\(noise\) - U\(held-out data\) = (\S+)", said)
+        assert gap > 1.0
+        pattern = rf"{name}: .* ([\d.]+) at the start, ([\d.]+) in training, ([\d.]+) after"
+        start, drawn, after[name] = numbers(pattern, said)
+        assert drawn < 0.7 * start
+    assert after["persistent"] < 0.7 * start
+    assert after["short"] > 1.5 * after["persistent"]
+
+
+@pytest.mark.parametrize(("sampler", "n_steps"), [("langevin", "50"), ("mala", "40")])
+def test_digits_get_lower_energies_than_noise(sampler, n_steps, tmp_path):
+    options = ["--steps", n_steps, "--sampler", sampler]
+    said = trained("train_digits", "digits.png", tmp_path, *options)
+    real, noise = numbers(r"held out: U\(digits\) = (\S+), U\(noise\) = (\S+)", said)
+    assert real < noise - 10.0
+    (below,) = numbers(r"below noise in ([\d.]+)% of pairs", said)
+    assert below > 95.0
+    assert ("accepted" in said) == (sampler == "mala")
+
+
+def test_annealed_chains_find_the_moons_and_those_of_one_level_do_not(tmp_path):
+    said = trained("score_two_moons", "score_moons.png", tmp_path, "--steps", "100")
+    (annealed,) = numbers(r"annealed: mean distance to the data ([\d.]+)", said)
+    (alone,) = numbers(r"last level alone: mean distance to the data ([\d.]+)", said)
+    assert annealed < 0.4 < 0.8 < alone
 
 
 def test_the_readmes_python_runs(capsys, tmp_path, monkeypatch):

@@ -48,6 +48,20 @@ def test_a_summary_tells_acceptance_and_nested_r_hat():
             isotherm.summary(result, n_superchains=wrong)
 
 
+def test_a_summary_tells_the_virial():
+    pytest.importorskip("arviz")
+    result = run(noise_scale=0.5)
+    found = isotherm.summary(result, energy=WELL, noise_scale=0.5)
+    expected = isotherm.virial(WELL, result, noise_scale=0.5)
+    np.testing.assert_array_equal(found["virial"], expected.coordinates)
+    np.testing.assert_array_equal(found["mcse_virial"], expected.errors)
+    assert "virial" not in isotherm.summary(result)
+    with pytest.warns(isotherm.SamplingWarning, match="must be 1"):
+        isotherm.summary(result, energy=WELL, temperature=1.0)
+    with pytest.raises(isotherm.InputError, match="give the energy, too"):
+        isotherm.summary(result, temperature=1.0)
+
+
 @pytest.mark.parametrize(
     ("step_size", "message"), [(3.0, "hardly move"), (1e-4, "slower than they could")]
 )
@@ -65,6 +79,36 @@ def test_divergences_in_few_chains_are_told():
         isotherm.sample_chain(
             WELL, x=x, dim=2, n_steps=40, sampler="hmc", step_size=0.2, seed=1, backend="numpy"
         )
+
+
+def test_a_store_tells_the_tuning(tmp_path):
+    sampler = isotherm.HamiltonianMonteCarlo(WELL, backend="numpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.WarmUpWarning)
+        tuning = isotherm.warm_up(sampler, dim=2, n_warmup=60, n_pilot=8, seed=1, mass="dense")
+    options = {"x": tuning.x, "n_samples": 8, "seed": 2}
+    whole = tuning.sampler.sample_chain(n_steps=20, return_trajectory=True, **options)
+    tuning.sampler.sample_chain(n_steps=12, store=tmp_path / "run", **options)
+    stored = isotherm.open_run(tmp_path / "run")
+    assert stored.info.tuning == tuning.to_json()
+    found = isotherm.Tuning.from_json(stored.info.tuning)
+    assert found.step_size == tuning.step_size
+    assert np.array_equal(found.inverse_mass, tuning.inverse_mass)
+    assert isotherm.to_arviz(stored)["posterior"].attrs["tuning"] == tuning.to_json()
+    gone_on = isotherm.resume(tmp_path / "run", WELL, n_steps=8)
+    assert gone_on.info.tuning == tuning.to_json()
+    assert np.array_equal(gone_on.trajectory, whole)
+
+
+def test_one_call_tells_the_tuning_and_others_none():
+    options = {"dim": 2, "n_samples": 4, "n_steps": 4, "seed": 1, "return_info": True}
+    options |= {"sampler": "mala", "backend": "numpy", "step_size": 0.1}
+    _, info = isotherm.sample_chain(WELL, **options)
+    assert info.tuning is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.WarmUpWarning)
+        _, info = isotherm.sample_chain(WELL, n_warmup=20, **options)
+    assert isotherm.Tuning.from_json(info.tuning).n_warmup == 20
 
 
 def told(energy, x, **options):

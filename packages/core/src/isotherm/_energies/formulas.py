@@ -23,7 +23,7 @@ from isotherm._energies.parameters import (
     place_of,
 )
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
-from isotherm._programs.program import Evaluator
+from isotherm._programs.program import Evaluator, operations
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr, printable, short_repr
@@ -160,7 +160,7 @@ class FormulaEnergy(FixedParameters):
 
     def has_limited_support(self, event_shape: tuple[int, ...]) -> bool:
         """Whether a logarithm or a root is in its program."""
-        return any(one.op in ("log", "sqrt") for one in self.program(event_shape).instructions)
+        return not {"log", "sqrt"}.isdisjoint(operations(self.program(event_shape).instructions))
 
     def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
         """The energy as it is now, for a run: later changes of what it reads are not seen.
@@ -170,6 +170,35 @@ class FormulaEnergy(FixedParameters):
         energy = copy.copy(self)
         energy._fixed, energy._evaluators = self.program(event_shape), {}
         return energy
+
+    def with_parameters(self, changed: Mapping[str, Any]) -> FormulaEnergy:
+        """The same energy with other values, of the same shapes, for some of its parameters.
+
+        Raises
+        ------
+        InputError
+            There is no parameter of this name and shape, or the value is not one of numbers.
+        """
+        numbers = {name: finite_numbers(self.name, name, v) for name, v in changed.items()}
+        for name, value in numbers.items():
+            own = [part.parameters[name].shape for part in self._parts if name in part.parameters]
+            if set(own) != {value.shape}:
+                raise InputError(
+                    f"{self.name} has no parameter {name!r} of shape {value.shape}; it has "
+                    f"{', '.join(f'{key} {v.shape}' for key, v in self.parameters.items())}"
+                )
+        return self._renewed(
+            tuple(
+                replace(part, parameters={k: numbers.get(k, v) for k, v in part.parameters.items()})
+                for part in self._parts
+            )
+        )
+
+    def told(
+        self, name: str, value: float, keywords: Mapping[str, Any] | None
+    ) -> tuple[FormulaEnergy, Mapping[str, Any] | None]:
+        """A condition is a parameter."""
+        return self.with_parameters({name: value}), keywords
 
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -161,6 +162,17 @@ class UserCalls(EnergyCalls):
         )
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
+
+
+def check_keywords(name: str, function: Any, keywords: Mapping[str, Any]) -> None:
+    """Refuse keywords that a user's function cannot be called with besides a state."""
+    try:
+        # A module's own call takes anything and hands it to `forward`.
+        inspect.signature(getattr(function, "forward", function)).bind(None, **keywords)
+    except TypeError as error:
+        raise InputError(f"{name} does not take these model_kwargs: {error}") from None
+    except ValueError:  # a function written in C may not tell its signature
+        pass
 
 
 class WithKeywords:

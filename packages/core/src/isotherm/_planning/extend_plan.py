@@ -172,6 +172,8 @@ def validate_plan(plan: Plan) -> Plan:
     for name in ("energy", "backend", "device"):
         if not isinstance(getattr(plan, name), str):
             raise InputError(f"{name} must be a name, not {short_repr(getattr(plan, name))}")
+    if plan.tuning is not None and not isinstance(plan.tuning, str):
+        raise InputError("tuning must be the text that Tuning.to_json gave")
     steps = range(burn_in + n_steps)
     checked = replace(
         plan,

@@ -162,6 +162,9 @@ class Plan:
         A trajectory of an adjusted sampler whose energy error is larger counts as diverging.
     has_start : bool
         Whether the chains start where the caller says, rather than from N(0, I).
+    tuning : str or None
+        What a warm-up found, where it led to this plan, as ``Tuning.to_json`` tells it: for people;
+        the numbers above are what counts.
     energy_signature : str
         What an energy must be for this plan; see `isotherm._energies.protocol.signature`.
     version : int
@@ -196,6 +199,7 @@ class Plan:
     inverse_mass: InverseMass | None = None
     divergence_threshold: float = DIVERGENCE_THRESHOLD
     has_start: bool = False
+    tuning: str | None = None
     energy_signature: str = ""
     stream_version: int = STREAM_VERSION
     arithmetic_version: int = ARITHMETIC_VERSION
@@ -409,6 +413,7 @@ class Plan:
             "memory": format_bytes(self.result_bytes),
             "backend": f"{self.backend} on {self.device}, arrays of {self.library}",
             "on divergence": self.on_divergence,
+            "cost": "print(isotherm.explain(energy, plan=plan)) measures a step",
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())

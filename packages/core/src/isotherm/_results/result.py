@@ -123,6 +123,8 @@ class Info:
     n_stuck_chains : int or None
         Of an adjusted sampler: chains that rejected every proposal of those steps.
     sampler : str
+    tuning : str or None
+        What a warm-up found, where it led to this run; `isotherm.Tuning.from_json` reads it.
     """
 
     seed: int
@@ -137,6 +139,7 @@ class Info:
     n_diverging_chains: int | None = None
     n_stuck_chains: int | None = None
     sampler: str = "langevin"
+    tuning: str | None = None
 
 
 @dataclass(frozen=True, eq=False)  # results hold arrays, whose == is no yes or no

@@ -23,6 +23,7 @@ from isotherm._results.result import Divergence
 from isotherm._transitions.catalogue import find, names
 from isotherm.errors import DivergenceError
 
+_FIRST_STEPS = 4  # of the first piece: a block of the noise stream, or two
 _TRANSFORM = "sample a transformed variable (the logarithm of one that is positive)"
 _MOST_STEPS = 2**20  # of a piece, for whose coefficients there must be memory
 
@@ -113,7 +114,7 @@ def advance(
             starts_outside = count_nan(energy_at_end(snapshot.state["x"])) > 0
     # Between pieces the host waits; where nothing needs it, a device is left to run on.
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
-    length = _MOST_STEPS if is_asynchronous else plan.steps_per_block
+    length = _MOST_STEPS if is_asynchronous else _FIRST_STEPS
     while snapshot.n_steps < last:
         start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())

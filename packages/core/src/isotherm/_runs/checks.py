@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.origin import is_declared, is_portable
 from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import numbers_digest, signature
-from isotherm._energies.users import WithKeywords
+from isotherm._energies.users import WithKeywords, check_keywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
@@ -69,18 +68,9 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
         )
     if is_declared(energy):
         return energy.with_keywords(keywords)
-    # A module's own call takes anything and hands it to `forward`.
-    functions = {"the energy": getattr(energy, "forward", energy)}
+    check_keywords("the energy", energy, keywords)
     if hasattr(energy, "gradient"):
-        functions["the energy's gradient"] = energy.gradient
-    for name, function in functions.items():
-        try:
-            inspect.signature(function).bind(None, **keywords)
-        except TypeError as error:
-            raise InputError(f"{name} does not take these model_kwargs: {error}") from None
-        except ValueError:  # a function written in C may not tell its signature
-            pass
-    if hasattr(energy, "gradient"):
+        check_keywords("the energy's gradient", energy.gradient, keywords)
         return WithKeywords(energy, keywords)
     return functools.partial(energy, **keywords)
 

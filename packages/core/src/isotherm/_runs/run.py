@@ -394,6 +394,7 @@ def advance_to(
             seconds=time.perf_counter() - started,
             divergence=snapshot.divergence,
             sampler=plan.sampler,
+            tuning=plan.tuning,
             **_rates(plan, counts, n_before, snapshot.n_steps),
         ),
         state={name: mover(plan, plan.state_dtype)(x) for name, x in snapshot.state.items()},

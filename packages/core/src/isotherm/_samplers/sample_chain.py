@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Unpack, cast, overload
 
 from isotherm._arithmetic.arrays import Array
@@ -255,6 +256,7 @@ def sample_chain(
     >>> isotherm.sample_chain(energy, dim=10, n_samples=1000, step_size=5e-3, seed=0).shape
     (1000, 10)
     """
+    tuned: str | None = None
     if n_warmup:
         given = {
             "step_size": step_size, "noise_scale": noise_scale, "temperature": temperature,
@@ -269,6 +271,7 @@ def sample_chain(
         tuning = warm_up(made, x, dim, n_warmup, seed=seed, model_kwargs=model_kwargs)
         n_samples = rows_of(x, dim) if n_samples is None else n_samples
         x, seed = cast(Array, tuning.x), tuning.seed
+        tuned = tuning.to_json()
         step_size, inverse_mass = tuning.step_size, tuning.arguments["inverse_mass"]
         n_leapfrog = n_leapfrog if tuning.n_leapfrog is None else tuning.n_leapfrog
         friction = friction if tuning.friction is None else tuning.friction
@@ -307,7 +310,7 @@ def sample_chain(
         on_divergence=on_divergence,
     )
     result = run(
-        plan,
+        plan if tuned is None else replace(plan, tuning=tuned),
         energy,
         x,
         momentum=momentum,

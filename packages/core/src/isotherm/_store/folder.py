@@ -229,6 +229,7 @@ class Store:
                 seconds=header.seconds,
                 divergence=header.divergence,
                 sampler=plan.sampler,
+                tuning=plan.tuning,
             ),
         )
 
