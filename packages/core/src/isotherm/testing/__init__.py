@@ -138,7 +138,7 @@ def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, An
     burn_in = draw(st.integers(0, 9))
     n_total = burn_in + n_steps
     step_sizes = st.floats(1e-4, 0.03)
-    noise_scales = st.floats(0.0, 2.0)
+    noise_scales = st.just(0.0) | st.floats(1e-4, 2.0)
     shapes = st.sampled_from([1, 2, DIM, 5, (2, 3)]) if is_elementwise else st.just(DIM)
     decay = draw(st.sampled_from([0.0, 0.01, 0.3]))
     # Steps that have decayed to nothing would hide everything.
