@@ -107,7 +107,7 @@ def advance(
     checks_divergence = plan.on_divergence != "ignore"
     # Between pieces the host waits; where nothing needs it, a device is left to run on.
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
-    length = _MOST_STEPS if is_asynchronous else plan.steps_per_block
+    length = _MOST_STEPS if is_asynchronous else first_length(plan, runner, snapshot.n_steps)
     while snapshot.n_steps < last:
         start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
@@ -129,6 +129,8 @@ def advance(
                 first_bad = _first_bad(plan, runner, before, x, outputs, energies, start, stop)
                 if first_bad is not None and plan.on_divergence == "raise":
                     raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
+            elif plan.device != "cpu" and not is_asynchronous:
+                all_finite(x)  # what is asked for an answer is done when the clock is read
         if stop < last:
             taken = time.perf_counter() - began
             tell_once_if_slow(runner, taken * (last - stop) / (stop - start))
@@ -178,6 +180,15 @@ def describe(plan: Plan, divergence: Divergence) -> str:
         f"{plan.step_size}), set clamp=(low, high), or check the energy with "
         "isotherm.check_gradient"
     )
+
+
+def first_length(plan: Plan, runner: Runner, start: int) -> int:
+    """Steps of the first piece from the step `start` on: a block of the noise, if nobody knows."""
+    knows: Callable[[int], int] | None = getattr(runner, "steps_at_first", None)
+    length = plan.steps_per_block if knows is None else knows(start)
+    if start + length < plan.n_total:
+        length -= length % plan.steps_per_block
+    return max(plan.steps_per_block, length)
 
 
 def next_length(plan: Plan, length: int, taken: int, seconds: float) -> int:
