@@ -159,7 +159,7 @@ def main() -> None:
     rounds, pause = (2, 0.0) if options.quick else (options.rounds, _PAUSE)
 
     def sized(workloads: tuple[Workload, ...]) -> list[Workload]:
-        return [tiny(workload) for workload in workloads[-3:]] if options.quick else [*workloads]
+        return [tiny(workload) for workload in workloads[-4:]] if options.quick else [*workloads]
 
     load = os.getloadavg()[0]
     if load > _BUSY:

@@ -141,7 +141,9 @@ def flat_well(x: Any) -> Any:
 KINDS: list[tuple[str, Any, Any, int, str, bool]] = [
     ("elementwise", isotherm.DoubleWellEnergy(), None, 5, "fused program", True),
     ("whole state", isotherm.RosenbrockEnergy(b=2.0), None, 4, "fused program", True),
+    ("whole state, long", isotherm.RosenbrockEnergy(b=2.0), None, 20, "fused program", True),
     ("quadratic, small", gaussian(3), None, 3, "fused quadratic form", True),
+    ("quadratic, tiles", gaussian(40), None, 40, "fused quadratic form", True),
     ("quadratic, large", gaussian(100), None, 100, "fused quadratic form", False),
     ("array loop", isotherm.RosenbrockEnergy(b=2.0), None, 40, "array loop", True),
     ("CUDA functions", STANDARD, isotherm.HarmonicEnergy(), 3, "fused CUDA functions", True),
@@ -160,9 +162,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "no noise": {"noise_scale": 0.0},
     "underdamped": {**KEPT, "sampler": "underdamped", "step_size": 0.1},
     "mala": {**KEPT, "sampler": "mala", "step_size": 0.05},
-    "trajectories": {
-        **KEPT, "sampler": "hmc", "step_size": 0.1, "n_leapfrog": 9, "friction": 0.5,
-    },
+    "hmc": {**KEPT, "sampler": "hmc", "step_size": 0.1, "n_leapfrog": 5},
+    "malt": {**KEPT, "sampler": "hmc", "step_size": 0.1, "n_leapfrog": 9, "friction": 0.5},
 }  # fmt: skip
 
 

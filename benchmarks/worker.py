@@ -32,6 +32,7 @@ def main(name: str) -> None:
     def answer(message: dict[str, Any]) -> None:
         print(json.dumps(message), file=answers, flush=True)
 
+    sys.path.append(sys.path.pop(0))  # of libraries one has the name of a folder here
     module, *arguments = PEERS[name]
     try:
         peer = importlib.import_module(f"peers.{module}")
@@ -39,7 +40,13 @@ def main(name: str) -> None:
     except Exception as error:  # whatever keeps a library from being there
         answer({"missing": f"{type(error).__name__}: {error}"})
         return
-    prepare = cache(lambda workload: peer.prepare(workload, *arguments))
+
+    @cache
+    def prepare(workload: Workload) -> Callable:
+        if workload.sampler not in getattr(peer, "SAMPLERS", ("langevin",)):
+            raise Unsupported("it is another sampler")
+        return peer.prepare(workload, *arguments)
+
     seeds = count()
     for line in sys.stdin:
         request = json.loads(line)

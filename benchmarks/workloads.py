@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 STEP_SIZE = 5e-3
 NOISE_SCALE = 1.0
+FRICTION = 1.0
 BARRIER_HEIGHT = 2.0
 CORRELATION = 0.5  # of neighbouring coordinates of the Gaussian: Σ_ij = CORRELATION^|i-j|
 HIDDEN = 128  # units in each of the perceptron's two hidden layers
@@ -17,6 +19,8 @@ class Workload:
 
     Attributes
     ----------
+    sampler : {"langevin", "mala", "underdamped"}
+        The last by BAOAB from momenta of the law.
     energy : {"gaussian", "double well", "mlp"}
     records : bool
         Whether every state is kept, and with it mean and variance over the chains and energies.
@@ -28,6 +32,12 @@ class Workload:
     n_chains: int
     n_steps: int
     records: bool = False
+    sampler: str = "langevin"
+
+    @property
+    def step_size(self) -> float:
+        """η, or h = √(2η), with which an underdamped step begins as an overdamped one."""
+        return math.sqrt(2 * STEP_SIZE) if self.sampler == "underdamped" else STEP_SIZE
 
     @property
     def size(self) -> str:
@@ -38,6 +48,8 @@ MAIN = (
     Workload("2-D Gaussian", "gaussian", 2, 1000, 100),
     Workload("10-D Gaussian", "gaussian", 10, 10_000, 500),
     Workload("10-D Gaussian, trajectory and diagnostics", "gaussian", 10, 250, 500, records=True),
+    Workload("10-D Gaussian, MALA", "gaussian", 10, 10_000, 500, sampler="mala"),
+    Workload("10-D Gaussian, underdamped", "gaussian", 10, 10_000, 500, sampler="underdamped"),
     Workload("double well", "double well", 32, 4096, 1000),
     Workload("perceptron", "mlp", 2, 1000, 100),
 )
@@ -54,7 +66,7 @@ SCALING = {
     ),
 }
 
-MEMORY = MAIN[2:4]
+MEMORY = (MAIN[2], MAIN[5])
 
 
 def tiny(workload: Workload) -> Workload:

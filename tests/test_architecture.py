@@ -91,6 +91,7 @@ def test_rooms_are_imported_one_way():
     order = list(TopologicalSorter(graph).static_order())
     assert order.index("_arithmetic") < order.index("_programs") < order.index("_energies")
     assert order.index("_energies") < order.index("_backends") < order.index("_runs")
+    assert order.index("_runs") < order.index("_samplers") < order.index("_training")
 
 
 @pytest.mark.parametrize("package", BACKENDS)

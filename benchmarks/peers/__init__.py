@@ -2,7 +2,8 @@
 
 A module has ``versions() -> dict``, ``threads() -> int`` and ``prepare(workload, *arguments)``,
 which gives a function of a seed that runs the chains and returns their final states as a NumPy
-array, or raises `Unsupported`. Its imports fail where its library is not installed.
+array, or raises `Unsupported`. ``SAMPLERS`` names those that it has, where that is not
+``("langevin",)``. Its imports fail where its library is not installed.
 """
 
 PEERS = {
@@ -11,6 +12,8 @@ PEERS = {
     "isotherm numpy": ("isotherm_backend", "numpy"),
     "TorchEBM": ("torchebm_sampler",),
     "BlackJAX sgld, vmap, jit": ("blackjax_sgld",),
+    "BlackJAX mala, vmap, jit": ("blackjax_mala",),
+    "posteriors baoa, vmap": ("posteriors_baoa",),
     "torch loop": ("torch_loop",),
     "jax.lax.scan": ("jax_scan",),
     "NumPy loop": ("numpy_loop",),

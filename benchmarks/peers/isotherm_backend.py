@@ -7,12 +7,14 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 import numpy as np
-from workloads import BARRIER_HEIGHT, NOISE_SCALE, STEP_SIZE, Workload
+from workloads import BARRIER_HEIGHT, FRICTION, NOISE_SCALE, Workload
 
 import isotherm
 from isotherm.backend import empty, registry, to_numpy
 from peers import Unsupported
 from peers.gaussian import covariance
+
+SAMPLERS = ("langevin", "mala", "underdamped")
 
 
 def versions(backend: str) -> dict[str, str]:
@@ -35,9 +37,10 @@ def threads(backend: str) -> int:
 def prepare(workload: Workload, backend: str) -> Callable[[int], np.ndarray]:
     energy = _energy(workload, backend)
     options = {
-        "n_steps": workload.n_steps, "step_size": STEP_SIZE, "noise_scale": NOISE_SCALE,
+        "n_steps": workload.n_steps, "step_size": workload.step_size, "noise_scale": NOISE_SCALE,
         "backend": backend, "return_trajectory": workload.records,
-        "return_diagnostics": workload.records,
+        "return_diagnostics": workload.records, "sampler": workload.sampler,
+        "friction": FRICTION if workload.sampler == "underdamped" else None,
     }  # fmt: skip
     x = empty(registry.load(backend).library, (workload.n_chains, workload.dim), "float32", "cpu")
     x[...] = 0.0

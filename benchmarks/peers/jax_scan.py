@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 import numpy as np
-from workloads import BARRIER_HEIGHT, NOISE_SCALE, STEP_SIZE, Workload
+from workloads import BARRIER_HEIGHT, FRICTION, NOISE_SCALE, STEP_SIZE, Workload
 
 from peers import Unsupported
 from peers.gaussian import precision
+
+SAMPLERS = ("langevin", "underdamped")
 
 
 def versions() -> dict[str, str]:
@@ -38,6 +40,8 @@ def energy_and_gradient(workload: Workload) -> tuple[Callable, Callable]:
 
 
 def prepare(workload: Workload) -> Callable[[int], np.ndarray]:
+    if workload.sampler == "underdamped":
+        return _underdamped(workload)
     energy, gradient = energy_and_gradient(workload)
     shape = (workload.n_chains, workload.dim)
     scale = NOISE_SCALE * math.sqrt(2 * STEP_SIZE)
@@ -53,3 +57,29 @@ def prepare(workload: Workload) -> Callable[[int], np.ndarray]:
         return jax.lax.scan(step, jnp.zeros(shape), keys)
 
     return lambda seed: np.asarray(jax.block_until_ready(chains(seed))[0])
+
+
+def _underdamped(workload: Workload) -> Callable[[int], np.ndarray]:
+    """BAOAB, whose gradient is handed from step to step."""
+    _, gradient = energy_and_gradient(workload)
+    shape = (workload.n_chains, workload.dim)
+    half, decay = 0.5 * workload.step_size, math.exp(-FRICTION * workload.step_size)
+    kick = NOISE_SCALE * math.sqrt(1.0 - decay * decay)
+
+    def step(state: tuple[jax.Array, ...], key: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
+        x, p, g = state
+        p = p - half * g
+        x = x + half * p
+        p = decay * p + kick * jax.random.normal(key, shape)
+        x = x + half * p
+        g = gradient(x)
+        return (x, p - half * g, g), None
+
+    @jax.jit
+    def chains(seed: jax.Array) -> jax.Array:
+        first, later = jax.random.split(jax.random.key(seed))
+        x = jnp.zeros(shape)
+        begin = x, NOISE_SCALE * jax.random.normal(first, shape), gradient(x)
+        return jax.lax.scan(step, begin, jax.random.split(later, workload.n_steps))[0][0]
+
+    return lambda seed: np.asarray(jax.block_until_ready(chains(seed)))

@@ -22,7 +22,7 @@ def threads() -> int:
 
 
 def prepare(workload: Workload) -> Callable[[int], np.ndarray]:
-    energy, gradient = _energy_and_gradient(workload)
+    energy, gradient = energy_and_gradient(workload)
     shape = (workload.n_chains, workload.dim)
     scale = NOISE_SCALE * math.sqrt(2 * STEP_SIZE)
 
@@ -57,7 +57,7 @@ class _Record:
         self.energy[step] = energy(x)
 
 
-def _energy_and_gradient(workload: Workload) -> tuple[Callable, Callable]:
+def energy_and_gradient(workload: Workload) -> tuple[Callable, Callable]:
     """U(x), and what writes ∇U(x) into memory that it is given."""
     if workload.energy == "gaussian":
         matrix = torch.as_tensor(precision(workload.dim))

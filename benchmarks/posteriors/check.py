@@ -1,8 +1,8 @@
 """Compare the formulas with an independent computation, target by target.
 
-Run ``python -m benchmarks.posteriors.check --targets FOLDER``, where FOLDER (or the file itself)
-holds ``targets.json``: data and reference moments of posteriordb's posteriors. The repository
-carries none of them but eight schools.
+Run ``python -m benchmarks.posteriors.check --posteriordb CLONE`` with a clone of posteriordb, or
+``--targets FOLDER``, where FOLDER (or the file itself) holds ``targets.json``: data and reference
+moments of its posteriors. The repository carries none of them but eight schools.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import isotherm
-from benchmarks.posteriors import formulas, independent
+from benchmarks.posteriors import formulas, independent, posteriordb
 
 #: Rubin, "Estimation in parallel randomized experiments", J. Educ. Stat. 6, 1981, table 1.
 EIGHT_SCHOOLS = {
@@ -34,8 +34,8 @@ def targets(path: Path | None) -> dict[str, Any]:
     file = path / "targets.json" if path.is_dir() else path
     if not file.exists():
         raise SystemExit(
-            f"there is no {file}; give --targets the folder with targets.json, or leave it out to "
-            "check eight schools alone"
+            f"there is no {file}; give --targets the folder with targets.json, or --posteriordb a "
+            "clone of posteriordb, or neither to check eight schools alone"
         )
     found: dict[str, Any] = json.loads(file.read_text("utf-8"))["targets"]
     return found
@@ -75,9 +75,13 @@ def check(target: dict[str, Any]) -> tuple[float, isotherm.GradientReport]:
 def main() -> None:
     """Check all targets; the exit status tells whether all are right."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--targets", type=Path, help="targets.json or its folder")
-    is_right = True
-    for name, target in targets(parser.parse_args().targets).items():
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--targets", type=Path, help="targets.json or its folder")
+    source.add_argument("--posteriordb", type=Path, help="the folder of a clone of posteriordb")
+    given, is_right = parser.parse_args(), True
+    clone = given.posteriordb
+    found = targets(given.targets) if clone is None else posteriordb.targets(clone)
+    for name, target in found.items():
         gap, report = check(target)
         is_right &= gap <= TOLERANCE and report.is_correct
         print(f"{name}: log density within {gap:.1e}; {report}")

@@ -81,11 +81,15 @@ def eight_schools(x, *, y, sigma):
 def arma(x, *, y):
     """ARMA(1, 1) with x = (μ, φ, θ, log σ): e[t] = y[t] - μ - φ y[t-1] - θ e[t-1]."""
     mu, phi, theta, s = x
-    e = y[0] - mu * (1.0 + phi)
-    square = e * e
-    for now, before in zip(y[1:], y[:-1], strict=True):
+
+    def step(e, row):
+        now, before = row
         e = now - mu - phi * before - theta * e
-        square = square + e * e
+        return e, e
+
+    first = y[0] - mu * (1.0 + phi)
+    _, e = im.scan(step, first, (y[1:], y[:-1]))
+    square = first * first + np.sum(e * e)
     priors = (mu / 10) ** 2 + (phi / 2) ** 2 + (theta / 2) ** 2
     likelihood = len(y) * s + 0.5 * np.exp(-2.0 * s) * square
     return likelihood + 0.5 * priors + np.log1p((np.exp(s) / 2.5) ** 2) - s
@@ -101,14 +105,18 @@ def forward(emission, stay, leave):
     stay, leave : numbers
         The chance of state 1 after state 1, and of state 1 after state 2: as logits.
     """
-    a, b = emission[0]
     stays, leaves = im.log_expit(stay), im.log_expit(-stay)
     comes, remains = im.log_expit(leave), im.log_expit(-leave)
-    for row in emission[1:]:
+
+    def step(weights, row):
+        a, b = weights
         a, b = (
             im.logaddexp(a + stays, b + comes) + row[0],
             im.logaddexp(a + leaves, b + remains) + row[1],
         )
+        return (a, b), None
+
+    (a, b), _ = im.scan(step, tuple(emission[0]), emission[1:])
     return im.logaddexp(a, b)
 
 
@@ -169,15 +177,18 @@ def lotka_volterra(x, *, y_init, y, substeps: int):
     def slope(z):
         return np.stack([(a - b * z[1]) * z[0], (d * z[0] - c) * z[1]])
 
-    deviation = ((np.log(y_init) - x[4:6]) / np.exp(x[6:])) ** 2
-    for observed in y:
-        for _ in range(substeps):
-            k1 = slope(state)
-            k2 = slope(state + 0.5 * h * k1)
-            k3 = slope(state + 0.5 * h * k2)
-            k4 = slope(state + h * k3)
-            state = state + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
-        deviation = deviation + ((np.log(observed) - np.log(state)) / np.exp(x[6:])) ** 2
+    def step(state, _):
+        k1 = slope(state)
+        k2 = slope(state + 0.5 * h * k1)
+        k3 = slope(state + 0.5 * h * k2)
+        k4 = slope(state + h * k3)
+        state = state + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+        return state, state
+
+    _, states = im.scan(step, state, np.zeros(substeps * len(y)))
+    states = np.concatenate([state[None], states[substeps - 1 :: substeps]])
+    observed = np.log(np.concatenate([y_init[None], y]))
+    deviation = ((observed - np.log(states)) / np.exp(x[6:])) ** 2
     rates = ((a - 1.0) / 0.5) ** 2 + ((c - 1.0) / 0.5) ** 2
     rates = rates + ((b - 0.05) / 0.05) ** 2 + ((d - 0.05) / 0.05) ** 2
     scales = np.sum((x[6:] + 1.0) ** 2) + np.sum((x[4:6] - np.log(10.0)) ** 2)

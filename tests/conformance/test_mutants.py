@@ -15,8 +15,8 @@ from isotherm._backends import registry
 from isotherm._backends.array_loop import ArrayLoop, Segments
 from isotherm._energies.protocol import kind_of
 from isotherm._plans.plan import Plan, Schedule
-from isotherm._transitions.langevin import LANGEVIN, clamped
-from isotherm._transitions.program import Variant
+from isotherm._transitions.langevin import LANGEVIN
+from isotherm._transitions.limits import clipped, inside
 from isotherm._transitions.trace import Transition, gradient, perturb
 from isotherm.testing import BackendConformance
 from tests.conformance.strict import StrictBackend
@@ -103,6 +103,16 @@ def upper_bound_forgotten(plan, energy):
     return loop(replace(plan, clamp=low), energy)
 
 
+@caught_by(CHAINS)
+def bounds_forgotten(plan, energy):
+    return loop(replace(plan, bounds=None), energy)
+
+
+@caught_by(CHAINS)
+def clipping_forgotten(plan, energy):
+    return loop(replace(plan, gradient_clip=None, gradient_clip_norm=None), energy)
+
+
 @caught_by(CHAINS, STATES, RESUME)
 def decay_ignored(plan, energy):
     constant = Schedule(plan.step_size.values.flat[0])
@@ -150,8 +160,8 @@ def with_step(plan, energy, step):
 
     class Mutant(Plan):
         def transition(self, kind):
-            variant = Variant(kind, clamps=self.clamp is not None)
-            return Transition("mutant", step, LANGEVIN.coefficients).program(variant)
+            mutant = Transition("mutant", step, LANGEVIN.coefficients)
+            return mutant.program(self.variant(kind))
 
     return loop(Mutant(**vars(plan)), energy)
 
@@ -160,7 +170,7 @@ def with_step(plan, energy, step):
 def gradient_at_the_new_state(plan, energy):
     def step(state, c, draw):
         x = perturb(state.x, c.noise, draw.normal(noise.Stream.LANGEVIN))
-        return {"x": clamped(x - c.step_size * gradient(x), c)}, {}
+        return {"x": inside(c, x - c.step_size * clipped(c, gradient(x)))}, {}
 
     return with_step(plan, energy, step)
 
@@ -169,7 +179,7 @@ def gradient_at_the_new_state(plan, energy):
 def noise_before_the_gradient(plan, energy):
     def step(state, c, draw):
         x = perturb(state.x, c.noise, draw.normal(noise.Stream.LANGEVIN))
-        return {"x": clamped(x - c.step_size * gradient(state.x), c)}, {}
+        return {"x": inside(c, x - c.step_size * clipped(c, gradient(state.x)))}, {}
 
     return with_step(plan, energy, step)
 
@@ -177,7 +187,7 @@ def noise_before_the_gradient(plan, energy):
 @caught_by(CHAINS, STATES, GAUSSIANS, LARGE)
 def clamp_before_the_noise(plan, energy):
     def step(state, c, draw):
-        x = clamped(state.x - c.step_size * gradient(state.x), c)
+        x = inside(c, state.x - c.step_size * clipped(c, gradient(state.x)))
         return {"x": perturb(x, c.noise, draw.normal(noise.Stream.LANGEVIN))}, {}
 
     return with_step(plan, energy, step)
@@ -186,9 +196,9 @@ def clamp_before_the_noise(plan, energy):
 @caught_by(CHAINS, STATES)
 def a_product_multiplied_the_other_way(plan, energy):
     def step(state, c, draw):
-        x = state.x - c.step_size * gradient(state.x)
+        x = state.x - c.step_size * clipped(c, gradient(state.x))
         kick = (c.noise * 0.5) * (draw.normal(noise.Stream.LANGEVIN) * 3.0)
-        return {"x": clamped(x + kick / 1.5, c)}, {}
+        return {"x": inside(c, x + kick / 1.5)}, {}
 
     return with_step(plan, energy, step)
 

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import isotherm
+import isotherm.math as im
 from isotherm import IsothermError
 
 GOOD = {
@@ -176,6 +178,7 @@ def test_refused(option):
         ({"x": np.zeros((5, 2))}, r"5 chains, but n_samples is 3"),
         ({"x": np.zeros((3, 4))}, r"x has shape \(3, 4\) but dim is 2"),
         ({"noise_scale": 1.0, "temperature": 1.0}, "not both"),
+        ({"step_size": [0.1] * 5, "dim": 5}, "5 steps and 5 coordinates; for one a step give"),
         ({"step_size": [0.1] * 4}, r"each of the 5 steps \(burn_in \+ n_steps\)"),
         ({"step_size": lambda t: 1.0 - t}, "positive and finite at every step, not 0.0"),
         ({"backend": "nonexistent"}, "pip install isotherm-nonexistent, or take one .*numpy"),
@@ -237,11 +240,92 @@ def test_a_mask_is_not_lost_in_silence():
         lambda: isotherm.GaussianMixtureEnergy(MASKED),
         lambda: isotherm.HarmonicEnergy(k=MASKED[0, 0]),
         lambda: isotherm.check_gradient(well, MASKED),
+        lambda: isotherm.make_plan(well, dim=2, frozen=MASKED[0] > 1.0, **options),
+        lambda: isotherm.make_plan(well, dim=2, inverse_mass=MASKED[0], **options),
+        lambda: isotherm.make_plan(well, dim=2, n_steps=np.ma.masked_array(2, True)),
+        lambda: MASKED * well,
+        lambda: well * MASKED[0],
+        lambda: MASKED * isotherm.GaussianEnergy(np.zeros(2), np.eye(2)),
+        lambda: well(MASKED),
+        lambda: well.gradient(MASKED),
+        lambda: isotherm.GaussianEnergy(np.zeros(2), np.eye(2))(MASKED),
+        lambda: isotherm.virial(well, MASKED),
+        lambda: isotherm.virial(well, np.ones((2, 2)), centre=MASKED[0]),
         lambda: isotherm.run(isotherm.make_plan(well, np.ones((2, 2)), **options), well, MASKED),
     ]
     for call in calls:
         with pytest.raises(isotherm.InputError, match="masked"):
             call()
+
+
+HELD = SimpleNamespace(array=MASKED)  # an object whose attributes are not looked at before
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: np.sum(x * HELD.array[0]),
+        lambda x: np.sum(HELD.array[0] * x),
+        lambda x: np.sum(HELD.array @ x),
+        lambda x: np.sum(np.ma.add(x, 1.0)),
+        lambda x: np.sum(np.where(HELD.array[0], x, 0.0)),
+        lambda x: np.sum(np.stack([x, HELD.array[0]])),
+        lambda x: np.sum(x[HELD.array[0] > 1.0]),
+        lambda x: x[0] * HELD.array[0, 0] + x[1],
+        lambda x: np.sum(x * MASKED[0]),
+        lambda x: im.maximum(HELD.array[0], x)[0],
+    ],
+    ids=range(10),
+)
+def test_a_formula_does_not_lose_a_mask(function):
+    with pytest.raises(isotherm.FormulaError, match="masked"):
+        isotherm.formula(dim=2)(function)().program()
+
+
+class Masking:
+    """A user's energy one of whose functions returns a masked array."""
+
+    def __init__(self, where):
+        self.where = where
+
+    def __call__(self, x):
+        u = (x * x).sum(1)
+        return np.ma.masked_array(np.asarray(u), np.asarray(u) > 0) if self.where == "U" else u
+
+    def gradient(self, x):
+        g = 2 * x
+        return np.ma.masked_array(np.asarray(g), np.asarray(g) > 0) if self.where == "slope" else g
+
+
+@pytest.mark.parametrize("where", ["U", "slope"])
+def test_a_user_s_energy_does_not_lose_a_mask(where, backend):
+    x = np.ones((3, 2), np.float32)
+    options = {"n_steps": 2, "step_size": 0.1, "backend": backend}
+    with pytest.raises(isotherm.InputError, match="masked"):
+        isotherm.sample_chain(Masking(where), x, sampler="mala", **options)
+    with pytest.raises(isotherm.InputError, match="masked"):
+        isotherm.check_gradient(Masking(where), x)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda well: np.ones(2) * well, "a factor must be one number, not an array of shape"),
+        (lambda well: well / np.ones(2), "a divisor must be one number, not an array of shape"),
+        (lambda well: well / 0, "a divisor must not be 0"),
+    ],
+    ids=["factor", "divisor", "zero"],
+)
+def test_an_energy_is_scaled_by_one_number(make, message):
+    with pytest.raises(isotherm.InputError, match=message):
+        make(isotherm.DoubleWellEnergy())
+
+
+def test_states_that_could_not_come_back_are_refused():
+    pytest.importorskip("torch")
+    options = {"backend": "torch", "dtype": "bfloat16"}
+    with pytest.raises(isotherm.InputError, match="NumPy has no bfloat16, in which the states of"):
+        isotherm.make_plan(isotherm.HarmonicEnergy(), np.ones((3, 2)), **options)
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
@@ -292,6 +376,92 @@ def test_a_step_size_that_the_dtype_cannot_hold_is_refused(options, message):
         isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, **options)
     if "decay" not in options and options["step_size"] != 1e39:
         isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, **options | {"dtype": "float64"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise_scale": 1e-50}, "noise_scale is 1e-50, which rounds to 0 in float32"),
+        (
+            {"noise_scale": [1.0, 1e39, 1.0]},
+            "is 1e[+]39 at step 2, which rounds to inf",
+        ),
+        ({"temperature": 1e-100}, "noise_scale is 1e-50, which rounds to 0 in float32"),
+        ({"noise_scale": 1e-50, "dtype": "float16"}, "rounds to 0 in float32"),
+        ({"noise_scale": 1e-25, "sampler": "mala"}, "divided by its square, which float32 cannot"),
+        ({"noise_scale": 1e30, "sampler": "hmc"}, "divided by its square, which float32 cannot"),
+        ({"inverse_mass": [1.0, 1e-50]}, "inverse_mass is 1e-50, which rounds to 0 in float32"),
+        (
+            {"inverse_mass": [[1e39, 0.0], [0.0, 1.0]]},
+            "inverse_mass is 1e[+]39, which",
+        ),
+        ({"friction": 1e-9, "sampler": "underdamped"}, "friction·step_size is 1e-10, by which"),
+        ({"friction": [1.0, 1e-9, 0.0], "sampler": "hmc"}, "friction·step_size is 1e-10, by which"),
+        (
+            {"divergence_threshold": 1e39, "sampler": "hmc"},
+            "divergence_threshold is 1e[+]39",
+        ),
+        ({"clamp": (-1e5, 1.0), "dtype": "float16"}, r"rounds to \(-inf, 1.0\) in float16"),
+        ({"clamp": (None, 3.4e38), "dtype": "bfloat16"}, "rounds to .*inf.* in bfloat16"),
+    ],
+    ids=str,
+)
+def test_a_number_that_the_dtype_cannot_hold_is_refused(options, message):
+    options = {"n_steps": 3, "step_size": 0.1, "dtype": "float32"} | options
+    with pytest.raises(isotherm.InputError, match=message):
+        isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, **options)
+    isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, **options | {"dtype": "float64"})
+
+
+@pytest.mark.parametrize(
+    ("energy", "dtype", "message"),
+    [
+        (
+            isotherm.HarmonicEnergy(k=1e-50),
+            "float32",
+            "HarmonicEnergy: k is 1e-50, which",
+        ),
+        (
+            isotherm.HarmonicEnergy(k=1e5),
+            "float16",
+            "k is 100000.0, which rounds to inf",
+        ),
+        (
+            1e-50 * isotherm.HarmonicEnergy(),
+            "float32",
+            "the factor 1e-50 is 1e-50, which",
+        ),
+        (
+            isotherm.GaussianEnergy([0.0, 1e39], np.eye(2)),
+            "float32",
+            "mean is 1e[+]39",
+        ),
+        (
+            isotherm.GaussianEnergy([0.0, 0.0], 1e-40 * np.eye(2)),
+            "float32",
+            "precision .* inf in",
+        ),
+        (
+            isotherm.GaussianEnergy([0.0, 0.0], 1e60 * np.eye(2)),
+            "float32",
+            "precision .* to 0",
+        ),
+    ],
+    ids=range(6),
+)
+def test_an_energy_whose_numbers_the_dtype_cannot_hold_is_refused(energy, dtype, message):
+    plan = isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, dtype=dtype)
+    with pytest.raises(isotherm.InputError, match=message):
+        isotherm.make_plan(energy, dim=2, dtype=dtype)
+    if energy.name == "HarmonicEnergy":  # a plan serves energies with any numbers
+        with pytest.raises(isotherm.InputError, match=message):
+            isotherm.run(plan, energy)
+    isotherm.make_plan(energy, dim=2, dtype="float64")
+
+
+def test_small_elements_among_others_are_no_loss():
+    cov = np.array([[1.0, 1e-60], [1e-60, 1.0]])
+    isotherm.make_plan(isotherm.GaussianEnergy([0.0, 0.0], cov), dtype="float32")
 
 
 class _SpeechlessError(Exception):

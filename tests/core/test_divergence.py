@@ -68,6 +68,53 @@ def test_ignore():
     assert not np.isfinite(result.samples).all()
 
 
+@isotherm.formula
+def exponential(x):
+    """Of x > 0, by a term that has no value elsewhere."""
+    return x - 1e-6 * isotherm.math.log(x)
+
+
+ADVICE = {
+    "langevin": {"step_size", "bounds", "sampler='mala' or 'hmc'", "logarithm"},
+    "underdamped": {"step_size", "bounds", "sampler='mala' or 'hmc'", "logarithm"},
+    "mala": {"start them inside", "logarithm"},
+    "hmc": {"start them inside", "logarithm"},
+}
+
+
+@pytest.mark.parametrize("return_diagnostics", [False, True])
+@pytest.mark.parametrize("sampler", ADVICE)
+def test_advice_is_of_what_a_sampler_takes(sampler, return_diagnostics):
+    """Of two chains the second starts where the energy has no value; or at the wall's foot."""
+    options = {
+        "sampler": sampler, "step_size": 0.1, "noise_scale": 1.0, "n_steps": 50, "thinning": 10,
+        "return_diagnostics": return_diagnostics,
+    }  # fmt: skip
+    words = set().union(*ADVICE.values())
+    for x, starts_outside in (([[30.0], [-3.0]], True), ([[30.0], [0.1]], False)):
+        if ADVICE[sampler] == ADVICE["hmc"] and not starts_outside:
+            continue  # an adjusted sampler does not go there
+        with pytest.warns(DivergenceWarning, match="1 of 2 chains") as caught:
+            found = run(np.array(x), exponential(), **options).info.divergence
+        message = str(caught[0].message)
+        assert len(caught) == 1
+        assert found.of_energy
+        if starts_outside:
+            assert found.first_step == 0
+            assert "start where the energy is NaN" in message
+            assert {one for one in words if one in message} == ADVICE["hmc"]
+        else:
+            assert 0 < found.first_step <= (20 if return_diagnostics else 50)
+            assert "seen first at step" in message
+            assert {one for one in words if one in message} == ADVICE[sampler]
+
+
+def test_bounds_are_advice_for_those_who_take_them():
+    said = r"smaller step_size \(it is 8\), set bounds=\(low, high\), or check"
+    with pytest.warns(DivergenceWarning, match=said):
+        run(sampler="underdamped", friction=0.0, step_size=8.0)
+
+
 def test_a_gradient_that_is_not_a_number_is_found():
     root = isotherm.formula(lambda x: 2.0 * isotherm.math.sqrt(x))()
     with pytest.warns(DivergenceWarning, match="3 of 3 chains .* step 1 of"):

@@ -167,17 +167,26 @@ CHANGES = {
         lambda e: e.parameters.pop("k"),
         lambda e: e.parameters.clear(),
         lambda e: setattr(e, "parameters", {"k": np.array(4.0)}),
+        lambda e: setattr(e, "k", 4.0),
+        lambda e: setattr(e, "is_elementwise", False),
         lambda e: e.parameters["k"].__setitem__((), 4.0),
         lambda e: e.static.update(n=2),
     ],
     "gaussian": [
+        lambda e: setattr(e, "name", "another"),
+        lambda e: setattr(e, "dim", 2),
+        lambda e: setattr(e, "dtype", "float64"),
+        lambda e: setattr(e, "covariance", np.array([[5.0]])),  # which it has not
         lambda e: setattr(e, "mean", np.array([5.0])),
         lambda e: setattr(e, "cov", np.array([[5.0]])),
         lambda e: setattr(e, "precision", np.array([[5.0]])),
         lambda e: e.mean.__setitem__(0, 5.0),
         lambda e: e.precision.__setitem__(0, 5.0),
     ],
-    "mixture": [lambda e: e.parameters.update(means=np.array([[5.0], [6.0]]))],
+    "mixture": [
+        lambda e: e.parameters.update(means=np.array([[5.0], [6.0]])),
+        lambda e: setattr(e, "weights", [1.0, 2.0]),
+    ],
 }
 
 

@@ -62,6 +62,8 @@ def test_an_explanation(backend):
     assert found.seconds > 0
     for part in ("DoubleWellEnergy", "float32", backend, "µs a chain and step", "10 chains"):
         assert part in str(found)
+    assert 1 <= found.steps_measured <= 100
+    assert f"(measured over {found.steps_measured})" in str(found)
     plan = isotherm.make_plan(isotherm.DoubleWellEnergy(), dim=3, n_steps=7, backend=backend)
     assert isotherm.explain(isotherm.DoubleWellEnergy(), plan=plan).n_steps == 7
 

@@ -264,6 +264,29 @@ def test_a_formula_is_made_of_a_plain_function_of_x(function):
         isotherm.formula(function)
 
 
+@pytest.mark.parametrize("name", ["self", "x", "out", "dim", "function", "energy", "v0", "float"])
+def test_a_parameter_may_have_any_name(name):
+    scope = {}
+    exec(f"def spring(y, *, {name}=1.0): return {name} * y * y", scope)
+    energy = isotherm.formula(scope["spring"])(**{name: 2.0})
+    assert energy(np.ones((1, 2))) == [4.0]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, *, device=1.0: device * x,
+        lambda x, *numbers: x,
+        lambda x, **numbers: x,
+        lambda x, k, /: k * x,
+    ],
+    ids=["device", "list", "dictionary", "position"],
+)
+def test_parameters_that_cannot_be_given_by_their_names_are_refused(function):
+    with pytest.raises(isotherm.InputError, match="give each parameter a name of its own"):
+        isotherm.formula(function)
+
+
 def test_the_dimension_of_a_program():
     assert ring().program().dim == 2
     with pytest.raises(InputError, match="ring has dimension 2, not 3"):

@@ -1,7 +1,10 @@
 """A formula is what it reads: a change of it is seen, by old and by new energies."""
 
+import decimal
 import functools
+import os
 import pickle
+import sys
 import types
 
 import numpy as np
@@ -19,6 +22,25 @@ module.stiffness = 1.0
 
 class Settings:
     stiffness = 1.0
+
+
+class Inherited(Settings):
+    pass
+
+
+class Meta(type):
+    @property
+    def stiffness(cls):
+        return STIFFNESS
+
+
+class Answering(metaclass=Meta):
+    pass
+
+
+class Making:
+    def __init__(self):
+        self.stiffness = STIFFNESS
 
 
 def helper(x):
@@ -49,19 +71,80 @@ def of_an_inner_function(x):
     return (lambda y: 0.5 * STIFFNESS * y * y)(x)
 
 
+def of_an_inherited_attribute(x):
+    return 0.5 * Inherited.stiffness * x * x
+
+
+def of_a_metaclass(x):
+    return 0.5 * Answering.stiffness * x * x
+
+
+def of_what_is_made(x):
+    return 0.5 * Making().stiffness * x * x
+
+
+def of_an_attribute_of_a_function(x):
+    return 0.5 * helper.stiffness * x * x
+
+
+def asked(owner, x):
+    return owner.stiffness * x
+
+
+def of_what_is_handed_on(x):
+    return 0.5 * asked(module, x) * x
+
+
+def of_the_environment(x):
+    return 0.5 * float(os.environ["STIFFNESS_OF_A_TEST"]) * x * x
+
+
+def of_an_environment_asked(x):
+    return 0.5 * float(asks_environment("STIFFNESS_OF_A_TEST")) * x * x
+
+
+def of_the_state_of_the_interpreter(x):
+    return 0.5 * (sys.getrecursionlimit() - 5000) * x * x
+
+
+def of_the_state_of_decimals(x):
+    return 0.5 * (decimal.getcontext().prec - 20) * x * x
+
+
+def of_a_method(x):
+    return 0.5 * take("stiffness")[0] * x * x
+
+
+def of_a_ufunc_of_ones_own(x):
+    return 0.5 * float(ufunc(1.0)) * x * x
+
+
 def of_anything(x):
     return 0.5 * globals()["STIFFNESS"] * x * x
 
 
+take = SETTINGS.get
+ufunc = np.frompyfunc(lambda x: STIFFNESS * x, 1, 1)
+asks_environment = os.environ.get
+MASKED = np.ma.array(np.ones(9), mask=np.arange(9) > 0)
+
+
 def set_everywhere(value):
     globals()["STIFFNESS"] = value
-    module.stiffness = Settings.stiffness = SETTINGS["stiffness"][0] = value
+    os.environ["STIFFNESS_OF_A_TEST"] = str(value)
+    sys.setrecursionlimit(5000 + int(value))
+    decimal.getcontext().prec = 20 + int(value)
+    helper.stiffness = module.stiffness = Settings.stiffness = SETTINGS["stiffness"][0] = value
 
 
 @pytest.fixture(autouse=True)
 def _as_it_was():
+    depth, digits = sys.getrecursionlimit(), decimal.getcontext().prec
     yield
     set_everywhere(1.0)
+    del os.environ["STIFFNESS_OF_A_TEST"]
+    sys.setrecursionlimit(depth)
+    decimal.getcontext().prec = digits
     CENTRE[0] = 0.0
 
 
@@ -72,6 +155,17 @@ FUNCTIONS = [
     of_a_class,
     of_a_container,
     of_an_inner_function,
+    of_an_inherited_attribute,
+    of_a_metaclass,
+    of_what_is_made,
+    of_an_attribute_of_a_function,
+    of_what_is_handed_on,
+    of_the_environment,
+    of_an_environment_asked,
+    of_the_state_of_the_interpreter,
+    of_the_state_of_decimals,
+    of_a_method,
+    of_a_ufunc_of_ones_own,
     of_anything,
 ]
 
@@ -116,6 +210,27 @@ def test_closures_and_partial_functions_are_seen():
     assert energy()(x).tolist() == [3.0]
     scale[0] = 2.0
     assert energy()(x).tolist() == [6.0]
+
+
+@pytest.mark.parametrize("read", [np.load, lambda file: np.array(float(file.read_text()))])
+def test_a_file_is_read_each_time(tmp_path, read):
+    def write(value):
+        if read is np.load:
+            np.save(file, np.array(value))
+        else:
+            file.write_text(str(value))
+
+    file = tmp_path / "stiffness.npy"
+    energy = isotherm.formula(lambda x: float(read(file)) * x)()
+    for value in (1.0, 3.0):
+        write(value)
+        assert energy(np.ones((1, 1))).tolist() == [value]
+
+
+def test_an_array_with_a_mask_is_refused():
+    energy = isotherm.formula(dim=9)(lambda x: np.sum(MASKED * x))()  # the line
+    with pytest.raises(FormulaError, match=r"is a masked array.*fill it.*the line"):
+        energy.program()
 
 
 def test_an_object_that_cannot_be_compared_is_read_each_time():

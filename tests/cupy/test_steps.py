@@ -27,6 +27,9 @@ ENERGIES = {
     "gaussian": isotherm.GaussianEnergy([0.5, 0.0, -1.0], COVARIANCE),
 }
 MATRIX = np.array([[1.0, 0.2, 0.0], [0.2, 0.5, 0.1], [0.0, 0.1, 2.0]])
+LIMITS = {
+    "bounds": ([-0.5, -np.inf, -0.1], 0.75), "gradient_clip": 1.5, "gradient_clip_norm": 2.0
+}  # fmt: skip
 SAMPLERS = {
     "langevin": {"sampler": "langevin", "step_size": 0.02},
     "langevin of a mass": {"sampler": "langevin", "step_size": 0.02, "inverse_mass": [1, 2, 0.5]},
@@ -46,6 +49,11 @@ SAMPLERS = {
     "hmc that diverges": {"sampler": "hmc", "step_size": 60.0, "n_leapfrog": 7},
     "hmc of a mass": {
         "sampler": "hmc", "step_size": 0.4, "n_leapfrog": 3, "inverse_mass": [1.0, 2.0, 0.5]
+    },
+    "langevin in bounds": {"sampler": "langevin", "step_size": 0.02, **LIMITS},
+    "malt in bounds": {
+        "sampler": "hmc", "step_size": 0.2, "n_leapfrog": 4, "friction": 0.7, **LIMITS,
+        "inverse_mass": [1.0, 2.0, 0.5],
     },
     "malt": {"sampler": "hmc", "step_size": 0.4, "n_leapfrog": 9, "friction": 0.7},
     "malt of a matrix": {

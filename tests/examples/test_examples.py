@@ -10,68 +10,94 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    ("example", "pictures"),
-    [
-        ("demo", {"gaussian.png", "mixture.png"}),
-        ("landscape_trajectories", {"trajectories.png"}),
-        ("burn_in_and_thinning", {"burn_in.png"}),
-        ("numpy_pipeline", set()),
-        ("torch_gaussian_2d", {"gaussian_2d.png"}),
-        ("torch_gaussian_10d", set()),
-        ("torch_custom_energy", set()),
-    ],
-)
-def test_an_example_runs_and_draws(example, pictures, tmp_path):
+# Each with the pictures that it draws, and options that make it small.
+EXAMPLES = {
+    "burn_in_and_thinning": ({"burn_in.png"}, []),
+    "cluster_of_workers": ({"cluster.png"}, []),
+    "demo": ({"gaussian.png", "mixture.png", "trajectories.png"}, []),
+    "eight_schools": ({"effects.png", "ranks.png"}, ["--chains", "16"]),
+    "killed_and_resumed": ({"killed.png"}, []),
+    "landscape_trajectories": ({"trajectories.png"}, []),
+    "lattice_phi4": ({"phi4.png"}, ["--size", "16", "--steps", "100"]),
+    "lennard_jones_cluster": ({"cluster.png"}, ["--steps", "200"]),
+    "logistic_regression": ({"regression.png"}, ["--steps", "20"]),
+    "numpy_pipeline": (set(), []),
+    "poisson_regression": ({"poisson.png"}, ["--steps", "20"]),
+    "robust_regression": ({"robust.png"}, ["--steps", "20"]),
+    "tempering_rastrigin": ({"tempering.png"}, ["--steps", "5000"]),
+    "torch_custom_energy": ({"custom_energy.png"}, []),
+    "torch_gaussian_10d": ({"diagnostics.png"}, []),
+    "torch_gaussian_2d": ({"gaussian_2d.png"}, []),
+    "underdamped_double_well": ({"crossings.png"}, ["--steps", "4000"]),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_runs_draws_and_finds_what_it_says(example, tmp_path):
+    if example == "logistic_regression":
+        pytest.importorskip("sklearn")
     source = ROOT / f"examples/{example}.py"
+    pictures, options = EXAMPLES[example]
     process = subprocess.run(
-        [sys.executable, source, tmp_path], check=True, capture_output=True, text=True
+        [sys.executable, source, tmp_path, *options], check=True, capture_output=True, text=True
     )
     assert {path.name for path in tmp_path.iterdir()} == pictures
     # What a comment beside a print says is what is printed.
-    said = re.findall(r"^print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
+    said = re.findall(r"^ *print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
     assert [line for line in process.stdout.splitlines() if line in said] == said
 
 
-@pytest.mark.parametrize(
-    ("example", "options"),
-    [
-        ("underdamped_double_well", ["--steps", "4000"]),
-        ("eight_schools", ["--chains", "16"]),
-    ],
-)
-def test_an_example_in_small_finds_what_it_says(example, options):
-    source = ROOT / f"examples/{example}.py"
-    command = [sys.executable, source, *options]
+def test_every_example_is_run_and_has_a_title_for_the_gallery():
+    sources = {path.stem: path.read_text("utf-8") for path in (ROOT / "examples").glob("*.py")}
+    trained = {"score_two_moons", "train_digits", "train_energy_model"}  # below
+    assert sources.keys() - EXAMPLES.keys() == trained
+    for name, source in sources.items():
+        title, line, *_ = source.removeprefix('"""').splitlines()
+        assert line == "=" * len(title), f"{name} begins with a title, underlined with ="
+
+
+def trained(example, picture, folder, *options):
+    """What an example that trains something says, in its small form."""
+    pytest.importorskip("sklearn")
+    command = [sys.executable, ROOT / f"examples/{example}.py", folder, *options]
     process = subprocess.run(command, check=True, capture_output=True, text=True)
-    said = re.findall(r"^print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
-    assert said
-    assert process.stdout.splitlines()[-len(said) :] == said
+    assert [path.name for path in folder.iterdir()] == [picture]
+    return process.stdout
 
 
-@pytest.mark.parametrize(
-    ("example", "picture", "options"),
-    [
-        ("lattice_phi4", "phi4.png", ["--size", "16", "--steps", "100"]),
-        ("lennard_jones_cluster", "cluster.png", ["--steps", "200"]),
-        ("logistic_regression", "regression.png", ["--steps", "20"]),
-    ],
-)
-def test_a_formula_on_arrays_is_ten_lines(example, picture, options, tmp_path):
-    if example == "logistic_regression":
-        pytest.importorskip("sklearn")
-    command = [sys.executable, ROOT / f"examples/{example}.py", tmp_path, *options]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    assert [path.name for path in tmp_path.iterdir()] == [picture]
+def numbers(pattern, text):
+    return [float(one) for one in re.search(pattern, text).groups()]
 
 
-def test_training_an_energy_brings_samples_to_the_data(tmp_path):
-    command = [sys.executable, ROOT / "examples/train_energy_model.py", tmp_path, "--steps", "100"]
-    process = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["two_moons.png"]
-    found = re.search(r"distance to the data: ([\d.]+), at the start ([\d.]+)", process.stdout)
-    trained, start = map(float, found.groups())
-    assert trained < 0.7 * start
+def test_chains_that_go_on_train_an_energy_and_short_ones_do_not(tmp_path):
+    said = trained("train_energy_model", "two_moons.png", tmp_path, "--steps", "100")
+    after = {}
+    for name in ("persistent", "short"):
+        (gap,) = numbers(rf"{name}: U\(noise\) - U\(held-out data\) = (\S+)", said)
+        assert gap > 1.0
+        pattern = rf"{name}: .* ([\d.]+) at the start, ([\d.]+) in training, ([\d.]+) after"
+        start, drawn, after[name] = numbers(pattern, said)
+        assert drawn < 0.7 * start
+    assert after["persistent"] < 0.7 * start
+    assert after["short"] > 1.5 * after["persistent"]
+
+
+@pytest.mark.parametrize(("sampler", "n_steps"), [("langevin", "50"), ("mala", "40")])
+def test_digits_get_lower_energies_than_noise(sampler, n_steps, tmp_path):
+    options = ["--steps", n_steps, "--sampler", sampler]
+    said = trained("train_digits", "digits.png", tmp_path, *options)
+    real, noise = numbers(r"held out: U\(digits\) = (\S+), U\(noise\) = (\S+)", said)
+    assert real < noise - 10.0
+    (below,) = numbers(r"below noise in ([\d.]+)% of pairs", said)
+    assert below > 95.0
+    assert ("accepted" in said) == (sampler == "mala")
+
+
+def test_annealed_chains_find_the_moons_and_those_of_one_level_do_not(tmp_path):
+    said = trained("score_two_moons", "score_moons.png", tmp_path, "--steps", "100")
+    (annealed,) = numbers(r"annealed: mean distance to the data ([\d.]+)", said)
+    (alone,) = numbers(r"last level alone: mean distance to the data ([\d.]+)", said)
+    assert annealed < 0.4 < 0.8 < alone
 
 
 def test_the_readmes_python_runs(capsys, tmp_path, monkeypatch):
@@ -86,4 +112,5 @@ def test_the_readmes_python_runs(capsys, tmp_path, monkeypatch):
     assert "gradient[1]" in out
     assert "('chain', 'draw', 'x_dim_0') (100, 300, 2)" in out
     assert re.search(r"^x\[0\] .*\n^x\[1\] ", out, re.MULTILINE)  # the table of a summary
-    assert names["samples"].shape == (1000, 2)
+    assert names["samples"].shape == (1000, 10)
+    assert "(1000, 200, 2)" in out

@@ -133,7 +133,7 @@ def command(monkeypatch, capsys, *arguments):
 
 
 def test_a_command_without_a_sample_left_says_so(monkeypatch, capsys):
-    options = ["--energy", "double-well", "--dim", 2, "--n-samples", 5, "--backend", "numpy"]
+    options = ["double-well", "--dim", 2, "--n-samples", 5, "--backend", "numpy"]
     code, out, err = command(monkeypatch, capsys, *options, "--step-size", 100, "--seed", 0)
     assert code == 1
     assert "5 of 5 chains left the finite numbers" in err
@@ -143,7 +143,7 @@ def test_a_command_without_a_sample_left_says_so(monkeypatch, capsys):
 
 
 def test_a_folder_is_no_file_to_write_to(monkeypatch, capsys, tmp_path):
-    options = ["--energy", "harmonic", "--dim", 2, "--backend", "numpy"]
+    options = ["harmonic", "--dim", 2, "--backend", "numpy"]
     for option in ("--out", "--plot"):
         code, _, err = command(monkeypatch, capsys, *options, option, tmp_path)
         assert code == 2
@@ -158,3 +158,13 @@ def test_arrays_of_jax_come_back_as_such():
     assert isinstance(samples, type(x))
     assert isinstance(found.energy, type(x))
     np.testing.assert_array_equal(np.asarray(samples), same)
+
+
+def test_a_table_keeps_its_dtype_as_arrays_do():
+    class Table:  # as pandas.DataFrame is
+        def __array__(self, dtype=None, copy=None):
+            return np.zeros((4, 2), dtype or np.float64)
+
+    options = {"n_steps": 2, "seed": 1, "backend": "numpy"}
+    x = isotherm.sample_chain(isotherm.HarmonicEnergy(), Table(), **options)
+    assert x.dtype == np.float64

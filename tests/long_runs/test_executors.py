@@ -11,6 +11,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from functools import partial
+from types import SimpleNamespace
 
 import cloudpickle
 import numpy as np
@@ -26,6 +27,10 @@ RUN = {
     "dim": 3, "n_samples": 101, "n_steps": 40, "burn_in": 5, "thinning": 3, "step_size": 0.01,
     "seed": 7, "chain_offset": 11, "return_trajectory": True, "return_diagnostics": True,
 }  # fmt: skip
+OF_INFO = (
+    "seed", "backend", "device", "path", "n_steps", "divergence", "acceptance_rate",
+    "n_divergences", "n_diverging_chains", "n_stuck_chains",
+)  # fmt: skip
 START = np.random.default_rng(0).normal(size=(101, 3)).astype(np.float32)
 
 same = np.testing.assert_array_equal
@@ -58,7 +63,7 @@ def assert_same_run(got, expected):
     same(got.trajectory, expected.trajectory)
     for name in ("mean", "variance", "energy", "steps"):
         same(getattr(got.diagnostics, name), getattr(expected.diagnostics, name), err_msg=name)
-    for name in ("seed", "backend", "device", "path", "n_steps", "divergence"):
+    for name in OF_INFO:
         assert getattr(got.info, name) == getattr(expected.info, name), name
 
 
@@ -75,6 +80,31 @@ def test_the_bits_are_those_of_one_machine(backend, threads, start):
 @pytest.mark.parametrize("n_shares", [1, 2, 7, 101, 1000])
 def test_into_how_many_shares_does_not_matter(threads, n_shares):
     assert_same_run(run(executor=threads, n_shares=n_shares), run())
+
+
+def test_rates_are_those_of_one_machine(threads):
+    options = {"sampler": "hmc", "step_size": 0.5, "x": 3 * START, "on_divergence": "ignore"}
+    expected = run(**options)
+    assert_same_run(run(executor=threads, **options), expected)
+    assert 0 < expected.info.acceptance_rate < 1
+    nothing = run(executor=threads, **options, n_steps=0, thinning=1)
+    assert nothing.info.acceptance_rate is None
+
+
+@isotherm.formula
+def root(x):
+    """Of x > 0."""
+    return x - 1e-6 * isotherm.math.sqrt(x)
+
+
+def test_chains_outside_of_the_support_are_told_as_by_one_machine(threads):
+    x = 30 + START[:, :1]
+    x[[5, 50]] = -1.0
+    options = {"energy": root(), "x": x, "sampler": "hmc", "step_size": 0.1}
+    with pytest.warns(DivergenceWarning, match="2 of 101 chains start where the energy is NaN"):
+        expected = run(**options)
+    with pytest.warns(DivergenceWarning, match="2 of 101 chains start where the energy is NaN"):
+        assert_same_run(run(executor=threads, **options), expected)
 
 
 def test_processes_give_the_same(processes):
@@ -294,10 +324,38 @@ def test_both_faces_take_an_executor(threads):
     same(diagnostics, expected_diagnostics)
 
 
+class Returning(ThreadPoolExecutor):
+    """Whose submit returns what a function makes of what should be run."""
+
+    def __init__(self, make):
+        super().__init__(1)
+        self.make = make
+
+    def submit(self, function, *task):
+        return self.make(partial(function, *task))
+
+
+def done(value):
+    future = Future()
+    future.set_result(value)
+    return future
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"executor": 3}, "executor must be an executor of concurrent.futures' kind.*not 3"),
+        ({"executor": map}, "executor must be an executor of concurrent.futures' kind"),
+        ({"executor": lambda n_workers: None}, "a function without arguments that makes one"),
+        ({"executor": SimpleNamespace(map=map)}, "with submit and shutdown"),
+        ({"executor": SimpleNamespace(submit=3, shutdown=print)}, "with submit and shutdown"),
+        ({"executor": Returning(lambda run: 3)}, r"submit must return .*Future, not 3; of Dask"),
+        ({"executor": Returning(lambda run: done(None))}, "must hold what .* one holds None"),
+        (
+            {"executor": Returning(lambda run: done([run()[0]] * 99))},
+            "must hold what the functions",
+        ),
+        ({"executor": Returning(lambda run: done([1]))}, "must hold what .* one holds .1."),
         ({"executor": ThreadPoolExecutor, "n_shares": 0}, "n_shares must be an integer"),
         ({"executor": ThreadPoolExecutor, "n_shares": True}, "n_shares must be an integer"),
         ({"n_shares": 3}, "give both"),

@@ -25,6 +25,8 @@ RUN = {
     "seed": 3, "return_trajectory": True, "return_diagnostics": True, "backend": "numpy",
 }  # fmt: skip
 
+TOLD = ("mean", "variance", "energy", "steps", "energy_error", "step_size", "n_substeps")
+
 same = np.testing.assert_array_equal
 
 
@@ -37,8 +39,9 @@ def check_same(result, other):
     """Everything that two runs have in common is equal to the bit."""
     same(result.samples, other.samples)
     same(result.trajectory, other.trajectory)
-    for name in ("mean", "variance", "energy", "steps"):
-        same(getattr(result.diagnostics, name), getattr(other.diagnostics, name))
+    for name in TOLD:
+        found, expected = (getattr(one.diagnostics, name) for one in (result, other))
+        same(*(np.nan if value is None else value for value in (found, expected)), name)
 
 
 def python(*arguments):
@@ -473,6 +476,10 @@ TAMPERED = {
     "a chunk that is none": in_attribute("run", chunk=0),
     "an unknown part of the run": in_attribute("run", colour="red"),
     "a divergence that is none": in_attribute("run", divergence="x"),
+    "a divergence at no step": in_attribute("run", divergence=[-5, 1]),
+    "a divergence of too many": in_attribute("run", divergence=[5, 6]),
+    "numbers that are no text": in_attribute("run", numbers=5),
+    "a start that is none": in_attribute("plan", has_start="x"),
     "another id in the run": in_attribute("run", id="x"),
     "a state that is none": in_attribute("run", carried=[]),
     "a state of nothing": in_attribute("run", carried={}),
@@ -547,11 +554,156 @@ def test_a_name_that_is_taken_missing_or_none(path):
         isotherm.resume(path.parent, WELL)
 
 
-def test_another_energy_is_refused(path):
-    run(path, callback=lambda status: status.n_steps >= 20)
+COV = np.array([[2.0, 0.5], [0.5, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (WELL, isotherm.DoubleWellEnergy(barrier_height=0.5, b=1.0 + 1e-6)),
+        (isotherm.GaussianEnergy(np.zeros(2), COV), isotherm.GaussianEnergy([0.0, 1e-9], COV)),
+        (
+            isotherm.GaussianEnergy(np.zeros(2), COV) + 2.0 * WELL,
+            isotherm.GaussianEnergy(np.zeros(2), COV) + (2.0 + 1e-9) * WELL,
+        ),
+        (
+            isotherm.GaussianMixtureEnergy([[0.0, 0.0], [9.0, 9.0]]),
+            isotherm.GaussianMixtureEnergy([[0.0, 0.0], [9.0, 8.0]]),  # far from N(0, I)
+        ),
+    ],
+    ids=lambda energy: energy.name,
+)
+def test_another_energy_is_refused(path, own, other):
+    run(path, own, callback=lambda status: status.n_steps >= 20)
     with pytest.raises(InputError, match=r"the energy is not that of .*pass the energy that the"):
+        isotherm.resume(path, other)
+    check_same(isotherm.resume(path, own), run(energy=own))
+
+
+def test_the_same_numbers_may_come_in_another_dtype(path):
+    run(path, callback=lambda status: status.n_steps >= 20)
+    energy = isotherm.DoubleWellEnergy(barrier_height=np.float32(0.5), b=np.ones((), np.float16))
+    check_same(isotherm.resume(path, energy), run())
+
+
+def test_a_store_that_tells_nothing_of_the_numbers_is_compared_at_one_state(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("isotherm._runs.run.numbers_digest", lambda energy: None)
+        run(path, callback=lambda status: status.n_steps >= 20)
+    with pytest.raises(InputError, match=r"at one state it is .*pass the energy that the run had"):
         isotherm.resume(path, isotherm.DoubleWellEnergy(barrier_height=0.6))
-    isotherm.resume(path, isotherm.DoubleWellEnergy(barrier_height=np.float32(0.5)))
+    check_same(isotherm.resume(path, WELL), run())
+
+
+class Spring:
+    """A user's energy, which counts its calls."""
+
+    def __init__(self, k):
+        self.k, self.calls = k, 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return (0.5 * self.k * x * x).sum(1)
+
+    def gradient(self, x):
+        self.calls += 1
+        return self.k * x
+
+
+class Score:
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, x):
+        return -self.k * x
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(Spring, {}), (lambda k: isotherm.score(Score(k)), {"return_diagnostics": False})],
+    ids=["energy", "score"],
+)
+def test_a_user_s_energy_that_changed_is_told(path, make, options, recwarn):
+    run(path, make(1.0), callback=lambda status: status.n_steps >= 20, **options)
+    isotherm.resume(path, make(1.0), n_steps=3)
+    assert not recwarn
+    with pytest.warns(isotherm.EnergyWarning, match="the energy holds other numbers"):
+        isotherm.resume(path, make(1.1))
+
+
+def test_a_store_asks_a_users_energy_no_more_often(path):
+    """It may take the next batch at each call."""
+    counted = []
+    for store in (None, path):
+        energy = Spring(1.0)
+        plan = isotherm.make_plan(energy, **RUN)
+        isotherm.run(plan, energy, store=store)
+        counted.append(energy.calls)
+    assert counted[0] == counted[1]
+    energy = Spring(1.0)
+    isotherm.resume(path, energy, n_steps=8)
+    assert energy.calls <= counted[0]
+
+
+HMC = {"sampler": "hmc", "step_size": 0.3, "n_leapfrog": 3}
+FRICTION = {"sampler": "underdamped"}
+# Of runs with a schedule: options, what is a schedule, and what follows its first 60 numbers.
+SCHEDULES = {
+    "leapfrog steps": (HMC, "n_leapfrog", lambda step: 1 + step % 4, 5),
+    "friction": (FRICTION, "friction", np.linspace(0.0, 2.0, 60), [0.5] * 6),
+    "friction where there was none": (FRICTION | {"friction": 0.0}, "friction", None, 1.5),
+    "friction of trajectories": (
+        HMC, "friction", np.linspace(0.0, 2.0, 60), lambda step: 0.01 * step
+    ),
+    "none of trajectories": (HMC, "friction", np.linspace(1.0, 0.0, 60), 0.0),
+    "temperature": (HMC, "temperature", lambda step: 1.0 + 0.01 * step, [0.5] * 6),
+    "temperature of noise": ({}, "noise_scale", np.linspace(1.0, 0.0, 60), 0.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_every_schedule_can_follow(path, case):
+    options, name, first, follows = SCHEDULES[case]
+    options = RUN | options | {"burn_in": 0}
+    begun = options if first is None else options | {name: first}
+    run(path, callback=lambda status: status.n_steps >= 20, **begun)
+    if first is not None:
+        held = "noise_scale" if name == "temperature" else name
+        with pytest.raises(InputError, match=f"say what follows: {held}="):
+            isotherm.resume(path, WELL, n_steps=46)
+    result = isotherm.resume(path, WELL, n_steps=46, **{name: follows})
+    assert result.info.n_steps == 66
+
+    def number(step):
+        held, i = (follows, step - 60) if step >= 60 else (begun[name], step)
+        return held(step) if callable(held) else held if np.ndim(held) == 0 else held[i]
+
+    check_same(result, run(**options | {"n_steps": 66, name: number}))
+
+
+def test_what_does_not_follow(path):
+    plain = HMC | {"burn_in": 0}
+    run(path, **plain)
+    refused = {
+        "with friction a step of sampler 'hmc' is another": {"friction": 1.0},
+        "n_leapfrog must be a positive integer": {"n_leapfrog": 2.5},
+        "noise_scale must be positive at every step": {"temperature": 0.0},
+        "give noise_scale or temperature": {"temperature": 1.0, "noise_scale": 1.0},
+        "friction must be 0 or positive": {"friction": [-1.0] * 3},
+        "which rounds to 0 in float32": {"step_size": 1e-50},
+    }
+    for message, given in refused.items():
+        with pytest.raises(InputError, match=message):
+            isotherm.resume(path, WELL, n_steps=3, **given)
+    with pytest.raises(isotherm.UnknownArgumentError, match="did you mean n_leapfrog"):
+        isotherm.resume(path, WELL, n_steps=3, n_leapfrogs=3)
+    with pytest.raises(isotherm.UnknownArgumentError, match="no argument 'stores'"):
+        isotherm.run(isotherm.open_run(path), WELL, stores=path)
+    check_same(isotherm.resume(path, WELL, n_steps=3), run(**plain, n_steps=63))
+    other = path.with_name("other")
+    run(other)
+    with pytest.raises(InputError, match="sampler 'langevin' takes no n_leapfrog"):
+        isotherm.resume(other, WELL, n_steps=3, n_leapfrog=3)
 
 
 def test_nothing_is_left_to_do(path):
@@ -565,6 +717,8 @@ def test_nothing_is_left_to_do(path):
     run(other, callback=lambda status: True)
     with pytest.raises(InputError, match="beyond those that were planned"):
         isotherm.resume(other, WELL, step_size=0.1)
+    with pytest.raises(InputError, match="step_size is 1e-50 at step 68, which rounds to 0"):
+        isotherm.resume(path, WELL, n_steps=3, step_size=1e-50)
     with pytest.raises(InputError, match="decay is that of a step_size"):
         isotherm.resume(path, WELL, n_steps=3, decay=0.1)
     with pytest.raises(isotherm.BackendNotFoundError):

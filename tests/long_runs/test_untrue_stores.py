@@ -308,6 +308,19 @@ def test_attributes_that_a_user_added_stay(path):
     assert zarr.open_array(path / "x", mode="r").shape == whole.trajectory.shape
 
 
+@pytest.mark.filterwarnings("ignore:5 of 5 chains:isotherm.DivergenceWarning")
+def test_how_chains_diverged_is_kept(path):
+    @isotherm.formula
+    def barrier(x):
+        return x + 1e-6 * np.log(x)
+
+    options = {"backend": "numpy", "step_size": 0.9}
+    whole = run(energy=barrier(), x=np.ones((5, 2)), **options).info.divergence
+    stored = run(path, barrier(), np.ones((5, 2)), **options).info.divergence
+    assert whole.of_energy
+    assert stored == isotherm.open_run(path).info.divergence == whole
+
+
 # --- what a plan may be, a store can hold --------------------------------------------------------
 
 
@@ -474,8 +487,12 @@ def test_the_users_home_and_long_names(path, monkeypatch):
         run("~nobody-of-this-name/run")
     long = path.with_name("n" * 250)
     check_same(run(long), run())
-    with pytest.raises(InputError, match="cannot be made: File name too long; name another"):
-        run(path.with_name("n" * 300))
+    use = (run, isotherm.open_run, lambda held: isotherm.resume(held, WELL))
+    for call in use:
+        with pytest.raises(InputError, match="cannot be a store: File name too long; name another"):
+            call(path.with_name("n" * 300))
+        with pytest.raises(InputError, match=r"store is .*ud800.*which holds what no name of a"):
+            call(path.with_name("\ud800"))
     (path.parent / "file").touch()
     with pytest.raises(InputError, match="cannot be made: Not a directory"):
         run(path.parent / "file" / "run")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import isotherm
+from isotherm_numba import array_printer
 
 GAUSSIAN = isotherm.GaussianEnergy(
     np.float32([0.5, -0.5, 0.0]), np.float32([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 1.0]])
@@ -132,3 +133,22 @@ def test_the_fused_update_has_the_references_bits(dtype, noise_scale, clamp, ord
         results.append(isotherm.run(plan, Shifted(), start))
     # Sums, of terms and over chains, follow the order of memory.
     assert bits(results[0])[:2] == bits(results[1])[:2]
+
+
+def test_other_data_compile_nothing():
+    def hidden_markov(x, *, y):
+        def step(weights, row):
+            return isotherm.math.logsumexp(weights[:, None] + x[:2], axis=0) + row, weights
+
+        weights, left = isotherm.math.scan(step, np.zeros(2), -0.5 * (y[:, None] - x[2:]) ** 2)
+        return np.sum(np.roll(y, 1) * np.sin(y * x[0])) - np.sum(weights) + np.sum(left**2)
+
+    formula = isotherm.formula(dim=4)(hidden_markov)
+    sources = set()
+    for n in (50, 333):
+        program = formula(np.linspace(-1.0, 1.0, n)).program()
+        values = np.linspace(-1.0, 1.0, n).astype(np.float32)
+        source, numbers = array_printer.print_arrays(program, 16, values)
+        sources.add(source)
+        assert np.isfinite(numbers).all()
+    assert len(sources) == 1

@@ -42,6 +42,21 @@ def test_fused_chains_have_the_references_bits(compile_, dtype):
     np.testing.assert_array_equal(fused.diagnostics.energy, reference.diagnostics.energy)
 
 
+def test_a_gradient_is_made_of_differences():
+    energy = CompiledEnergy(huber, dim=3)
+    x = np.random.default_rng(0).normal(scale=2.0, size=(20, 3))
+    x[abs(abs(x) - 1.0) < 0.01] = 0.5  # away from where its curvature leaps
+    np.testing.assert_allclose(energy.gradient(x), np.clip(x, -1.0, 1.0), rtol=1e-10, atol=1e-11)
+    assert isotherm.check_gradient(energy, x).is_correct
+    results = [
+        isotherm.run(isotherm.make_plan(energy, backend=backend, **OPTIONS), energy)
+        for backend in ("numba", "numpy")
+    ]
+    fused, reference = results
+    assert fused.info.path == "fused functions of a chain, the gradient by differences"
+    assert fused.trajectory.tobytes() == reference.trajectory.tobytes()
+
+
 def test_it_is_what_numpy_arrays_run_by_default():
     assert isotherm.make_plan(CompiledEnergy(huber, huber_gradient), **OPTIONS).backend == "numba"
 

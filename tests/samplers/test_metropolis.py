@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import isotherm
 from isotherm._transitions.catalogue import register
 from isotherm._transitions.hamiltonian import HAMILTONIAN, leapfrog
+from isotherm._transitions.limits import ARGUMENTS
 from isotherm._transitions.trace import Transition
 from tests.samplers import laws
 
@@ -174,7 +175,7 @@ PROPOSAL = Transition(
     HAMILTONIAN.coefficients,
     carried=("x", "momentum"),
     cached=("gradient",),
-    arguments={"n_leapfrog": 10, "jitter": 0.0},
+    arguments={"n_leapfrog": 10, "jitter": 0.0, **ARGUMENTS},
 )
 ENERGIES = (
     isotherm.DoubleWellEnergy(barrier_height=0.5),
@@ -186,11 +187,16 @@ proposals = given(
     x=st.lists(st.floats(-1.5, 1.5), min_size=2, max_size=2).map(np.array),
     p=st.lists(st.floats(-1.5, 1.5), min_size=2, max_size=2).map(np.array),
     options=st.fixed_dictionaries(
-        {
-            "step_size": st.floats(0.01, 0.2),
-            "n_leapfrog": st.integers(1, 9),
-            "inverse_mass": st.sampled_from([None, [0.5, 1.5], [[0.8, 0.3], [0.3, 1.2]]]),
-        }
+        {"step_size": st.floats(0.01, 0.2), "n_leapfrog": st.integers(1, 9)}
+    ),
+    more=st.sampled_from(
+        [
+            {},
+            {"inverse_mass": [0.5, 1.5]},
+            {"inverse_mass": [[0.8, 0.3], [0.3, 1.2]]},
+            {"bounds": (-1.5137, [1.5071, np.inf]), "inverse_mass": [0.5, 1.5]},
+            {"bounds": (-1.5137, 1.5071), "gradient_clip": 0.6143, "gradient_clip_norm": 0.7071},
+        ]
     ),
 )
 
@@ -207,7 +213,8 @@ def proposed(energy, x, p, options):
 
 @settings(max_examples=25)
 @proposals
-def test_a_trajectory_is_reversible(energy, x, p, options):
+def test_a_trajectory_is_reversible(energy, x, p, options, more):
+    options |= more
     there, q = proposed(energy, x[None], p[None], options)
     back, r = proposed(energy, there, -q, options)
     np.testing.assert_allclose(back[0], x, atol=1e-10)
@@ -216,7 +223,8 @@ def test_a_trajectory_is_reversible(energy, x, p, options):
 
 @settings(max_examples=25)
 @proposals
-def test_a_trajectory_preserves_volume(energy, x, p, options):
+def test_a_trajectory_preserves_volume(energy, x, p, options, more):
+    options |= more
     at, width = np.concatenate([x, p]), 1e-5
     rows = np.concatenate([at + width * np.eye(4), at - width * np.eye(4)])
     ends = np.concatenate(proposed(energy, rows[:, :2], rows[:, 2:], options), axis=1)

@@ -16,7 +16,7 @@ from isotherm._backends.array_loop import ArrayLoop
 from isotherm._plans.plan import Plan
 from isotherm._transitions import hamiltonian
 from isotherm._transitions.catalogue import find, register
-from isotherm._transitions.program import Mass, Variant
+from isotherm._transitions.limits import ARGUMENTS
 from isotherm._transitions.trace import (
     Draw,
     energy_error,
@@ -308,9 +308,7 @@ class Mutant(StrictBackend):
 
         class Mutated(Plan):
             def transition(self, kind):
-                mass = Mass.UNIT if self.inverse_mass is None else self.inverse_mass.kind
-                variant = Variant(kind, mass, has_friction=self.friction is not None)
-                return transition.program(variant)
+                return transition.program(self.variant(kind))
 
         return ArrayLoop(Mutated(**vars(plan)), energy, energy.gradient)
 
@@ -365,11 +363,19 @@ def has_law(sampler, transition):
     return True
 
 
+def copied(original, name, step):
+    """A sampler's copy with another step, which keeps no limits."""
+    arguments = {
+        one: default for one, default in original.arguments.items() if one not in ARGUMENTS
+    }
+    return replace(original, name=name, function=step, arguments=arguments, _programs={})
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_caught(name, monkeypatch):
     sampler, step, tests = MUTANTS[name]
     original = find("hmc" if sampler == "malt" else sampler)
-    mutant = replace(original, name=name, function=step, _programs={})
+    mutant = copied(original, name, step)
     found = {
         test: has_law(sampler, mutant)
         if test == LAW
@@ -383,6 +389,6 @@ def test_a_mutant_is_caught(name, monkeypatch):
 def test_the_original_is_not(sampler, monkeypatch):
     step = {"underdamped": baoab}.get(sampler, adjusted)
     original = find("hmc" if sampler == "malt" else sampler)
-    copy = replace(original, name=f"copy of {sampler}", function=step, _programs={})
+    copy = copied(original, f"copy of {sampler}", step)
     assert has_bits(BITS, sampler, copy, monkeypatch)
     assert has_law(sampler, copy)

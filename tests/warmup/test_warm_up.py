@@ -235,3 +235,14 @@ def test_pilots_that_cannot_move_are_an_error():
 
     with pytest.raises(isotherm.InputError, match="no step of the pilots was accepted"):
         isotherm.warm_up(isotherm.HamiltonianMonteCarlo(outside), dim=2, seed=1)
+
+
+@pytest.mark.parametrize("limits", [{"clamp": (0.0, None)}, {"bounds": (0.0, None)}])
+def test_pilots_obey_the_samplers_limits(limits):
+    sampler = isotherm.LangevinDynamics(isotherm.HarmonicEnergy(), backend="numpy", **limits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.WarmUpWarning)
+        tuning = isotherm.warm_up(sampler, x=np.ones((1, 2)), n_warmup=200, seed=1)
+    assert (np.asarray(tuning.x) >= 0.0).all()
+    # The variance of a half normal, not of a normal.
+    np.testing.assert_allclose(tuning.inverse_mass, 1.0 - 2.0 / np.pi, rtol=0.15)

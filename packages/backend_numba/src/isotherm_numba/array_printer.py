@@ -19,15 +19,18 @@ from isotherm.backend import (
     ArrayEvaluator,
     ArrayProgram,
     Instruction,
+    Recursion,
     lists_of,
 )
+from isotherm_numba.array_loops import COUNTED
 from isotherm_numba.printer import expression
 
 _INLINE = 8  # elements of which a total is one expression
+_FEW = 16  # elements up to which a loop's length is printed as a number
 _IMPORTS = """\
 from numpy import empty
 
-from isotherm_numba.array_loops import fold, multiply, scatter
+from isotherm_numba.array_loops import count, fold, multiply, rows_of, scatter
 
 looped = njit(**options)
 """
@@ -66,31 +69,44 @@ class _Numbers:
 
     def __init__(self, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> None:
         self._limit = 2 ** (24 if parameters.dtype == np.float32 else 53)
-        self._parts: list[np.ndarray[Any, Any]] = [np.zeros(1)]
-        self._size = 1
+        self._parts: list[np.ndarray[Any, Any]] = []
+        self._size = 0
         self._places: dict[Any, int] = {}
+        self._counts: list[tuple[int, bool]] = []
         with np.errstate(all="ignore"):
             self._uniform = ArrayEvaluator(program, sorted(program.uniform), parameters)
 
-    def uniform(self, index: int) -> int:
+    def uniform(self, index: int) -> str:
         """Where a value begins that depends on no coordinate."""
         return self._place(index, self._uniform.uniform(index))
 
-    def indices(self, key: Any, values: np.ndarray[Any, Any]) -> int:
+    def indices(self, key: Any, values: np.ndarray[Any, Any]) -> str:
         """Where indices begin, which must be exact in the kernel's numbers."""
         if values.size and values.max() >= self._limit:
             raise OverflowError
         return self._place(key, values)
 
-    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.concatenate(self._parts)
+    def count(self, number: int) -> str:
+        """A number that data decide, as an expression that other data do not change."""
+        return f"u64({number})" if number <= _FEW else self._counted(number, is_place=False)
 
-    def _place(self, key: Any, values: np.ndarray[Any, Any]) -> int:
+    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        # 0, then each count as two numbers, which float32 holds, too.
+        head = 1 + 2 * len(self._counts)
+        counts = [count + head * is_place for count, is_place in self._counts]
+        pairs = np.array([divmod(count, COUNTED) for count in counts], dtype=np.float64)
+        return np.concatenate([[0.0], pairs.ravel(), *self._parts])
+
+    def _counted(self, number: int, *, is_place: bool) -> str:
+        self._counts.append((number, is_place))
+        return f"count(parameters, {2 * len(self._counts) - 1})"
+
+    def _place(self, key: Any, values: np.ndarray[Any, Any]) -> str:
         if key not in self._places:
             self._places[key] = self._size
             self._parts.append(np.asarray(values, dtype=np.float64).ravel())
             self._size += self._parts[-1].size
-        return self._places[key]
+        return self._counted(self._places[key], is_place=True)
 
 
 class _Function:
@@ -126,13 +142,18 @@ class _Function:
             for size in sizes:
                 group = [i for i in here if self._is_looped(i) and self._size(i) == size]
                 self._print_loop(group, size, functions, calls)
-            calls += [self._call(i) for i in here if not self._is_looped(i)]
+            for i in here:
+                if self._op(i) == "scan":
+                    self._print_rows(i, functions, calls)
+                elif not self._is_looped(i):
+                    calls.append(self._call(i))
         if self._places.get(self._root(self._output)) != "out":
             self._print_copy(functions, calls)
         head = f"def {self._name}(x, out, scratch, parameters, dim, stride, n):"
-        rows = [f"space = empty({self._rows * self._stride}, number)"] if self._rows else []
+        stride, count = f"u64({self._stride})", self._numbers.count
+        rows = [f"space = empty({count(self._rows)} * {stride}, number)"] if self._rows else []
         views = [
-            f"{place} = space[{first * self._stride} : {(first + size) * self._stride}]"
+            f"{place} = rows_of(space, {count(first)}, {count(size)}, {stride})"
             for place, (first, size) in self._views.items()
         ]
         lines = [*rows, *views, *calls]
@@ -246,7 +267,8 @@ class _Function:
         if op == "total":
             rows = self._size(index)
             count = self._size(args[0]) // rows
-            return f"fold({source}, {out}, rest, u64({rows}), u64({count}), {stride}, {lanes})"
+            given = f"{self._numbers.count(rows)}, {self._numbers.count(count)}"
+            return f"fold({source}, {out}, rest, {given}, {stride}, {lanes})"
         if op == "scatter":
             table, shape = value
             size = math.prod(shape)
@@ -256,17 +278,14 @@ class _Function:
                 self._numbers.indices((table, shape, name), numbers)
                 for name, numbers in (("starts", starts), ("places", places))
             ]
-            return (
-                f"scatter({source}, {out}, parameters, u64({at[0]}), u64({at[1]}), u64({size}), "
-                f"{stride}, {lanes})"
-            )
+            given = f"{at[0]}, {at[1]}, {self._numbers.count(size)}"
+            return f"scatter({source}, {out}, parameters, {given}, {stride}, {lanes})"
         rows, columns = self._program.shapes[args[0]]
         across, along = (columns, 1) if op == "matmul" else (1, columns)
         if op == "matmul_t":
             rows, columns = columns, rows
-        numbers = [self._numbers.uniform(args[0]), rows, columns, across, along]
-        numbers.append(math.prod(self._program.shapes[index][1:]))
-        given = ", ".join(f"u64({number})" for number in numbers)
+        counts = [rows, columns, across, along, math.prod(self._program.shapes[index][1:])]
+        given = ", ".join([self._numbers.uniform(args[0]), *map(self._numbers.count, counts)])
         return f"multiply({source}, {out}, parameters, {given}, {stride}, {lanes})"
 
     def _array(self, index: int) -> str:
@@ -285,6 +304,78 @@ class _Function:
         name = f"{self._name}_loop{len(functions)}"
         functions.append(loop.text(name))
         calls.append(f"{name}({', '.join(loop.arrays)}, parameters, u64(n))")
+
+    def _print_rows(self, index: int, functions: list[str], calls: list[str]) -> None:
+        """A recursion: a loop over rows, inside it one over lanes. The carry stands in its place.
+
+        Its lanes cannot be taken again, so that sines and cosines are those for any angle.
+        """
+        recursion: Recursion = self._program.instructions[index].value
+        args = self._program.instructions[index].args
+        count = self._program.shapes[args[1]][0]
+        stride, counted = f"u64({self._stride})", self._numbers.count
+        arrays: dict[str, None] = {}
+        begin, once, read, names = list[str](), list[str](), list[str](), list[str]()
+
+        def elements(arg: int, width: int, row: str, known: list[str]) -> list[str]:
+            """What an argument's elements are called; those that are no lanes' are read before."""
+            root, row = self._root(arg), f"{row} * u64({width}) + " if row else ""
+            is_one = self._size(root) == 1 and self._size(arg) > 1
+            at = ["u64(0)" if is_one else f"{row}u64({i})" for i in range(width)]
+            if root in self._program.uniform:
+                if (number := self._number(root)) is not None:
+                    return [number] * width
+                place = f"p{len(begin)}"
+                begin.append(f"{place} = {self._numbers.uniform(root)}")
+                made = [f"{place}_{i}" for i in range(width)]
+                known += [f"{n} = parameters[{place} + {i}]" for n, i in zip(made, at, strict=True)]
+                return made
+            array = self._array(arg)
+            arrays[array] = None
+            return [f"{array}[({i}) * {stride} + lane]" for i in at]
+
+        first, others = elements(args[0], recursion.carry, "", once), args[1:]
+        given = [f"carry[u64({i}) * {stride} + lane]" for i in range(recursion.carry)]
+        for arg in others[: recursion.rows]:
+            given += elements(arg, self._program.shapes[arg][1], "row", read)
+        for arg in others[recursion.rows :]:
+            given += elements(arg, self._program.shapes[arg][0], "", once)
+        for i, one in enumerate(recursion.step.instructions):
+            if one.op == "coordinate":
+                names.append(f"v{i} = {given[one.value]}")
+            else:
+                names.append(f"v{i} = {expression(one, [f'v{arg}' for arg in one.args])}")
+        # The carry and the blocks are arrays apart, for loops over lanes to become vectors.
+        out = self._places[index]
+        outputs = [f"rows_of({out}, u64(0), u64({recursion.carry}), {stride})"]
+        targets = given[: recursion.carry]
+        before = recursion.carry
+        for k, width in enumerate(recursion.blocks):
+            size = counted(count * width)
+            outputs.append(f"rows_of({out}, {counted(before)}, {size}, {stride})")
+            targets += [f"block{k}[(row * u64({width}) + u64({i})) * {stride} + lane]"
+                        for i in range(width)]  # fmt: skip
+            before += count * width
+        names += [f"{to} = v{v}" for to, v in zip(targets, recursion.step.gradient, strict=True)]
+        name = f"{self._name}_loop{len(functions)}"
+        blocks = [f"block{k}" for k in range(len(recursion.blocks))]
+        lines = ["kernel_calls.arrays_apart()", *begin, *once, "for lane in range(n):"]
+        lines += [f"    {place} = {value}" for place, value in zip(given, first, strict=False)]
+        lines.append(f"size = {counted(count)}")
+        lines.append("for j in range(size):")
+        lines.append("    row = size - u64(1) - j" if recursion.is_reverse else "    row = j")
+        lines += [*(f"    {line}" for line in read), "    for lane in range(n):"]
+        lines += [f"        {line}" for line in names]
+        head = f"def {name}({', '.join([*arrays, 'carry', *blocks])}, parameters, n):"
+        functions.append("\n".join(["@looped", head, *(f"    {line}" for line in lines)]))
+        calls.append(f"{name}({', '.join([*arrays, *outputs])}, parameters, u64(n))")
+
+    def _number(self, index: int) -> str | None:
+        """A value that is one known number in all its elements, as an expression."""
+        instruction = self._program.instructions[index]
+        if instruction.op == "fill":
+            return self._number(instruction.args[0])
+        return f"number({instruction.value!r})" if instruction.op == "const" else None
 
     def _print_copy(self, functions: list[str], calls: list[str]) -> None:
         """An output that is another value, or one number in all its elements."""
@@ -306,6 +397,7 @@ class _Loop:
         self._known: set[int] = set()
         self._read: dict[str, str] = {}  # what is read once an element
         self._once: list[str] = []  # ... and once a loop
+        self._placed: set[str] = set()
         self.lines: list[str] = []
         self._near: list[str] = []
         self.arrays: dict[str, None] = {}
@@ -355,7 +447,12 @@ class _Loop:
         has_far = any(" = sin(" in line or " = cos(" in line for line in self.lines)
         once = [
             indent + line
-            for line in ("kernel_calls.arrays_apart()", "zero = number(0.0)", *self._once)
+            for line in (
+                "kernel_calls.arrays_apart()",
+                "zero = number(0.0)",
+                f"size = {self._function._numbers.count(self._size)}",
+                *self._once,
+            )
         ]
         lines = ["@looped", f"def {name}({', '.join(self.arrays)}, parameters, n):", *once]
         if not has_far:
@@ -374,7 +471,7 @@ class _Loop:
 
     def _nest(self, lines: Sequence[str], depth: int) -> list[str]:
         outer, reads = "    " * depth, list(self._read.values())
-        head = [f"{outer}for j in range(u64({self._size})):"]
+        head = [f"{outer}for j in range(size):"]
         head.append(f"{outer}    here = j * u64({self._function._stride})")
         inner = [f"{outer}        {line}" for line in lines]
         return [
@@ -386,21 +483,29 @@ class _Loop:
 
     def _uniform(self, index: int) -> str:
         instruction = self._program.instructions[index]
-        if instruction.op == "const":
-            return f"number({instruction.value!r})"
+        if (number := self._function._number(index)) is not None:
+            return number
         if instruction.op == "fill":
             return self._uniform(instruction.args[0])
-        place, name = self._function._numbers.uniform(index), f"u{index}"
+        name = f"u{index}"
+        if name in self._placed:
+            return name
+        place = self._begin(self._function._numbers.uniform(index))
         is_one = self._function._size(index) == 1
-        text = (
-            f"{name} = parameters[{place}]" if is_one else f"{name} = parameters[u64({place}) + j]"
-        )
+        text = f"{name} = parameters[{place}]" if is_one else f"{name} = parameters[{place} + j]"
         if instruction.op in COMPARISONS:
             text += " != zero"
-        if is_one and text not in self._once:
+        if is_one:
             self._once.append(text)
-        elif not is_one:
+        else:
             self._read[name] = text
+        self._placed.add(name)
+        return name
+
+    def _begin(self, place: str) -> str:
+        """The name of where numbers begin."""
+        name = f"p{len(self._once)}"
+        self._once.append(f"{name} = {place}")
         return name
 
     def _taken(self, instruction: Instruction) -> str:
@@ -420,16 +525,19 @@ class _Loop:
         flat = table.values.ravel()
         rule = _rule(flat)
         if rule is not None:
-            self._read[repr(table)] = f"{name} = ({rule}) * {stride}"
+            text, first = rule
+            if first:
+                text = text + self._begin(self._function._numbers.count(first))
+            self._read[repr(table)] = f"{name} = ({text}) * {stride}"
             return name, ""
         if not table.has_gaps:
-            place = self._function._numbers.indices(table, flat)
-            text = f"{name} = u64(parameters[u64({place}) + j]) * {stride}"
+            place = self._begin(self._function._numbers.indices(table, flat))
+            text = f"{name} = u64(parameters[{place} + j]) * {stride}"
             self._read[repr(table)] = text
             return name, ""
         # Shifted by one, so that 0 says that there is none.
-        place = self._function._numbers.indices((table, "gaps"), flat + 1)
-        at = f"parameters[u64({place}) + j]"
+        place = self._begin(self._function._numbers.indices((table, "gaps"), flat + 1))
+        at = f"parameters[{place} + j]"
         self._read[f"{name} is there"] = f"g{name} = {at} > zero"
         self._read[name] = f"{name} = (u64({at}) - u64(1)) * {stride} if g{name} else u64(0)"
         return name, f"g{name}"
@@ -451,20 +559,23 @@ class _Loop:
         return terms[0]
 
 
-def _rule(flat: np.ndarray[Any, Any]) -> str | None:
-    """Indices as a short expression of the element's number j, where they are regular."""
+def _rule(flat: np.ndarray[Any, Any]) -> tuple[str, int] | None:
+    """Indices, where they are regular: an expression of the element's number j, and what is added.
+
+    What is added is 0, or it stands at the expression's end.
+    """
     j = np.arange(flat.size)
     first = int(flat[0])
     if first >= 0 and np.array_equal(flat, j + first):
-        return f"j + u64({first})"
+        return ("j + ", first) if first else ("j", 0)
     changes = np.nonzero(np.diff(flat))[0]
     if first == 0 and changes.size:
         every = int(changes[0]) + 1
         if every > 1 and np.array_equal(flat, j // every):
-            return f"j // u64({every})"
+            return f"j // u64({every})", 0
         falls = np.nonzero(np.diff(flat) < 0)[0]
         if falls.size and np.array_equal(flat, j % (int(falls[0]) + 1)):
-            return f"j % u64({int(falls[0]) + 1})"
+            return f"j % u64({int(falls[0]) + 1})", 0
     if not changes.size and first >= 0:
-        return f"u64({first})"
+        return ("", first) if first else ("u64(0)", 0)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from isotherm.backend import (
     ArrayProgram,
     Kind,
     Plan,
+    Program,
     Quadratic,
     TransitionProgram,
     form_of,
     kind_of,
+    operations,
 )
 from isotherm_numba.array_printer import print_arrays
 from isotherm_numba.compiled_energy import CompiledEnergy
@@ -25,6 +28,7 @@ from isotherm_numba.printer import print_program
 _PROGRAM_LANES = 16  # chains of a tile that lies coordinate by coordinate, at least
 _MOST_LANES = 128
 _TILES = 16  # or more, so that there is work for several threads
+_KEPT = 128  # programs
 _LENGTHS = dict.fromkeys(("exp", "log", "sin", "cos", "tanh"), 20)  # of `functions`, about
 
 _QUADRATIC = """\
@@ -126,7 +130,8 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         )
     if isinstance(energy, CompiledEnergy):
         return Kernel(
-            path="fused functions of a chain",
+            path="fused functions of a chain"
+            + ("" if energy.functions[1] else ", the gradient by differences"),
             functions=_ONE_LANE if is_coupled else _ONE_CHAIN,
             parameters=np.empty(0),
             is_elementwise=False,
@@ -140,7 +145,7 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
     if isinstance(form, ArrayProgram):
         return _of_arrays(plan, form, energy.parameter_values())
     if form is not None:
-        length = sum(_LENGTHS.get(one.op, 1) for one in form.instructions)
+        length = _length_of(form)
         if length > LIMITS.longest_program:
             return _too_long(form.name, length)
         has_terms = kind_of(energy) is Kind.TERMS
@@ -148,7 +153,7 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
         chains = _lanes_of_chains(plan, _PROGRAM_LANES) if by_coordinate else _whole_chains(plan)
         return Kernel(
             path="fused program",
-            functions=print_program(form, stride=chains),
+            functions=_printed(form, chains),
             parameters=energy.parameter_values(),
             is_elementwise=has_terms,
             by_coordinate=by_coordinate,
@@ -161,6 +166,15 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
     )
 
 
+# Runs follow each other with the same program, those of a warm-up by the hundred.
+_printed = lru_cache(_KEPT)(print_program)
+
+
+@lru_cache(_KEPT)
+def _length_of(program: Program) -> int:
+    return sum(_LENGTHS.get(one.op, 1) for one in program.instructions)
+
+
 def _too_long(name: str, length: int) -> str:
     return (
         f"{name} is a program of {length} operations, and more than {LIMITS.longest_program} are "
@@ -170,8 +184,9 @@ def _too_long(name: str, length: int) -> str:
 
 
 def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> Kernel | str:
-    if len(program.instructions) > LIMITS.longest_program:
-        return _too_long(program.name, len(program.instructions))
+    length = sum(1 for _ in operations(program.instructions))
+    if length > LIMITS.longest_program:
+        return _too_long(program.name, length)
     has_products = any(one.op in ("matmul", "matmul_t") for one in program.instructions)
     # A product's loops are short, as the quadratic form's are.
     chains = _lanes_of_chains(plan, LIMITS.quadratic_lanes if has_products else _PROGRAM_LANES)
@@ -193,8 +208,11 @@ def _of_arrays(plan: Plan, program: ArrayProgram, parameters: np.ndarray[Any, An
 def _lanes_of_chains(plan: Plan, least: int) -> int:
     """Chains of a tile that lies coordinate by coordinate: a power of two, fixed by the dimension.
 
-    It is printed into the kernel, which would be compiled anew for another number of chains.
+    It is printed into the kernel, which would be compiled anew for another number of chains. Only a
+    handful of chains have a kernel of their own, whose rows are full, and therefore one loop.
     """
+    if plan.n_samples <= _PROGRAM_LANES:
+        return _PROGRAM_LANES
     full = max(1, LIMITS.tile // plan.n_coordinates)
     return min(max(least, 2 ** int(math.log2(full))), _MOST_LANES)
 

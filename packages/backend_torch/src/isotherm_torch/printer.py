@@ -16,12 +16,16 @@ from isotherm.backend import Segment, Space, TransitionProgram
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _INFIX |= {"eq": "==", "ne": "!="}
 # Triton's own division and root of float32 are approximate; its minus takes zero for its own
-# negative.
+# negative, and its floor of float32 the numbers just below zero for zero.
 _OTHERS: dict[str, str | dict[str, str]] = {
     "div": {"float32": "tl.div_rn({0}, {1})", "float64": "{0} / {1}"},
     "sqrt": {"float32": "tl.sqrt_rn({0})", "float64": "tl.sqrt({0})"},
     "neg": "{0} * -1.0",
     "abs": "tl.abs({0})",
+    "floor": {
+        "float32": "tl.where(tl.floor({0}) > {0}, tl.floor({0}) - 1.0, tl.floor({0}))",
+        "float64": "tl.floor({0})",
+    },
     "stop": "{0}",
     "where": "tl.where({0}, {1}, {2})",
     "min": "tl.where({0} < {1}, {0}, {1})",

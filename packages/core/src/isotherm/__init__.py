@@ -19,6 +19,7 @@ from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Divergence, Info, Progress, Result, RunInterrupted
 from isotherm._runs.arviz import summary, to_arviz
+from isotherm._runs.bias import Bias, bias
 from isotherm._runs.explain import Explanation, explain
 from isotherm._runs.resume import open_run, resume
 from isotherm._runs.run import run
@@ -26,6 +27,9 @@ from isotherm._runs.virial import Virial, virial
 from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
 from isotherm._samplers.sample_chain import sample_chain
+from isotherm._training.annealed import annealed
+from isotherm._training.chain_buffer import ChainBuffer
+from isotherm._training.pack import pack
 from isotherm._warmup.tuning import Tuning
 from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import (
@@ -51,6 +55,8 @@ __all__ = [
     "AckleyEnergy",
     "BackendError",
     "BackendNotFoundError",
+    "Bias",
+    "ChainBuffer",
     "Diagnostics",
     "Divergence",
     "DivergenceError",
@@ -82,12 +88,15 @@ __all__ = [
     "UnknownArgumentError",
     "Virial",
     "WarmUpWarning",
+    "annealed",
+    "bias",
     "check_gradient",
     "explain",
     "formula",
     "make_plan",
     "math",
     "open_run",
+    "pack",
     "resume",
     "run",
     "sample_chain",

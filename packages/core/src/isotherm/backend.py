@@ -53,7 +53,14 @@ from isotherm._energies.users import (
 )
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
-from isotherm._programs.program import COMPARISONS, STRUCTURAL, Instruction, Program
+from isotherm._programs.program import (
+    COMPARISONS,
+    STRUCTURAL,
+    Instruction,
+    Program,
+    Recursion,
+    operations,
+)
 from isotherm._programs.tables import lists_of
 from isotherm._transitions.program import (
     Call,
@@ -100,6 +107,7 @@ __all__ = [
     "Plan",
     "Program",
     "Quadratic",
+    "Recursion",
     "RunSegment",
     "Runner",
     "Schedule",
@@ -132,6 +140,7 @@ __all__ = [
     "move",
     "noise",
     "on_own_device",
+    "operations",
     "plain_name",
     "printable",
     "registry",

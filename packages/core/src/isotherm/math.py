@@ -9,6 +9,7 @@ import numpy as np
 
 from isotherm._arithmetic import functions
 from isotherm._programs.evaluate import composed
+from isotherm._programs.scan import scan
 from isotherm._programs.symbols import Symbol
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "mod",
     "power",
     "rint",
+    "scan",
     "sign",
     "sin",
     "sinh",

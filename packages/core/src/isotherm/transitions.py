@@ -11,6 +11,7 @@ from isotherm._arithmetic import functions
 from isotherm._arithmetic.noise import Stream
 from isotherm._programs.symbols import Symbol
 from isotherm._transitions.catalogue import register
+from isotherm._transitions.limits import clipped, clipping, drift, inside, turned
 from isotherm._transitions.program import TransitionProgram
 from isotherm._transitions.trace import (
     Coefficients,
@@ -43,10 +44,14 @@ __all__ = [
     "Symbol",
     "Transition",
     "TransitionProgram",
+    "clipped",
+    "clipping",
+    "drift",
     "energy_error",
     "evaluate",
     "functions",
     "gradient",
+    "inside",
     "inverse_mass",
     "inverse_mass_root",
     "mass_root",
@@ -54,5 +59,6 @@ __all__ = [
     "register",
     "repeat",
     "total",
+    "turned",
     "where",
 ]

@@ -86,6 +86,7 @@ def plain_array(name: str, x: Any) -> Any:
     for is_so, what, remedy in _UNUSUAL_TENSORS:
         if is_so(x):
             raise InputError(f"{name} is a {what} tensor; {remedy}")
+    # torch refuses to hand out what is yet to be negated.
     return x.resolve_neg() if hasattr(x, "resolve_neg") else x
 
 
@@ -135,11 +136,15 @@ def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     """A NumPy array with the values of `x`: a view where `x` is in host memory, else a copy.
 
     bfloat16, which NumPy lacks, becomes float32.
+
+    Raises
+    ------
+    InputError
+        It is an array of which a part would be lost.
     """
+    x = plain_array("the array", x)
     if hasattr(x, "detach"):  # torch refuses to hand out what autograd tracks
         x = x.detach()
-    if hasattr(x, "resolve_neg"):  # ... and what is yet to be negated
-        x = x.resolve_neg()
     if is_array(x) and dtype_name(x.dtype) == "bfloat16":
         xp = compat.array_namespace(x)
         x = xp.astype(x, xp.float32)
@@ -222,7 +227,7 @@ def round_to(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
 def real_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     """A number or an array in float64, in host memory; None if it does not hold real numbers."""
     try:
-        numbers = to_numpy(plain_array("the array", value))
+        numbers = to_numpy(value)
     except InputError:
         raise
     except (TypeError, ValueError):
@@ -239,6 +244,8 @@ def as_state(x: Any) -> Array | None:
         xp = compat.array_namespace(*x[:1])
         if all(row.shape == x[0].shape and library_of(row) == library_of(x[0]) for row in x):
             return xp.stack([row.detach() if hasattr(row, "detach") else row for row in x])
+    if hasattr(x, "__array__") and (held := np.asarray(x)).dtype.kind in "iuf":
+        return held  # of tables, in the dtype that they have
     numbers = real_numbers(x)
     if numbers is None:
         raise InputError(

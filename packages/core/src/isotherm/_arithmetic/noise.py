@@ -60,6 +60,7 @@ class Stream(enum.IntEnum):
     ACCEPT = 2
     MOMENTUM = 3
     SUBSTEP = 4
+    BUFFER = 5
 
 
 class Precision(NamedTuple):

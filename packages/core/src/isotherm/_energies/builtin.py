@@ -107,9 +107,9 @@ class GaussianMixtureEnergy(FormulaEnergy):
                 "log_weights": functions.log(w / w.sum()) - mu.shape[1] * functions.log(sigma),
             }
         super().__init__(_gaussian_mixture, parameters, dim=mu.shape[1])
-        self.name = "GaussianMixtureEnergy"
-        given = (means, scales, weights)
-        self.library, self.dtype, self.device = array_origin(given, device)
+        found = array_origin((means, scales, weights), device)
+        self.__dict__ |= dict(zip(("library", "dtype", "device"), found, strict=True))
+        self.__dict__ |= {"name": "GaussianMixtureEnergy"}
 
 
 def _positive(parameter: str, value: Any, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -15,9 +15,15 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
-from isotherm._energies.parameters import FixedParameters, Parameters, finite_numbers, place_of
+from isotherm._energies.parameters import (
+    TOLD,
+    FixedParameters,
+    Parameters,
+    finite_numbers,
+    place_of,
+)
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
-from isotherm._programs.program import Evaluator
+from isotherm._programs.program import Evaluator, operations
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr, printable, short_repr
@@ -35,6 +41,8 @@ class _Term:
     static : dict of str to int
         The parameters that shape the program (those annotated ``int``).
     scale : float
+    made_of : tuple of float64 array, optional
+        From which a library calculated the parameters, with other last bits on another machine.
     """
 
     formula: Formula | None
@@ -42,6 +50,7 @@ class _Term:
     static: dict[str, int]
     is_elementwise: bool
     scale: float = 1.0
+    made_of: tuple[np.ndarray[Any, np.dtype[np.float64]], ...] | None = None
 
     def to_trace(self) -> Term:
         assert self.formula is not None
@@ -53,6 +62,10 @@ class _Term:
     def values(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
         scale = [] if self.scale == 1.0 else [np.array([self.scale])]
         return [*(value.ravel() for value in self.parameters.values()), *scale]
+
+    def numbers(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        given = self.parameters.values() if self.made_of is None else self.made_of
+        return [*given, np.array(self.scale)]
 
 
 class FormulaEnergy(FixedParameters):
@@ -84,7 +97,8 @@ class FormulaEnergy(FixedParameters):
         A parameter is not a finite number or an array of them.
     """
 
-    _set_once = ("parameters", "static")
+    __array_ufunc__ = None  # an array times an energy is for the energy to tell
+    _set_once = (*TOLD, "is_elementwise", "parameters", "static")
     is_portable = True
 
     def __init__(
@@ -146,7 +160,7 @@ class FormulaEnergy(FixedParameters):
 
     def has_limited_support(self, event_shape: tuple[int, ...]) -> bool:
         """Whether a logarithm or a root is in its program."""
-        return any(one.op in ("log", "sqrt") for one in self.program(event_shape).instructions)
+        return not {"log", "sqrt"}.isdisjoint(operations(self.program(event_shape).instructions))
 
     def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
         """The energy as it is now, for a run: later changes of what it reads are not seen.
@@ -157,9 +171,46 @@ class FormulaEnergy(FixedParameters):
         energy._fixed, energy._evaluators = self.program(event_shape), {}
         return energy
 
+    def with_parameters(self, changed: Mapping[str, Any]) -> FormulaEnergy:
+        """The same energy with other values, of the same shapes, for some of its parameters.
+
+        Raises
+        ------
+        InputError
+            There is no parameter of this name and shape, or the value is not one of numbers.
+        """
+        numbers = {name: finite_numbers(self.name, name, v) for name, v in changed.items()}
+        for name, value in numbers.items():
+            own = [part.parameters[name].shape for part in self._parts if name in part.parameters]
+            if set(own) != {value.shape}:
+                raise InputError(
+                    f"{self.name} has no parameter {name!r} of shape {value.shape}; it has "
+                    f"{', '.join(f'{key} {v.shape}' for key, v in self.parameters.items())}"
+                )
+        return self._renewed(
+            tuple(
+                replace(part, parameters={k: numbers.get(k, v) for k, v in part.parameters.items()})
+                for part in self._parts
+            )
+        )
+
+    def told(
+        self, name: str, value: float, keywords: Mapping[str, Any] | None
+    ) -> tuple[FormulaEnergy, Mapping[str, Any] | None]:
+        """A condition is a parameter."""
+        return self.with_parameters({name: value}), keywords
+
     def parameter_values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The values of the program's parameters, in its order; float64, shape (n_parameters,)."""
         return np.concatenate([np.empty(0), *(v for term in self._parts for v in term.values())])
+
+    def used_numbers(self) -> Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        scales = {f"the factor {term.scale:g}": np.array(term.scale) for term in self._parts}
+        return {**self.parameters, **scales}
+
+    def numbers(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        """The numbers by which energies of one program differ."""
+        return [values for term in self._parts for values in term.numbers()]
 
     def __call__(self, x: Array) -> Array:
         """The energy of each chain, shape (n_samples,); x has shape (n_samples, *event_shape)."""
@@ -217,27 +268,26 @@ class FormulaEnergy(FixedParameters):
                 f"{self.name} has dimension {self.dim} and {other.name} {other.dim}; energies that "
                 "are added are of one state"
             )
-        total = copy.copy(self)
-        total.name = f"{self.name} + {other.name}"
-        total.dim = other.dim if self.dim is None else self.dim
-        total.is_elementwise = self.is_elementwise and other.is_elementwise
-        total.kind = Kind.TERMS if total.is_elementwise else Kind.VALUE
-        total._parts = (*self._parts, *other._parts)
-        for name in ("library", "dtype", "device"):
-            own = getattr(self, name)
-            setattr(total, name, getattr(other, name) if own is None else own)
-        return total._renewed()
+        is_elementwise = self.is_elementwise and other.is_elementwise
+        known = {
+            name: getattr(other if getattr(self, name) is None else self, name)
+            for name in ("dim", "library", "dtype", "device")
+        }
+        return self._renewed(
+            (*self._parts, *other._parts),
+            name=f"{self.name} + {other.name}",
+            is_elementwise=is_elementwise,
+            kind=Kind.TERMS if is_elementwise else Kind.VALUE,
+            **known,
+        )
 
     __radd__ = __add__
 
     def __mul__(self, factor: Any) -> FormulaEnergy:
-        scale = float(finite_numbers(self.name, "a factor", factor))
-        scaled = copy.copy(self)
-        scaled.name = (
-            f"{scale:g} * {self.name}" if len(self._parts) == 1 else f"{scale:g} * ({self.name})"
-        )
-        scaled._parts = tuple(replace(term, scale=term.scale * scale) for term in self._parts)
-        return scaled._renewed()
+        scale = self._one_number("a factor", factor)
+        name = self.name if len(self._parts) == 1 else f"({self.name})"
+        parts = tuple(replace(term, scale=term.scale * scale) for term in self._parts)
+        return self._renewed(parts, name=f"{scale:g} * {name}")
 
     __rmul__ = __mul__
 
@@ -248,22 +298,36 @@ class FormulaEnergy(FixedParameters):
         return self + (-1.0) * cast(FormulaEnergy, other)
 
     def __truediv__(self, divisor: Any) -> FormulaEnergy:
-        return self * (1.0 / float(finite_numbers(self.name, "a divisor", divisor)))
+        number = self._one_number("a divisor", divisor)
+        if number == 0.0:
+            raise InputError(f"{printable(self.name)}: a divisor must not be 0")
+        return self * (1.0 / number)
 
-    def _renewed(self) -> FormulaEnergy:
-        """After a change of the parts."""
-        keys = [(i, key) for i, term in enumerate(self._parts) for key in term.parameters]
-        names = [key for _, key in keys]
-        # Past the check that they are set once: this is another energy.
-        self.__dict__["parameters"] = Parameters(
-            (key if names.count(key) == 1 else f"{key}.{i}", self._parts[i].parameters[key])
-            for i, key in keys
-        )
-        self.__dict__["static"] = Parameters(
-            item for part in self._parts for item in part.static.items()
-        )
-        self._fixed, self._evaluators = None, {}
-        return self
+    def _one_number(self, what: str, given: Any) -> float:
+        numbers = finite_numbers(self.name, what, given)
+        if numbers.ndim:
+            raise InputError(
+                f"{printable(self.name)}: {what} must be one number, not an array of shape "
+                f"{numbers.shape}; make it a parameter of the formula"
+            )
+        return float(numbers)
+
+    def _renewed(self, parts: tuple[_Term, ...], **told: Any) -> FormulaEnergy:
+        """Another energy, of these parts, which tells this about itself."""
+        names = [key for term in parts for key in term.parameters]
+        renewed = copy.copy(self)
+        renewed.__dict__ |= told | {
+            "parameters": Parameters(
+                (key if names.count(key) == 1 else f"{key}.{i}", value)
+                for i, term in enumerate(parts)
+                for key, value in term.parameters.items()
+            ),
+            "static": Parameters(item for term in parts for item in term.static.items()),
+            "_parts": parts,
+            "_fixed": None,
+            "_evaluators": {},
+        }
+        return renewed
 
     def __getstate__(self) -> dict[str, Any]:
         # Evaluators are bound to a device: they are made again where they are needed. A program
@@ -314,6 +378,9 @@ def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
     return twin
 
 
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
 class Formula:
     """A traced function: call it with values for its parameters to get an energy."""
 
@@ -333,6 +400,13 @@ class Formula:
         self.dim = dim
         self.is_elementwise = is_elementwise
         _, *parameters = inspect.signature(function).parameters.values()
+        for parameter in parameters:
+            if parameter.kind not in _NAMED or parameter.name == "device":
+                raise InputError(
+                    f"a formula's parameters are given by their names, and device= says where to "
+                    f"sample: {printable(function.__name__)} cannot have {parameter}; give each "
+                    "parameter a name of its own"
+                )
         self._signature = inspect.Signature(
             [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in parameters]
         )
@@ -342,7 +416,7 @@ class Formula:
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
 
-    def __call__(self, *args: Any, device: object = None, **kwargs: Any) -> FormulaEnergy:
+    def __call__(self, /, *args: Any, device: object = None, **kwargs: Any) -> FormulaEnergy:
         """The energy with these parameters; see `FormulaEnergy`.
 
         Where the formula takes any dimension, ``dim=`` may say which one this energy has.

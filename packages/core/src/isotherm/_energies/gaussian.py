@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import array_api_compat as compat
@@ -11,7 +13,7 @@ from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import FormulaEnergy, formula
 from isotherm._energies.origin import Quadratic
-from isotherm._energies.parameters import FixedParameters, finite_numbers, place_of
+from isotherm._energies.parameters import TOLD, FixedParameters, finite_numbers, place_of
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr
 
@@ -50,7 +52,8 @@ class GaussianEnergy(FixedParameters):
         Shapes do not fit, or `cov` is not symmetric positive definite.
     """
 
-    _set_once = ("mean", "cov", "precision")
+    __array_ufunc__ = None
+    _set_once = (*TOLD, "mean", "cov", "precision")
     is_portable = True
     kind = Kind.QUADRATIC
     dim: int
@@ -85,6 +88,13 @@ class GaussianEnergy(FixedParameters):
         mean, precision = self._parameters(x)
         return _product(precision, x - mean)
 
+    def used_numbers(self) -> Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        return {"mean": self.mean, "precision": self.precision}
+
+    def numbers(self) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+        """The numbers by which Gaussians of one dimension differ."""
+        return [self.mean, self.cov]  # the inverse has other last bits on another machine
+
     def form(self, event_shape: tuple[int, ...]) -> Quadratic:
         """The quadratic form."""
         return Quadratic(self.dim)
@@ -97,9 +107,9 @@ class GaussianEnergy(FixedParameters):
         """The same energy as a formula, which adds to others."""
         parameters = {"mean": self.mean, "precision": self.precision}
         energy = FormulaEnergy(_quadratic, parameters, dim=self.dim)
-        energy.name = self.name
-        energy.library, energy.dtype, energy.device = self.library, self.dtype, self.device
-        return energy
+        parts = (replace(energy._parts[0], made_of=(self.mean, self.cov)),)
+        told = {name: getattr(self, name) for name in ("name", "library", "dtype", "device")}
+        return energy._renewed(parts, **told)
 
     def __add__(self, other: Any) -> FormulaEnergy:
         return self.as_formula().__add__(other)

@@ -10,7 +10,9 @@ from itertools import chain
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias, TypeGuard
 
-from isotherm._arithmetic.arrays import FLOATING, array_origin, dtype_name, is_array
+import numpy as np
+
+from isotherm._arithmetic.arrays import FLOATING, array_origin, dtype_name, is_array, to_numpy
 from isotherm._programs.trace import AnyProgram
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError
@@ -18,7 +20,8 @@ from isotherm.errors import InputError
 Origin = tuple[str | None, str | None, str | None]
 
 _DEPTH = 3  # an energy's attribute, of which a function, which closes over a network
-_ELEMENTS = 16  # of a list of networks
+_ELEMENTS = 16  # of a list of networks, or of a dict of their parameters
+_NOWHERE = "meta"  # a network's skeleton, which is called with parameters from elsewhere
 # Libraries whose networks and functions tell by their own modules' names where they come from.
 DIFFERENTIATING = ("torch",)
 
@@ -85,6 +88,18 @@ class Declared:
             "gradient of its own and takes none, so give it other parameters"
         )
 
+    def told(
+        self, name: str, value: float, keywords: Mapping[str, Any] | None
+    ) -> tuple[Declared, Mapping[str, Any] | None]:
+        """The energy at this value of a condition, and the keywords with which it is then called.
+
+        Refused by those that have nothing of this kind.
+        """
+        raise InputError(
+            f"{self.name} cannot be told {name}; give a formula with such a parameter, a score or "
+            "a function"
+        )
+
 
 def is_declared(energy: object) -> TypeGuard[Declared]:
     """Whether an energy tells about itself; all that a user wrote does not."""
@@ -133,6 +148,17 @@ def parameters_dtype(energy: Any) -> str | None:
     return None
 
 
+def numbers_in(energy: Any) -> list[np.ndarray[Any, Any]]:
+    """The numbers that an energy is seen to hold: parameters of networks, floats and arrays."""
+    found = []
+    for part in _parts(energy):
+        for value in part.parameters() if is_module(part) else (part,):
+            is_floating = is_array(value) and dtype_name(value.dtype) in FLOATING
+            if is_floating or isinstance(value, float):
+                found.append(to_numpy(value))
+    return found
+
+
 def is_module(part: Any) -> bool:
     """Whether this is a network: an object of a library, with parameters."""
     return callable(getattr(part, "parameters", None)) and not isinstance(part, type)
@@ -148,7 +174,7 @@ def _found_in(energy: Any) -> Origin:
                 return own
         elif is_array(part):
             own = array_origin([part])
-            if own[0] != "numpy" and None in known:
+            if own[0] != "numpy" and own[2] != _NOWHERE and None in known:
                 known = own
         library = _library_of_code(part)
         if library is not None and known[0] is None:
@@ -160,6 +186,8 @@ def _first_floating(values: Iterable[Any]) -> Origin:
     first: Origin = (None, None, None)
     for value in values:
         own = array_origin([value])
+        if own[2] == _NOWHERE:
+            continue
         if own[1] is not None:
             return own
         first = first if first[0] is not None else own
@@ -207,6 +235,8 @@ def _held_by(part: Any) -> list[Any]:
         ]
     if isinstance(part, (list, tuple)):
         return list(part[:_ELEMENTS])
+    if isinstance(part, dict):
+        return list(part.values())[:_ELEMENTS]
     if isinstance(part, (type, ModuleType)) or is_module(part) or is_array(part):
         return []
     own = list(getattr(part, "__dict__", {}).values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import Formula
-from isotherm._energies.origin import Quadratic, is_declared
+from isotherm._energies.origin import Quadratic, is_declared, is_portable, numbers_in
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, printable
 
@@ -64,6 +65,21 @@ def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
         shapes = (f"{name} {np.shape(value)}" for name, value in parameters.items())
         parts.append(f"with parameters {', '.join(shapes) or 'none'}")
     return " ".join([*parts, f"on states of shape {event_shape}"])
+
+
+def numbers_digest(energy: Any) -> str | None:
+    """What is another where a number that an energy holds is; None where none is seen.
+
+    It depends on the values alone, not on the dtype, library or device that they came in.
+    """
+    numbers = getattr(energy, "numbers", None) if is_portable(energy) else None
+    held = numbers_in(energy) if numbers is None else numbers()
+    if not held:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for values in held:
+        digest.update(f"{values.shape}".encode() + values.astype("<f8").tobytes())
+    return digest.hexdigest()
 
 
 def chain_energies(energy: Array) -> Array:

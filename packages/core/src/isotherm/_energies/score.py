@@ -8,6 +8,7 @@ from typing import Any
 
 from isotherm._arithmetic.arrays import Array
 from isotherm._energies.origin import Declared, origin
+from isotherm._energies.users import check_keywords
 from isotherm.errors import InputError, short_repr
 
 
@@ -45,9 +46,16 @@ class ScoreEnergy(Declared):
 
     def with_keywords(self, keywords: Mapping[str, Any]) -> ScoreEnergy:
         """The same with keywords that the function receives at every call."""
+        check_keywords("the score", self.function, keywords)
         bound = ScoreEnergy.__new__(ScoreEnergy)
         bound.__dict__ |= self.__dict__ | {"function": partial(self.function, **keywords)}
         return bound
+
+    def told(
+        self, name: str, value: float, keywords: Mapping[str, Any] | None
+    ) -> tuple[ScoreEnergy, Mapping[str, Any] | None]:
+        """A condition is one of the keywords that the function receives."""
+        return self, {**(keywords or {}), name: value}
 
     def __repr__(self) -> str:
         return f"score({self.name})"
@@ -68,6 +76,11 @@ def score(
     ----------
     function, dim, library
         See `ScoreEnergy`.
+
+    Returns
+    -------
+    ScoreEnergy
+        Goes where an energy does.
 
     Examples
     --------

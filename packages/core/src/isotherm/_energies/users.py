@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -10,7 +11,15 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, device_name, dtype_name, is_array, library_of, move
+from isotherm._arithmetic.arrays import (
+    Array,
+    device_name,
+    dtype_name,
+    is_array,
+    library_of,
+    move,
+    plain_array,
+)
 from isotherm._energies.origin import is_portable, parameters_dtype
 from isotherm._energies.protocol import chain_energies
 from isotherm.errors import EnergyWarning, InputError, IsothermError, caller_stacklevel
@@ -155,6 +164,17 @@ class UserCalls(EnergyCalls):
             error.add_note(note)
 
 
+def check_keywords(name: str, function: Any, keywords: Mapping[str, Any]) -> None:
+    """Refuse keywords that a user's function cannot be called with besides a state."""
+    try:
+        # A module's own call takes anything and hands it to `forward`.
+        inspect.signature(getattr(function, "forward", function)).bind(None, **keywords)
+    except TypeError as error:
+        raise InputError(f"{name} does not take these model_kwargs: {error}") from None
+    except ValueError:  # a function written in C may not tell its signature
+        pass
+
+
 class WithKeywords:
     """A user's energy with its own gradient, both called with keywords.
 
@@ -289,6 +309,7 @@ def _in_library(what: str, value: Any, x: Array) -> Array:
         and getattr(value, "device", None) == getattr(x, "device", None)
     ):
         return value
+    value = plain_array(f"what {what} returned", value)
     where, library = device_name(value), library_of(x)
     if not compat.array_namespace(value).isdtype(value.dtype, ("real floating", "integral")):
         raise InputError(f"{what} returned numbers of dtype {value.dtype}; they must be real")

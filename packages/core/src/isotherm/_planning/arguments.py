@@ -10,13 +10,23 @@ from typing import Any, Literal, cast, get_args
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, all_finite, is_array, real_numbers, round_to
-from isotherm._plans.plan import Schedule
+from isotherm._arithmetic import functions
+from isotherm._arithmetic.arrays import (
+    Array,
+    all_finite,
+    is_array,
+    plain_array,
+    real_numbers,
+    round_to,
+)
+from isotherm._plans.bounds import Bounds
+from isotherm._plans.plan import Plan, Schedule
 from isotherm.errors import InputError, short_repr
 
 OnDivergence = Literal["warn", "raise", "ignore"]
 SamplerName = Literal["langevin", "underdamped", "mala", "hmc"]
 ScheduleLike = float | Sequence[float] | Array | Callable[[int], float]
+BoundsLike = tuple[float | Sequence[float] | Array | None, float | Sequence[float] | Array | None]
 
 _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
 _MAX_STEPS = 2**33  # ... and a block of two float64 steps 32
@@ -28,7 +38,7 @@ _MAX_VALUES = 2**28  # of a schedule that is no formula: 2 GiB
 def as_count(name: str, value: Any, least: int) -> int:
     """A whole number of at least `least`."""
     try:
-        count = operator.index(value)
+        count = operator.index(plain_array(name, value))
     except TypeError:
         raise InputError(f"{name} must be an integer, not {short_repr(value)}") from None
     if isinstance(value, bool) or count < least:
@@ -75,8 +85,8 @@ def check_stream(
             raise InputError(f"{what}: {count} is more than the noise stream can number, {limit}")
 
 
-def check_start(x: Array, dtype: str, name: str = "x") -> None:
-    """Refuse states that are not finite in the dtype of the chains."""
+def check_start(x: Array, dtype: str, name: str = "x", bounds: Bounds | None = None) -> None:
+    """Refuse states that are not finite in the dtype of the chains, or outside of bounds."""
     xp = compat.array_namespace(x)
     # NumPy has no bfloat16, whose range is that of float32.
     wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
@@ -87,6 +97,17 @@ def check_start(x: Array, dtype: str, name: str = "x") -> None:
             f"{name} holds NaN, infinity or what {dtype} cannot hold; chains must start from "
             "finite states"
         )
+    if bounds is None:
+        return
+    rounded = bounds.rounded(dtype)
+    for side, sign in ((rounded.low, 1.0), (rounded.high, -1.0)):
+        row = xp.asarray(side, dtype=state.dtype, device=compat.device(state))
+        rows = xp.reshape(state, (-1, side.size)) if side.ndim else state
+        if bool(xp.any(sign * rows < sign * row)):
+            raise InputError(
+                f"{name} holds values outside of the bounds, {bounds}; chains must start inside "
+                "(without x they start from N(0, I), reflected into the bounds)"
+            )
 
 
 def as_schedule(
@@ -115,6 +136,19 @@ def as_schedule(
     return values
 
 
+def check_meaning(step_size: Any, n_steps: int, event_shape: tuple[int, ...]) -> None:
+    """Refuse an array that may be meant for the steps, and as well for the coordinates."""
+    is_array_like = is_array(step_size) or isinstance(step_size, (list, tuple))
+    if not is_array_like or event_shape != (n_steps,) or n_steps == 1:
+        return
+    if np.shape(step_size) == (n_steps,):
+        raise InputError(
+            f"step_size has {n_steps} numbers, and there are {n_steps} steps and {n_steps} "
+            "coordinates; for one a step give a function, step_size=lambda t: values[t], for one a "
+            "coordinate a number and inverse_mass=values/step_size"
+        )
+
+
 def check_length(name: str, n_steps: int) -> None:
     """Refuse a schedule that would hold a number for each of very many steps."""
     if n_steps > _MAX_VALUES:
@@ -138,7 +172,7 @@ def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps:
     return Schedule(step_size * Schedule(1.0, float(decay), steps.start, len(steps)).values)
 
 
-def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
+def as_clamp(clamp: Any) -> tuple[float | None, float | None] | None:
     """A pair (low, high), of which each may be None; None where there is no bound."""
     if clamp is None:
         return None
@@ -158,32 +192,129 @@ def as_bounds(clamp: Any) -> tuple[float | None, float | None] | None:
     return None if low is None and high is None else (low, high)
 
 
-def check_rounded(
-    step_size: Schedule, clamp: tuple[float | None, float | None] | None, dtype: str
+def as_bounds(given: Any, event_shape: tuple[int, ...] | None) -> Bounds | None:
+    """Bounds that reflect; None where there are none. With no shape arrays may have any."""
+    if given is None:
+        return None
+    pair = (given.low, given.high) if isinstance(given, Bounds) else given
+    try:
+        low, high = (
+            real_numbers(without if side is None else side)
+            for side, without in zip(pair, (-math.inf, math.inf), strict=True)
+        )
+    except (TypeError, ValueError):
+        low = high = None
+    if low is None or high is None:
+        raise InputError(
+            "bounds must be a pair (low, high) of numbers, None or arrays of the shape of a "
+            f"chain's state, not {short_repr(given)}"
+        )
+    wanted = (low.shape or high.shape) if event_shape is None else event_shape
+    for side in (low, high):
+        if side.shape not in ((), wanted):
+            raise InputError(
+                f"bounds hold an array of shape {side.shape}; each must be a number or have the "
+                f"shape of a chain's state, {wanted}"
+            )
+    if not (low < high).all():
+        raise InputError(
+            "bounds must be (low, high) with low < high at every coordinate (-inf and inf where "
+            f"there is none), not {short_repr(given)}"
+        )
+    made = Bounds(*(side.reshape(-1) if side.ndim else side for side in (low, high)))
+    return made if np.isfinite(made.low).any() or np.isfinite(made.high).any() else None
+
+
+def check_rounded(plan: Plan) -> None:
+    """Refuse numbers that are others once they are rounded to the dtype of the chains."""
+    dtype = plan.state_dtype
+    wider = "" if dtype == "float64" else ", or dtype='float64'"
+    remedy = f"; take one that {dtype} can hold{wider}"
+    _check_held(
+        "step_size", plan.step_size.ends, dtype,
+        f", so that the energy would have no say; take a size that {dtype} can hold (less decay, "
+        f"fewer steps){wider}",
+        plan.step_size,
+    )  # fmt: skip
+    scales = plan.noise_scale.ends
+    _check_held("noise_scale", scales, dtype, remedy, plan.noise_scale)
+    if plan.is_adjusted:
+        with np.errstate(all="ignore"):
+            inverse = round_to(1.0 / (scales * scales), dtype)
+        is_lost = (inverse == 0.0) | ~np.isfinite(inverse)
+        if is_lost.any():
+            raise InputError(
+                f"noise_scale is {float(scales[is_lost][0])!r}, and energies are divided by its "
+                f"square, which {dtype} cannot hold; scale the energy{wider}"
+            )
+    if plan.friction is not None:
+        friction = plan.friction.values
+        lost = friction * (plan.step_size.values if friction.ndim else plan.step_size.ends)
+        is_lost = (lost > 0.0) & (round_to(functions.exp(-lost), dtype) == 1.0)
+        if is_lost.any():
+            raise InputError(
+                f"friction·step_size is {float(lost[is_lost][0]):g}, by which a momentum in "
+                f"{dtype} would lose nothing, while noise is added to it; take more friction, or "
+                f"none{wider}"
+            )
+    if plan.inverse_mass is not None:
+        mass = plan.inverse_mass.values
+        diagonal = mass if mass.ndim == 1 else np.diagonal(mass)
+        _check_held("inverse_mass", diagonal, dtype, remedy)
+    _check_held("divergence_threshold", np.array([plan.divergence_threshold]), dtype, remedy)
+    if plan.clamp is not None:
+        _check_clamp(plan.clamp, dtype, plan.dtype)
+    for name in ("gradient_clip", "gradient_clip_norm"):
+        if getattr(plan, name) is not None:
+            _check_held(name, np.array([getattr(plan, name)]), dtype, remedy)
+    if plan.bounds is not None:
+        rounded = plan.bounds.rounded(plan.dtype)
+        if not (rounded.low < rounded.high).all():
+            raise InputError(
+                f"the bounds {plan.bounds} are equal, or infinite, once they are rounded to "
+                f"{plan.dtype}; give wider bounds{wider}"
+            )
+
+
+def _check_held(
+    name: str,
+    values: np.ndarray[Any, np.dtype[np.float64]],
+    dtype: str,
+    remedy: str,
+    schedule: Schedule | None = None,
 ) -> None:
-    """Refuse step sizes and bounds that are others once they are rounded to a dtype."""
-    values = step_size.ends
     with np.errstate(over="ignore"):
         rounded = round_to(values, dtype)
-        bounds = [
-            None if bound is None else float(round_to(np.array([bound]), dtype)[0])
-            for bound in clamp or (None, None)
-        ]
-    is_wrong = (rounded == 0.0) | ~np.isfinite(rounded)
-    if is_wrong.any():
-        first = int(np.argmax(is_wrong))
-        step = step_size.size if step_size.decay else first + 1
-        where = "" if step_size.is_constant else f" at step {step}"
+    is_lost = (rounded == 0.0) & ((values != 0.0) | (name == "step_size")) | ~np.isfinite(rounded)
+    if is_lost.any():
+        first = int(np.argmax(is_lost))
+        where = ""
+        if schedule is not None and not schedule.is_constant:
+            where = f" at step {schedule.size if schedule.decay else first + 1}"
         raise InputError(
-            f"step_size is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
-            f"{dtype}, so that the energy would have no say; take a size that {dtype} can hold "
-            "(less decay, fewer steps), or dtype='float64'"
+            f"{name} is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
+            f"{dtype}{remedy}"
         )
-    low, high = bounds
-    if low == math.inf or high == -math.inf or (None not in bounds and bounds[0] == bounds[1]):
+
+
+def _check_clamp(clamp: tuple[float | None, float | None], dtype: str, narrow: str) -> None:
+    """Refuse bounds without room, and those that an energy of a narrower dtype would not know."""
+    with np.errstate(over="ignore"):
+        low, high = (
+            None if bound is None else float(round_to(np.array([bound]), dtype)[0])
+            for bound in clamp
+        )
+        seen = round_to(np.array([low or 0.0, high or 0.0]), narrow)
+    if low == math.inf or high == -math.inf or (low is not None and low == high):
         raise InputError(
             f"clamp={short_repr(clamp)} rounds to {(low, high)} in {dtype}, between which there is "
             "no room; give wider bounds, or dtype='float64'"
+        )
+    if np.isinf(seen).any() and narrow != dtype:
+        raise InputError(
+            f"clamp={short_repr(clamp)} rounds to {(float(seen[0]), float(seen[1]))} in {narrow}, "
+            f"which the energy would be given; give bounds that {narrow} can hold, or None for a "
+            "side without one"
         )
 
 

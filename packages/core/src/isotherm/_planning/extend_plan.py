@@ -16,6 +16,7 @@ from isotherm._planning.arguments import (
     ScheduleLike,
     as_backend_name,
     as_bounds,
+    as_clamp,
     as_count,
     as_flag,
     as_on_divergence,
@@ -28,16 +29,24 @@ from isotherm._planning.arguments import (
     decayed,
 )
 from isotherm._planning.sampler_arguments import (
+    POSITIVE,
+    as_clip,
     as_friction,
     as_frozen,
     as_inverse_mass,
     as_jitter,
+    as_noise_scale,
     as_substeps,
     as_threshold,
+    check_bounded_mass,
+    check_noise_scale,
+    check_substeps,
+    check_taken,
 )
 from isotherm._plans.masses import InverseMass
 from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._transitions.catalogue import find
+from isotherm._transitions.program import Kind
 from isotherm.errors import BackendError, InputError, short_repr
 
 
@@ -47,11 +56,10 @@ def extend_plan(
     energy: Any,
     *,
     n_steps: int | None,
-    step_size: ScheduleLike | None,
-    noise_scale: ScheduleLike | None,
     decay: float,
     backend: str | None,
     device: Any,
+    **follows: ScheduleLike | None,
 ) -> tuple[Plan, int]:
     """The plan of a run that goes on, and the step to which it now goes.
 
@@ -62,40 +70,61 @@ def extend_plan(
     done : int
         Steps that are done.
     energy : callable
-    n_steps, step_size, noise_scale, decay, backend, device
+    n_steps, decay, backend, device
         As given to `isotherm.resume`.
+    **follows
+        ``step_size``, ``noise_scale``, ``temperature``, ``friction`` and ``n_leapfrog``, likewise.
     """
     _check_versions(plan)
     if n_steps is None and done == plan.n_total:
         raise InputError(f"all {done} steps of this run are done; say how many more: n_steps=100")
     last = plan.n_total if n_steps is None else done + as_count("n_steps", n_steps, 1)
     beyond = range(plan.step_offset + plan.n_total, plan.step_offset + last)
-    if not beyond and (step_size is not None or noise_scale is not None or decay):
+    said = [name for name, value in follows.items() if value is not None]
+    said += ["decay"] if decay else []
+    if said and not beyond:
         raise InputError(
-            "step_size, noise_scale and decay are for steps beyond those that were planned, and "
-            f"step {last} is one of the {plan.n_total} planned"
+            f"what is given for {', '.join(said)} is for steps beyond those that were planned, and "
+            f"step {last} is one of the {plan.n_total} planned; leave it out, or take more steps"
         )
+    for name in ("friction", "n_leapfrog"):
+        if follows[name] is not None:
+            check_taken(find(plan.sampler), name)
     check_stream(plan.n_samples, plan.event_shape, plan.chain_offset, beyond.stop)
     chosen = registry.usable(plan.backend if backend is None else as_backend_name(backend))
     where = None if device is None else str(device)
     if where is None and chosen.name == plan.backend:
         where = plan.device
-    plan = replace(
+    follows["noise_scale"] = as_noise_scale(follows["noise_scale"], follows["temperature"], beyond)
+    made: dict[str, Any] = {}
+    for name in ("step_size", "noise_scale", "friction", "n_leapfrog"):
+        schedule, given = getattr(plan, name), follows[name]
+        if schedule is not None or given is not None:
+            made[name] = _extend_schedule(
+                name,
+                Schedule(0.0) if schedule is None else schedule,
+                plan.n_total,
+                beyond,
+                given,
+                decay if name == "step_size" else 0.0,
+            )
+    longer = replace(
         plan,
+        **made,
         n_steps=max(plan.n_total, last) - plan.burn_in,
-        step_size=_extend_schedule(
-            "step_size", plan.step_size, plan.n_total, beyond, step_size, decay
-        ),
-        noise_scale=_extend_schedule(
-            "noise_scale", plan.noise_scale, plan.n_total, beyond, noise_scale
-        ),
-        friction=_longer("friction", plan.friction, plan.n_total, beyond),
-        n_leapfrog=_longer("n_leapfrog", plan.n_leapfrog, plan.n_total, beyond),
         backend=chosen.name,
         device=chosen.resolve_device(where),
         library=chosen.library,
         energy_signature=signature(energy, plan.event_shape),
     )
+    longer = validate_plan(longer)
+    if longer.transition(Kind.VALUE) != plan.transition(Kind.VALUE):
+        raise InputError(
+            f"the run had no friction so far, and with friction a step of sampler {plan.sampler!r} "
+            "is another; begin a run where this one ends: x=result.samples, "
+            f"step_offset={beyond.start}"
+        )
+    plan = longer
     reason = chosen.supports(plan, energy)
     if reason is not None:
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
@@ -143,6 +172,8 @@ def validate_plan(plan: Plan) -> Plan:
     for name in ("energy", "backend", "device"):
         if not isinstance(getattr(plan, name), str):
             raise InputError(f"{name} must be a name, not {short_repr(getattr(plan, name))}")
+    if plan.tuning is not None and not isinstance(plan.tuning, str):
+        raise InputError("tuning must be the text that Tuning.to_json gave")
     steps = range(burn_in + n_steps)
     checked = replace(
         plan,
@@ -152,7 +183,10 @@ def validate_plan(plan: Plan) -> Plan:
         step_size=_as_step_size(plan.step_size, step_offset, steps),
         noise_scale=Schedule(as_schedule("noise_scale", plan.noise_scale.values, steps)),
         seed=as_seed(plan.seed),
-        clamp=as_bounds(plan.clamp),
+        clamp=as_clamp(plan.clamp),
+        bounds=as_bounds(plan.bounds, (math.prod(event_shape),)),
+        gradient_clip=as_clip("gradient_clip", plan.gradient_clip),
+        gradient_clip_norm=as_clip("gradient_clip_norm", plan.gradient_clip_norm),
         sampler=find(plan.sampler).name,
         friction=None if plan.friction is None else as_friction(plan.friction.values, steps),
         n_leapfrog=None
@@ -166,9 +200,14 @@ def validate_plan(plan: Plan) -> Plan:
         stream_version=as_count("stream_version", plan.stream_version, 1),
         arithmetic_version=as_count("arithmetic_version", plan.arithmetic_version, 1),
         return_diagnostics=as_flag("return_diagnostics", plan.return_diagnostics),
+        has_start=as_flag("has_start", plan.has_start),
         on_divergence=as_on_divergence(plan.on_divergence),
     )
-    check_rounded(checked.step_size, checked.clamp, checked.state_dtype)
+    check_noise_scale(find(checked.sampler), checked.noise_scale)
+    check_rounded(checked)
+    check_bounded_mass(checked.bounds, checked.inverse_mass)
+    if checked.friction is not None and checked.n_leapfrog is not None:
+        check_substeps(event_shape, range(step_offset, step_offset + steps.stop))
     return checked
 
 
@@ -192,7 +231,7 @@ def _extend_schedule(
         return schedule
     if given is None:
         raise InputError(f"decay is that of a {name}; give this as well")
-    new = decayed(as_schedule(name, given, beyond, positive=name == "step_size"), decay, beyond)
+    new = decayed(as_schedule(name, given, beyond, positive=name in POSITIVE), decay, beyond)
     if schedule.is_constant and schedule == new:
         return schedule
     if schedule.decay and (new.start, new.decay) == (schedule.start, schedule.decay):
@@ -204,10 +243,6 @@ def _extend_schedule(
         for part, count in zip((schedule, new), counts, strict=True)
     )
     return Schedule(np.concatenate([*parts]))
-
-
-def _longer(name: str, schedule: Schedule | None, planned: int, beyond: range) -> Schedule | None:
-    return None if schedule is None else _extend_schedule(name, schedule, planned, beyond, None)
 
 
 def _as_mass(mass: InverseMass | None, dim: int) -> InverseMass | None:

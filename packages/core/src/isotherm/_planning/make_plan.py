@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import array_api_compat as compat
-import numpy as np
 
 from isotherm._arithmetic.arrays import (
     FLOATING,
@@ -21,18 +20,22 @@ from isotherm._arithmetic.arrays import (
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
 from isotherm._energies.origin import is_declared, name_of, origin
+from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import as_energy, fixed, signature
 from isotherm._planning.arguments import (
+    BoundsLike,
     OnDivergence,
     SamplerName,
     ScheduleLike,
     as_backend_name,
     as_bounds,
+    as_clamp,
     as_count,
     as_flag,
     as_on_divergence,
     as_schedule,
     as_shape,
+    check_meaning,
     check_start,
     check_stream,
     decayed,
@@ -42,14 +45,14 @@ from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.memo import find as find_made
 from isotherm._planning.memo import keep, key_of
 from isotherm._planning.sampler_arguments import (
+    as_clip,
     as_friction,
     as_frozen,
     as_inverse_mass,
     as_jitter,
+    as_noise_scale,
     as_substeps,
     as_threshold,
-    check_noise_scale,
-    check_substeps,
     with_defaults,
 )
 from isotherm._planning.seeds import seed_of
@@ -77,6 +80,9 @@ def make_plan(
     temperature: ScheduleLike | None = None,
     decay: float = 0.0,
     clamp: tuple[float | None, float | None] | None = None,
+    bounds: BoundsLike | None = None,
+    gradient_clip: float | None = None,
+    gradient_clip_norm: float | None = None,
     friction: ScheduleLike | None = None,
     n_leapfrog: ScheduleLike | None = None,
     jitter: float | None = None,
@@ -127,7 +133,8 @@ def make_plan(
     step_size : float, array or callable, optional
         η or h > 0: a number, one number for each of the burn_in + n_steps steps, or a function of
         the step's number (which begins at `step_offset`). 1e-3 by default for ``"langevin"``,
-        needed for the others. For a step size a coordinate give `inverse_mass`.
+        needed for the others. For a step size a coordinate give `inverse_mass`; an array of as many
+        numbers as there are steps and coordinates alike is refused, as it may be meant for either.
     noise_scale : float, array or callable, optional
         ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
     temperature : float, array or callable, optional
@@ -136,7 +143,17 @@ def make_plan(
         In [0, 1): step t uses step_size·(1 - decay)^t.
     clamp : (float or None, float or None), optional
         Bounds into which every coordinate is put after each step of ``"langevin"``. What would
-        leave them then sits on them: the law has mass there.
+        leave them then sits on them, where the law has mass: of a half normal 16 % in steps of
+        0.05. `bounds` reflect instead.
+    bounds : (low, high), optional
+        Which reflect: each a number, None or an array of the shape of a chain's state (-inf and inf
+        for no bound). Every sampler's drifts are mirrored at them and momenta turned, after which a
+        state is inside for certain; the law is exp(-U/noise_scale²) between them, exact for
+        adjusted samplers and without mass on the bounds. For an inverse mass a coordinate.
+    gradient_clip, gradient_clip_norm : float, optional
+        Clip each coordinate of ∇U to ±gradient_clip, and then the chain's gradient to this norm, in
+        the kicks. Unadjusted samplers then have another law where it is steep; adjusted ones keep
+        theirs exactly, as they accept by U itself. NaN stays NaN.
     friction : float, array or callable, optional
         γ ≥ 0 a unit of time, of ``"underdamped"`` (1 by default) and ``"hmc"`` (0: a fresh momentum
         for each trajectory and none between).
@@ -186,9 +203,10 @@ def make_plan(
         energy, x,
         (
             dim, n_steps, n_samples, burn_in, thinning, return_trajectory, return_diagnostics,
-            sampler, step_size, noise_scale, temperature, decay, clamp, friction, n_leapfrog,
-            jitter, inverse_mass, divergence_threshold, dtype, device, backend, chain_offset,
-            step_offset, on_divergence,
+            sampler, step_size, noise_scale, temperature, decay, clamp, bounds, gradient_clip,
+            gradient_clip_norm, friction, n_leapfrog, jitter, inverse_mass, frozen,
+            divergence_threshold, dtype, device, backend, chain_offset, step_offset,
+            on_divergence,
         ),
     )  # fmt: skip
     made = None if key is None else find_made(energy, key)
@@ -216,6 +234,9 @@ def make_plan(
         {
             "step_size": step_size,
             "clamp": clamp,
+            "bounds": bounds,
+            "gradient_clip": gradient_clip,
+            "gradient_clip_norm": gradient_clip_norm,
             "friction": friction,
             "n_leapfrog": n_leapfrog,
             "jitter": jitter,
@@ -223,16 +244,11 @@ def make_plan(
             "divergence_threshold": divergence_threshold,
         },
     )
+    check_meaning(step_size, len(steps), event_shape)
     given = as_schedule("step_size", own["step_size"], steps, positive=True)
     step_sizes = decayed(given, decay, steps)
-    if temperature is not None and noise_scale is not None:
-        raise InputError("give noise_scale or temperature (its square), not both")
-    if temperature is not None:
-        noise_scales = Schedule(np.sqrt(as_schedule("temperature", temperature, steps)))
-    else:
-        scale = 1.0 if noise_scale is None else noise_scale
-        noise_scales = Schedule(as_schedule("noise_scale", scale, steps))
-    check_noise_scale(transition, noise_scales)
+    scales = as_noise_scale(noise_scale, temperature, steps)
+    noise_scales = Schedule(1.0 if scales is None else scales)
     if not callable(energy) and (transition.is_adjusted or return_diagnostics):
         what = "return_diagnostics" if return_diagnostics else f"sampler={transition.name!r}"
         raise InputError(
@@ -240,8 +256,6 @@ def make_plan(
             "take sampler='langevin' or 'underdamped' without diagnostics, or add U(x)"
         )
     frictions = as_friction(own["friction"], steps)
-    if frictions is not None and own["n_leapfrog"] is not None:
-        check_substeps(event_shape, steps)
 
     own_library, own_dtype, own_device = origin(energy)
     library = own_library or "numpy" if x is None else library_of(x)
@@ -257,6 +271,11 @@ def make_plan(
         where or "cpu",
     )
     as_dtype = _dtype(dtype, x, own_dtype or _default_dtype(asked, energy))
+    if as_dtype == "bfloat16" and x is not None and library == "numpy":
+        raise InputError(
+            "NumPy has no bfloat16, in which the states of its arrays could come back; give x as "
+            "an array of another library, leave out x, or take dtype='float32'"
+        )
     plan = Plan(
         energy=printable(name_of(energy)),
         n_samples=n_samples,
@@ -270,7 +289,10 @@ def make_plan(
         library=asked.library if x is None else library,
         burn_in=burn_in,
         thinning=thinning,
-        clamp=as_bounds(own["clamp"]),
+        clamp=as_clamp(own["clamp"]),
+        bounds=as_bounds(own["bounds"], event_shape),
+        gradient_clip=as_clip("gradient_clip", own["gradient_clip"]),
+        gradient_clip_norm=as_clip("gradient_clip_norm", own["gradient_clip_norm"]),
         chain_offset=chain_offset,
         step_offset=step_offset,
         dtype=as_dtype,
@@ -295,6 +317,7 @@ def make_plan(
         energy_signature=signature(energy, event_shape),
     )
     plan = validate_plan(plan)
+    check_held(energy, plan.dtype)
     chosen = named or registry.with_kernel(asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)
@@ -302,7 +325,7 @@ def make_plan(
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
     if x is not None:
         with on_own_device(x):
-            check_start(x, plan.dtype)
+            check_start(x, plan.dtype, bounds=plan.bounds)
     if key is not None:
         keep(energy, key, plan, asked)
     return plan

@@ -13,10 +13,12 @@ from isotherm._arithmetic.arrays import is_array, real_numbers, to_numpy
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_bounds,
+    as_clamp,
     as_number,
     as_schedule,
     decayed,
 )
+from isotherm._plans.bounds import Bounds
 from isotherm._plans.masses import InverseMass, cholesky
 from isotherm._plans.plan import Schedule
 from isotherm._transitions.catalogue import find, names
@@ -25,6 +27,7 @@ from isotherm.errors import InputError, short_repr
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
+POSITIVE = ("step_size", "n_leapfrog")  # of the schedules; the others may be 0
 LARGEST_DENSE_MASS = 64  # coordinates: beyond, a step would be all matrix
 
 
@@ -37,22 +40,33 @@ def with_defaults(sampler: object, given: Mapping[str, Any]) -> dict[str, Any]:
         There is no such sampler, or it does not take what was given.
     """
     transition = find(sampler)
-    name, own = transition.name, transition.arguments
-    made = {}
+    made: dict[str, Any] = {}
     for argument, value in given.items():
         if value is None:
-            made[argument] = own.get(argument)
-        elif argument in own or argument in ("step_size", "inverse_mass"):
-            made[argument] = value
+            made[argument] = transition.arguments.get(argument)
         else:
-            takers = [repr(other) for other in names() if argument in find(other).arguments]
-            raise InputError(
-                f"sampler {name!r} takes no {argument}; leave it out, or choose sampler="
-                f"{' or '.join(takers)}"
-            )
+            check_taken(transition, argument)
+            made[argument] = value
+    if given.get("clamp") is not None and given.get("bounds") is not None:
+        raise InputError(
+            "give clamp, which puts on a bound what would leave, or bounds, which reflect, not both"
+        )
     if made["step_size"] is None:
-        raise InputError(f"sampler {name!r} needs a step_size; pass one, for example step_size=0.1")
+        raise InputError(
+            f"sampler {transition.name!r} needs a step_size; pass one, for example step_size=0.1"
+        )
     return made
+
+
+def check_taken(transition: Transition, argument: str) -> None:
+    """Refuse an argument that a sampler does not have."""
+    if argument in ("step_size", "inverse_mass") or argument in transition.arguments:
+        return
+    takers = [repr(other) for other in names() if argument in find(other).arguments]
+    raise InputError(
+        f"sampler {transition.name!r} takes no {argument}; leave it out, or choose sampler="
+        f"{' or '.join(takers)}"
+    )
 
 
 def check_arguments(sampler: str, **given: Any) -> None:
@@ -63,17 +77,14 @@ def check_arguments(sampler: str, **given: Any) -> None:
     InputError
         An argument is not usable.
     """
-    if given.get("noise_scale") is not None and given.get("temperature") is not None:
-        raise InputError("give noise_scale or temperature (its square), not both")
+    _check_one_scale(given.get("noise_scale"), given.get("temperature"))
     for name in ("step_size", "noise_scale", "temperature", "friction", "n_leapfrog"):
         value = given.get(name)
         if value is None or (callable(value) and not is_array(value)):
             continue
         numbers = real_numbers(value)
         steps = range(0 if numbers is None or numbers.ndim != 1 else numbers.size)
-        made = Schedule(
-            as_schedule(name, value, steps, positive=name in ("step_size", "n_leapfrog"))
-        )
+        made = Schedule(as_schedule(name, value, steps, positive=name in POSITIVE))
         if name == "noise_scale":
             check_noise_scale(find(sampler), made)
     substeps = real_numbers(given.get("n_leapfrog"))
@@ -85,7 +96,10 @@ def check_arguments(sampler: str, **given: Any) -> None:
         if given.get(name) is not None:
             check(given[name])
     if given.get("clamp") is not None:
-        as_bounds(given["clamp"])
+        as_clamp(given["clamp"])
+    as_bounds(given.get("bounds"), None)
+    for name in ("gradient_clip", "gradient_clip_norm"):
+        as_clip(name, given.get(name))
     mass = given.get("inverse_mass")
     values = real_numbers(mass)
     if mass is not None:
@@ -101,6 +115,24 @@ def check_noise_scale(transition: Transition, noise_scale: Schedule) -> None:
             f"noise_scale must be positive at every step for sampler {transition.name!r}, which "
             "accepts with probability exp(-ΔH/noise_scale²); for gradient descent take 'langevin'"
         )
+
+
+def as_noise_scale(
+    noise_scale: ScheduleLike | None, temperature: ScheduleLike | None, steps: range
+) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """A number or one a step, of whichever of the two is given; None where neither is."""
+    _check_one_scale(noise_scale, temperature)
+    if temperature is None:
+        return None if noise_scale is None else as_schedule("noise_scale", noise_scale, steps)
+    root: np.ndarray[Any, np.dtype[np.float64]] = np.sqrt(
+        as_schedule("temperature", temperature, steps)
+    )
+    return root
+
+
+def _check_one_scale(noise_scale: object, temperature: object) -> None:
+    if noise_scale is not None and temperature is not None:
+        raise InputError("give noise_scale or temperature (its square), not both")
 
 
 def as_friction(given: ScheduleLike | None, steps: range) -> Schedule | None:
@@ -149,17 +181,25 @@ def as_jitter(given: Any) -> float:
 
 def as_threshold(given: Any) -> float:
     """The energy error above which a step counts as diverging."""
-    number = _finite("divergence_threshold", given)
-    if not number > 0.0:
-        raise InputError(f"divergence_threshold must be positive, not {short_repr(given)}")
-    return number
+    return _positive("divergence_threshold", given)
+
+
+def as_clip(name: str, given: Any) -> float | None:
+    """What gradients are clipped to; None for not at all."""
+    return None if given is None else _positive(name, given)
+
+
+def check_bounded_mass(bounds: Bounds | None, mass: InverseMass | None) -> None:
+    """Refuse bounds with a mass that couples coordinates, whose momenta no wall turns alone."""
+    if bounds is not None and mass is not None and mass.values.ndim == 2:
+        raise InputError("bounds go with an inverse_mass a coordinate, no matrix")
 
 
 def as_frozen(given: Any, event_shape: tuple[int, ...]) -> Flags | None:
     """Which coordinates do not move, shape (dim,); None where all do."""
     if given is None:
         return None
-    flags = to_numpy(given) if is_array(given) else np.asarray(given)
+    flags = to_numpy(given)
     if flags.dtype != np.bool_ or flags.shape != event_shape:
         raise InputError(
             f"frozen must be a boolean array of the shape of a chain's state, {event_shape}, True "
@@ -222,6 +262,13 @@ def _positive_definite(
     except ValueError:
         raise InputError("inverse_mass must be positive definite, which this is not") from None
     return symmetric
+
+
+def _positive(name: str, given: Any) -> float:
+    number = _finite(name, given)
+    if not number > 0.0:
+        raise InputError(f"{name} must be positive, not {short_repr(given)}")
+    return number
 
 
 def _finite(name: str, given: Any) -> float:

@@ -14,6 +14,7 @@ from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import round_to
 from isotherm._arithmetic.noise import steps_per_block
 from isotherm._arithmetic.versions import ARITHMETIC_VERSION, STREAM_VERSION
+from isotherm._plans.bounds import Bounds
 from isotherm._plans.masses import InverseMass
 from isotherm._transitions.catalogue import find
 from isotherm._transitions.hamiltonian import n_substeps
@@ -132,6 +133,10 @@ class Plan:
         η and the noise scale of each of the n_total steps; decay is in them.
     clamp : (float or None, float or None) or None
         Bounds into which every coordinate is put after every step.
+    bounds : Bounds or None
+        Which reflect.
+    gradient_clip, gradient_clip_norm : float or None
+        What a gradient's coordinates, and its norm, are clipped to.
     seed : int
         Key of the noise stream, 64 bits.
     chain_offset, step_offset : int
@@ -157,6 +162,9 @@ class Plan:
         A trajectory of an adjusted sampler whose energy error is larger counts as diverging.
     has_start : bool
         Whether the chains start where the caller says, rather than from N(0, I).
+    tuning : str or None
+        What a warm-up found, where it led to this plan, as ``Tuning.to_json`` tells it: for people;
+        the numbers above are what counts.
     energy_signature : str
         What an energy must be for this plan; see `isotherm._energies.protocol.signature`.
     version : int
@@ -175,6 +183,9 @@ class Plan:
     burn_in: int = 0
     thinning: int = 1
     clamp: tuple[float | None, float | None] | None = None
+    bounds: Bounds | None = None
+    gradient_clip: float | None = None
+    gradient_clip_norm: float | None = None
     chain_offset: int = 0
     step_offset: int = 0
     dtype: str = "float32"
@@ -188,6 +199,7 @@ class Plan:
     inverse_mass: InverseMass | None = None
     divergence_threshold: float = DIVERGENCE_THRESHOLD
     has_start: bool = False
+    tuning: str | None = None
     energy_signature: str = ""
     stream_version: int = STREAM_VERSION
     arithmetic_version: int = ARITHMETIC_VERSION
@@ -260,15 +272,21 @@ class Plan:
         """Whether steps end in a Metropolis decision."""
         return find(self.sampler).is_adjusted
 
-    def transition(self, kind: Kind) -> TransitionProgram:
-        """The program of a step, for an energy of this kind."""
-        variant = Variant(
+    def variant(self, kind: Kind) -> Variant:
+        """What shapes the program of a step, for an energy of this kind."""
+        return Variant(
             kind=kind,
             mass=Mass.UNIT if self.inverse_mass is None else self.inverse_mass.kind,
             clamps=self.clamp is not None,
             has_friction=self.friction is not None,
+            has_bounds=self.bounds is not None,
+            clips=self.gradient_clip is not None,
+            clips_norm=self.gradient_clip_norm is not None,
         )
-        return find(self.sampler).program(variant)
+
+    def transition(self, kind: Kind) -> TransitionProgram:
+        """The program of a step, for an energy of this kind."""
+        return find(self.sampler).program(self.variant(kind))
 
     def coefficients(
         self, start: int, stop: int
@@ -306,6 +324,9 @@ class Plan:
             "jitter": np.float64(self.jitter),
             "friction": np.float64(0.0),
         }
+        for name in ("gradient_clip", "gradient_clip_norm"):
+            if getattr(self, name) is not None:
+                given[name] = np.float64(getattr(self, name))
         schedules = {
             "step_size": self.step_size,
             "noise_scale": self.noise_scale,
@@ -316,14 +337,17 @@ class Plan:
         return find(self.sampler).coefficients(Schedules(steps, given))
 
     def vectors(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-        """What the transition takes of the inverse mass: shape (dim,) each, or (dim, dim).
+        """What the transition takes of inverse mass and bounds: shape (dim,) each, or (dim, dim).
 
-        Rounded once to the dtype of the state, and held in float64.
+        Rounded once, to the dtype of the state, bounds to that of the samples; held in float64.
         """
-        if self.inverse_mass is None:
-            return {}
-        factors = self.inverse_mass.factors()
-        return {name: round_to(values, self.state_dtype) for name, values in factors.items()}
+        factors = {} if self.inverse_mass is None else self.inverse_mass.factors()
+        made = {name: round_to(values, self.state_dtype) for name, values in factors.items()}
+        if self.bounds is not None:
+            sides, shape = self.bounds.rounded(self.dtype), (self.n_coordinates,)
+            made["low"] = np.broadcast_to(sides.low, shape).copy()
+            made["high"] = np.broadcast_to(sides.high, shape).copy()
+        return made
 
     @property
     def state_bytes(self) -> int:
@@ -353,6 +377,12 @@ class Plan:
             rows["substeps"] = f"{self.n_leapfrog}, jitter {self.jitter:g}"
         if self.inverse_mass is not None:
             rows["inverse mass"] = str(self.inverse_mass)
+        if self.bounds is not None:
+            rows["bounds"] = str(self.bounds)
+        if self.gradient_clip is not None:
+            rows["gradient clip"] = f"{self.gradient_clip:g}"
+        if self.gradient_clip_norm is not None:
+            rows["gradient norm"] = f"at most {self.gradient_clip_norm:g}"
         return rows
 
     def __repr__(self) -> str:
@@ -383,6 +413,7 @@ class Plan:
             "memory": format_bytes(self.result_bytes),
             "backend": f"{self.backend} on {self.device}, arrays of {self.library}",
             "on divergence": self.on_divergence,
+            "cost": "print(isotherm.explain(energy, plan=plan)) measures a step",
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())

@@ -17,6 +17,7 @@ from isotherm._arithmetic.sums import total
 from isotherm._programs.program import (
     OPERATIONS,
     Builder,
+    Evaluator,
     Instruction,
     is_uniform,
     reachable,
@@ -199,6 +200,8 @@ class ArrayEvaluator:
                 matrix = args[0][0, ...]
                 matrix = matrix.T if instruction.op == "matmul_t" else matrix
                 return args[1] @ matrix.T if args[1].ndim == 2 else matrix @ args[1]
+            case "scan":
+                return self._by_rows(args, index)
         return OPERATIONS[instruction.op](xp, *(self._widened(arg, shape) for arg in args))
 
     def _widened(self, value: Array, shape: Shape) -> Array:
@@ -222,6 +225,31 @@ class ArrayEvaluator:
             column = xp.full((rows.shape[0], 1), gap, dtype=rows.dtype, device=device(rows))
             rows = xp.concat([rows, column], axis=1)
         return xp.take(rows, indices, axis=1)
+
+    def _by_rows(self, args: list[Array], index: int) -> Array:
+        """A recursion: its step, carried out for a row of all chains at a time."""
+        like, recursion = self._parameters, self._program.instructions[index].value
+        xp, step = array_namespace(like), recursion.step
+        if (index, "step") not in self._indices:
+            self._indices[index, "step"] = Evaluator(step, step.gradient, like[:0])
+        evaluator = self._indices[index, "step"]
+        n = max(arg.shape[0] for arg in args)
+        init, *others = (xp.broadcast_to(arg, (n, *arg.shape[1:])) for arg in args)
+        rows, fixed = others[: recursion.rows], others[recursion.rows :]
+        carry = [init[:, i] for i in range(recursion.carry)]
+        same = [one[:, i] for one in fixed for i in range(one.shape[1])]
+        count = rows[0].shape[1]
+        left: list[list[Array]] = [[] for _ in range(count)]
+        for row in reversed(range(count)) if recursion.is_reverse else range(count):
+            read = [one[:, row, i] for one in rows for i in range(one.shape[2])]
+            numbers = evaluator([*carry, *read, *same])
+            carry, left[row] = numbers[: recursion.carry], numbers[recursion.carry :]
+        parts, first = [xp.stack(carry, axis=1)] if carry else [], 0
+        for width in recursion.blocks:
+            block = [number for one in left for number in one[first : first + width]]
+            parts.append(xp.stack(block, axis=1))
+            first += width
+        return xp.concat(parts, axis=1)
 
     def _scattered(self, value: Array, index: int) -> Array:
         """Element by element the sum over a list, in order; -0.0 changes no sum."""

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from isotherm._programs.symbols import Symbol, implements, not_known
+from isotherm._programs.symbols import Symbol, implements, innermost, lifted, not_known
 from isotherm.errors import FormulaError
 
 Axis = int | tuple[int, ...] | None
@@ -53,7 +53,7 @@ def _joined(function: Callable[..., Any]) -> Callable[..., Symbol]:
     """A function that joins arrays: each is put among zeros, and these are added."""
 
     def apply(arrays: Sequence[Any], *args: Any, **kwargs: Any) -> Symbol:
-        first = next((a for a in arrays if isinstance(a, Symbol)), None)
+        first = innermost(arrays)
         if first is None:
             first = next(element for a in arrays for element in np.asarray(a).ravel().tolist())
         symbols = [first.lift(array) for array in arrays]
@@ -195,8 +195,7 @@ def _clip(x: Symbol, low: Any = None, high: Any = None, /) -> Symbol:
 
 @implements(np.dot, np.matmul, np.vdot, np.inner)
 def _matmul(a: Any, b: Any) -> Symbol:
-    one = a if isinstance(a, Symbol) else b
-    a, b = one.lift(a), one.lift(b)
+    a, b = lifted(a, b)
     if not a.shape or not b.shape:
         return cast(Symbol, a * b)
     if a.ndim > 2 or b.ndim > 2:
@@ -218,8 +217,7 @@ def _matmul(a: Any, b: Any) -> Symbol:
 
 @implements(np.outer)
 def _outer(a: Any, b: Any) -> Symbol:
-    one = a if isinstance(a, Symbol) else b
-    a, b = one.lift(a), one.lift(b)
+    a, b = lifted(a, b)
     return cast(Symbol, a.reshape(-1, 1) * b.reshape(1, -1))
 
 

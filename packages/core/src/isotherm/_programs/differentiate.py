@@ -7,17 +7,20 @@ to the values that it took.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from isotherm._programs.functions import COMPOSED
-from isotherm._programs.program import COMPARISONS, Builder, Instruction
+from isotherm._programs.program import COMPARISONS, Builder, Instruction, Recursion
 from isotherm._programs.symbols import Symbol
 from isotherm._programs.tables import Table
+from isotherm._programs.unroll import inlined
 
 
 def gradient(builder: Builder, energy: int, coordinates: Sequence[int]) -> tuple[int, ...]:
@@ -231,6 +234,8 @@ def _backward(
                     ),
                 )
             ]
+        case "scan", _:
+            return _through_rows(builder, index, adjoint, active)
         case op, args if op in COMPOSED:
             symbols = [Symbol(builder, value) for value in (index, *args)]
             slopes = COMPOSED[op].slopes(*symbols)
@@ -262,3 +267,106 @@ def _moved(builder: Builder, value: int, indices: Any, shape: tuple[int, ...]) -
         table = builder.write(Instruction("array", (), Table(counts)), shape)
         return builder.emit("mul", table, instruction.args[0])
     return builder.scatter(value, indices, shape)
+
+
+def _through_rows(
+    builder: Builder, index: int, adjoint: _Adjoint, active: Collection[int]
+) -> list[tuple[int, _Adjoint]]:
+    """What a recursion hands back, by a recursion from its last row to the first.
+
+    Its carry are the derivatives by the carry and, added up, those by what all rows have.
+    """
+    forward: Recursion = builder.instructions[index].value
+    init, *others = builder.instructions[index].args
+    rows, fixed = others[: forward.rows], others[forward.rows :]
+    size, count = forward.carry, builder.shapes[rows[0]][0]
+    rest = builder.const(1.0) if adjoint.rest is None else adjoint.rest
+    if not builder.shapes[rest]:
+        rest = builder.fill(rest, builder.shapes[index])
+
+    def parts(value: int, first: int, shapes: Sequence[tuple[int, ...]]) -> list[int]:
+        found = []
+        for shape in shapes:
+            places = np.arange(first, first + math.prod(shape)).reshape(shape)
+            found.append(_elements(builder, value, places))
+            first += math.prod(shape)
+        return found
+
+    # The first block of what the rows left are carries, which only this reads.
+    blocks = [(count, width) for width in forward.blocks]
+    by_blocks = parts(rest, size * (1 + count), blocks[1:])
+    slopes = [None if _is_zero(builder, slope) else slope for slope in by_blocks]
+    (carries,) = parts(index, size, blocks[:1])
+
+    plain, places = Builder(), itertools.count()
+
+    def numbers(value: int) -> list[int]:
+        """What the step reads of a value next, of a row or of all."""
+        return [plain.coordinate(next(places)) for _ in range(builder.shapes[value][-1])]
+
+    wanted_fixed = [arg for arg in fixed if arg in active]
+    by_carry = numbers(init)
+    by_fixed = [number for arg in wanted_fixed for number in numbers(arg)]
+    carry, of_rows = numbers(init), [numbers(arg) for arg in rows]
+    by_left = [
+        number
+        for slope, (_, width) in zip(slopes, blocks[1:], strict=True)
+        for number in ([plain.const(0.0)] * width if slope is None else numbers(slope))
+    ]
+    of_fixed = [numbers(arg) for arg in fixed]
+    made = inlined(plain, forward.step, [*carry, *chain(*of_rows), *chain(*of_fixed)])
+    total = plain.const(0.0)
+    for slope, value in zip([*by_carry, *by_left], made[:size] + made[2 * size :], strict=True):
+        total = plain.emit("add", total, plain.emit("mul", slope, value))
+    read = [*zip(fixed, of_fixed, strict=True), *zip(rows, of_rows, strict=True)]
+    wanted = [number for arg, numbers in read if arg in active for number in numbers]
+    found = gradient(plain, total, [*carry, *wanted])
+    sums = [
+        plain.emit("add", known, new)
+        for known, new in zip(by_fixed, found[size : size + len(by_fixed)], strict=True)
+    ]
+    outputs = [*found[:size], *sums, *found[size + len(by_fixed) :]]
+    wanted_rows = [arg for arg in rows if arg in active]
+    known_slopes = [slope for slope in slopes if slope is not None]
+    back = Recursion(
+        plain.program("step back", next(places), (), outputs[0], outputs),
+        size + len(by_fixed),
+        1 + len(rows) + len(known_slopes),
+        tuple(builder.shapes[arg][1] for arg in wanted_rows),
+        is_reverse=True,
+    )
+    last = _elements(builder, rest, np.r_[:size, [-1] * len(by_fixed)].astype(np.int64))
+    result = builder.scan(back, [last, carries, *rows, *known_slopes, *fixed])
+    targets = [init, *wanted_fixed, *wanted_rows]
+    passed = parts(result, 0, [builder.shapes[arg] for arg in targets])
+    return [
+        (arg, _Adjoint(builder, adjoint.scale, value))
+        for arg, value in zip(targets, passed, strict=True)
+    ]
+
+
+def _elements(builder: Builder, value: int, indices: Any) -> int:
+    """Elements of a derivative that was put together from parts: of those parts alone."""
+    instruction = builder.instructions[value]
+    if instruction.op in ("add", "sub", "mul", "neg"):
+        parts = [
+            _elements(builder, arg, indices) if builder.shapes[arg] else arg
+            for arg in instruction.args
+        ]
+        is_zero = [_is_zero(builder, part) for part in parts]
+        if all(is_zero) or (instruction.op == "mul" and any(is_zero)):
+            return builder.fill(builder.const(0.0), indices.shape)
+        if instruction.op == "add" and any(is_zero):
+            return parts[is_zero.index(False)]
+        return builder.emit(instruction.op, *parts)
+    taken = builder.take(value, indices)
+    held = builder.instructions[taken]
+    if held.op == "take" and (held.value.values < 0).all():
+        return builder.fill(builder.const(0.0), indices.shape)
+    return taken
+
+
+def _is_zero(builder: Builder, value: int) -> bool:
+    instruction = builder.instructions[value]
+    number = instruction.args[0] if instruction.op == "fill" else value
+    return builder.constant(number) == 0.0

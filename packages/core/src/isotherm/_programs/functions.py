@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from isotherm._programs.program import Builder, reachable
+from isotherm._programs.program import Builder, Program, operations, reachable
 from isotherm._programs.symbols import Symbol
 
 #: On [1e-30, 1], relative error 1.6e-17.
@@ -435,7 +436,7 @@ COMPOSED: Mapping[str, Composed] = {
 
 def without_composed(builder: Builder, outputs: Sequence[int]) -> tuple[Builder, list[int]]:
     """The program with the sequences in the place of composed functions, and its outputs there."""
-    if not any(instruction.op in COMPOSED for instruction in builder.instructions):
+    if not any(op in COMPOSED for op in operations(builder.instructions)):
         return builder, list(outputs)
     plain = Builder()
     number: dict[int, int] = {}
@@ -444,6 +445,17 @@ def without_composed(builder: Builder, outputs: Sequence[int]) -> tuple[Builder,
         args = tuple(number[arg] for arg in i.args)
         if op in COMPOSED:
             number[index] = COMPOSED[op].sequence(*(Symbol(plain, arg) for arg in args)).index
+        elif op == "scan":
+            number[index] = plain.scan(replace(i.value, step=_step(i.value.step)), args)
         else:
             number[index] = plain.again(i, args, builder.shapes[index])
     return plain, [number[output] for output in outputs]
+
+
+def _step(step: Program) -> Program:
+    """The step of a recursion, without composed functions."""
+    builder = Builder()
+    for one in step.instructions:
+        builder.write(one)
+    plain, outputs = without_composed(builder, step.gradient)
+    return plain.program(step.name, step.dim, (), outputs[0], outputs)

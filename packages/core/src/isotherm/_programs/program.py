@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -30,7 +30,7 @@ from isotherm._programs.tables import Table
 UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "floor", "rint", "stop")
 BINARY = ("add", "sub", "mul", "div", "min", "max")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-STRUCTURAL = ("fill", "reshape", "take", "scatter", "total", "matmul", "matmul_t")
+STRUCTURAL = ("fill", "reshape", "take", "scatter", "total", "matmul", "matmul_t", "scan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,11 @@ class Instruction:
         those that the indices ``value[0]`` send there; ``"total"``, the sum over the last axis, in
         the order of `isotherm._arithmetic.sums.total`; ``"matmul"``, the product of a matrix
         that depends on no coordinate with a vector or matrix, and ``"matmul_t"`` with the matrix
-        transposed.
+        transposed; ``"scan"``, the vector that the `Recursion` ``value`` makes of a carry, arrays
+        of rows, and vectors that are the same for all rows.
     args : tuple of int
         The values that it takes, all of earlier instructions.
-    value : number, shape or Table
+    value : number, shape, Table or Recursion
         See ``op``; 0 where it has no meaning.
     """
 
@@ -98,6 +99,9 @@ class Program:
         """A name for the program's meaning: equal for equal instructions and outputs."""
         text = repr((self.dim, len(self.parameters), self.instructions, self.energy, self.gradient))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def __hash__(self) -> int:  # that of all instructions would be made anew at every call
+        return hash(self.digest)
 
     @cached_property
     def uniform(self) -> frozenset[int]:
@@ -146,12 +150,55 @@ class Program:
         return "\n".join([head, *lines, *tail])
 
 
+@dataclass(frozen=True, repr=False)
+class Recursion:
+    """A step taken for each row, in order, which hands on a carry.
+
+    Attributes
+    ----------
+    step : Program
+        Its coordinates are the carry, the numbers of a row of each array, and those that are the
+        same for all rows; its values ``gradient`` are the next carry and what the row leaves.
+    carry : int
+        Numbers of the carry.
+    rows : int
+        Arrays of rows.
+    blocks : tuple of int
+        Numbers that a row leaves in each block of the result, which stand behind the last carry.
+    is_reverse : bool
+        Whether the last row comes first.
+    """
+
+    step: Program
+    carry: int
+    rows: int
+    blocks: tuple[int, ...]
+    is_reverse: bool = False
+
+    def __repr__(self) -> str:
+        way = ", is_reverse" if self.is_reverse else ""
+        return f"Recursion({self.step.digest[:16]}, {self.carry}, {self.rows}, {self.blocks}{way})"
+
+
+def operations(instructions: Iterable[Instruction]) -> Iterator[str]:
+    """The operations of a program, those of its recursions' steps included."""
+    for instruction in instructions:
+        yield instruction.op
+        if instruction.op == "scan":
+            yield from operations(instruction.value.step.instructions)
+
+
 class Builder:
     """Writes instructions, each once: equal operations on equal values share one instruction.
 
     Identities that hold for every finite value (x + 0, x * 1, 0 * x, --x) are applied and
     operations on constants carried out, both in float64, so that the reverse pass leaves no
     leftovers.
+
+    Parameters
+    ----------
+    outer : Builder, optional
+        Of the program in which this one is the step of a recursion.
 
     Attributes
     ----------
@@ -160,9 +207,19 @@ class Builder:
         Of each value; () for a number.
     uniform : set of int
         The values that depend on no coordinate.
+    depth : int
+        How many recursions this is inside of.
+    inputs : list of tuple of int
+        Of a step: the shapes of what it is given.
+    captured : dict of int to int
+        Of a step: values of `outer` that it reads, and what they are here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outer: Builder | None = None) -> None:
+        self.outer = outer
+        self.depth: int = 0 if outer is None else outer.depth + 1
+        self.inputs: list[tuple[int, ...]] = []
+        self.captured: dict[int, int] = {}
         self.instructions: list[Instruction] = []
         self.shapes: list[tuple[int, ...]] = []
         self.uniform: set[int] = set()
@@ -176,6 +233,21 @@ class Builder:
 
     def parameter(self, index: int) -> int:
         return self.write(Instruction("parameter", (), index))
+
+    def input(self, shape: tuple[int, ...]) -> int:
+        """What a step is given next."""
+        first = sum(math.prod(known) for known in self.inputs)
+        self.inputs.append(shape)
+        return self.write(Instruction("input", (), first), shape)
+
+    def capture(self, index: int) -> int:
+        """A value of the program around a step."""
+        assert self.outer is not None
+        if (number := self.outer.constant(index)) is not None:
+            return self.const(number)
+        if index not in self.captured:
+            self.captured[index] = self.input(self.outer.shapes[index])
+        return self.captured[index]
 
     def emit(self, op: str, *args: int) -> int:
         """The value of `op` on `args`, simplified and shared."""
@@ -257,6 +329,12 @@ class Builder:
             Instruction("matmul_t" if transposed else "matmul", (matrix, value)), shape
         )
 
+    def scan(self, recursion: Recursion, args: Sequence[int]) -> int:
+        """The last carry and what the rows left, of a carry, rows and what all rows have."""
+        count = self.shapes[args[1]][0]
+        size = recursion.carry + count * sum(recursion.blocks)
+        return self.write(Instruction("scan", tuple(args), recursion), (size,))
+
     def again(self, instruction: Instruction, args: tuple[int, ...], shape: tuple[int, ...]) -> int:
         """An instruction of another builder, on values of this one."""
         if not args or instruction.op in STRUCTURAL:
@@ -335,7 +413,7 @@ class Builder:
 
 def is_uniform(instruction: Instruction, uniform: Collection[int]) -> bool:
     """Whether a value depends on no coordinate, given those before it that do not."""
-    return instruction.op not in ("coordinate", "state") and all(
+    return instruction.op not in ("coordinate", "input", "state") and all(
         arg in uniform for arg in instruction.args
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 import numpy as np
 
+from isotherm._arithmetic.arrays import plain_array
 from isotherm._programs.program import COMPARISONS, Builder, Instruction
 from isotherm._programs.tables import Table
 from isotherm.errors import FormulaError, short_repr
@@ -102,6 +103,13 @@ class Symbol:
         return math.prod(self.shape)
 
     @property
+    def _data(self) -> NoReturn:  # for which functions of np.ma ask first
+        raise FormulaError(
+            "a formula knows no masked arrays; fill them, for example by .filled(0.0), before it "
+            "is called"
+        )
+
+    @property
     def T(self) -> Symbol:  # noqa: N802  # as in NumPy
         return cast(Symbol, self.call(np.transpose))
 
@@ -113,6 +121,9 @@ class Symbol:
 
     def apply(self, op: str, *operands: Any) -> Symbol:
         """The symbol of `op` on `operands`, of which this symbol is one, element by element."""
+        one = innermost(operands)
+        if one is not None and one.builder.depth > self.builder.depth:
+            return one.apply(op, *operands)
         symbols = [self.lift(operand) for operand in operands]
         if op == "where" and not symbols[0].is_condition and is_mask(operands[0]):
             symbols[0] = symbols[0] > 0.5
@@ -170,12 +181,7 @@ class Symbol:
     def lift(self, operand: Any) -> Symbol:
         """A number or an array as a symbol of this one's program."""
         if isinstance(operand, Symbol):
-            if operand.builder is not self.builder:
-                raise FormulaError(
-                    "a symbol of an earlier call was kept and is used again, where it would mean "
-                    "another value; calculate it from this call's x and parameters"
-                )
-            return operand
+            return operand if operand.builder is self.builder else self._captured(operand)
         if isinstance(operand, (list, tuple, np.ndarray)):
             return self._lift_array(operand)
         is_number = isinstance(operand, (int, float, np.integer, np.floating))
@@ -185,8 +191,21 @@ class Symbol:
             )
         return Symbol(self.builder, self.builder.const(float(operand)))
 
+    def _captured(self, operand: Symbol) -> Symbol:
+        """A symbol of the program in which this one's is the step of a recursion."""
+        builder = self.builder
+        if builder.outer is None:
+            raise FormulaError(
+                "a symbol of an earlier call was kept and is used again, where it would mean "
+                "another value; calculate it from this call's x and parameters"
+            )
+        there = Symbol(builder.outer, 0).lift(operand)
+        if there.is_condition:  # what is handed to a loop is a number
+            return self.lift(there.apply("where", there, 1.0, 0.0)) > 0.5
+        return Symbol(builder, builder.capture(there.index))
+
     def _lift_array(self, operand: Any) -> Symbol:
-        array = np.asarray(operand)
+        array = np.asarray(plain_array("what a formula calculates with", operand))
         if array.dtype.kind in "biuf":
             if not array.ndim:
                 return self.lift(float(array))
@@ -326,7 +345,7 @@ class Symbol:
 
     def call_any(self, function: Callable[..., Any], *operands: Any) -> Any:
         """A function of NumPy's arrays, of which this symbol is one."""
-        return ARRAY_FUNCTIONS[function](*(self.lift(operand) for operand in operands))
+        return ARRAY_FUNCTIONS[function](*lifted(*operands))
 
     def __matmul__(self, other: Any) -> Symbol:
         return cast(Symbol, self.call_any(np.matmul, self, other))
@@ -359,6 +378,7 @@ class Symbol:
     def __getitem__(self, key: Any) -> Symbol:
         self._check_is_array()
         for part in key if isinstance(key, tuple) else (key,):
+            plain_array("an index", part)
             if isinstance(part, Symbol):
                 raise FormulaError(
                     "an index must be known when the formula is traced: use integers, slices, or "
@@ -400,6 +420,19 @@ def implements(*functions: Callable[..., Any]) -> Callable[[_F], _F]:
         return own
 
     return register
+
+
+def innermost(operands: Iterable[Any]) -> Symbol | None:
+    """Of operands that are symbols one inside as many recursions as any."""
+    symbols = [operand for operand in operands if isinstance(operand, Symbol)]
+    return max(symbols, key=lambda symbol: symbol.builder.depth, default=None)
+
+
+def lifted(*operands: Any) -> list[Symbol]:
+    """Operands, of which one is a symbol, as symbols of one program."""
+    one = innermost(operands)
+    assert one is not None
+    return [one.lift(operand) for operand in operands]
 
 
 def not_known(name: str) -> str:

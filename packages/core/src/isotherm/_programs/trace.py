@@ -20,7 +20,7 @@ from isotherm._programs.program import Builder, Instruction, Program
 from isotherm._programs.reads import what_is_read
 from isotherm._programs.symbols import Symbol
 from isotherm._programs.unroll import is_small, unroll
-from isotherm.errors import FormulaError, printable, short_repr, text_of
+from isotherm.errors import FormulaError, InputError, printable, short_repr, text_of
 
 
 class Term(NamedTuple):
@@ -75,7 +75,7 @@ def trace(request: Request) -> AnyProgram:
     for term in request.terms:
         try:
             reads.append(what_is_read(term.function))
-        except FormulaError as error:
+        except (FormulaError, InputError) as error:
             raise _with_users_line(error, term.function) from None
     return _shared(_traced(request) if None in reads else _remembered(request, tuple(reads)))
 
@@ -108,7 +108,7 @@ def _traced(request: Request) -> AnyProgram:
         (slope,) = gradient(builder, energy.index, [x.index])
         builder, (value, slope) = without_composed(builder, [energy.index, slope])
         return finished(builder, request.label, event_shape, names, value, slope)
-    builder, coordinates, value = unroll(builder, energy.index)
+    builder, coordinates, ((value,),) = unroll(builder, [energy.index])
     slopes = gradient(builder, value, coordinates)
     builder, (value, *found) = without_composed(builder, [value, *slopes])
     dim = None if event_shape is None else math.prod(event_shape)
@@ -126,11 +126,11 @@ def _part(term: Term, x: Symbol, names: list[str], *, is_of_state: bool) -> Symb
         names += [f"{name}[{','.join(map(str, at))}]" if shape else name for at in positions]
     try:
         with np.errstate(all="ignore"):
-            energy = function(x, **arguments)
+            energy: Any = function(x, **arguments)
         if isinstance(energy, np.ndarray) and energy.ndim == 0:
             energy = energy[()]
-        is_own = isinstance(energy, Symbol) and energy.builder is builder
-        is_energy = is_own and not energy.is_condition
+        energy = x.lift(energy) if isinstance(energy, Symbol) else energy
+        is_energy = isinstance(energy, Symbol) and not energy.is_condition
         shape = x.shape if term.is_elementwise else ()
         if not is_energy or energy.shape not in ((), shape):
             found = f"an array of shape {energy.shape}" if is_energy else short_repr(energy)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from isotherm._limits import LIMITS
-from isotherm._programs.program import BINARY, COMPARISONS, STRUCTURAL, Builder, reachable
+from isotherm._programs.program import (
+    BINARY,
+    COMPARISONS,
+    STRUCTURAL,
+    Builder,
+    Program,
+    Recursion,
+    reachable,
+)
 
 _COMPOSED = 20  # of a composed function, about
 
@@ -31,6 +40,10 @@ def _operations(builder: Builder, index: int) -> int:
     if instruction.op in ("matmul", "matmul_t"):
         matrix, value = instruction.args
         return 2 * math.prod(builder.shapes[matrix]) * math.prod(builder.shapes[value][1:])
+    if instruction.op == "scan":
+        count = builder.shapes[instruction.args[1]][0]
+        step = instruction.value.step.instructions
+        return count * sum(1 if one.op in _CHEAP else _COMPOSED for one in step if one.args)
     if instruction.op in STRUCTURAL:
         return math.prod(builder.shapes[instruction.args[0]])
     weight = _COMPOSED if instruction.op not in _CHEAP else 1
@@ -40,7 +53,7 @@ def _operations(builder: Builder, index: int) -> int:
 _CHEAP = frozenset((*BINARY, *COMPARISONS, "where", "neg", "sqrt", "abs", "stop", "floor", "rint"))
 
 
-def unroll(builder: Builder, output: int) -> tuple[Builder, list[int], int]:
+def unroll(builder: Builder, outputs: Sequence[int]) -> tuple[Builder, list[int], list[list[int]]]:
     """The same program of numbers only.
 
     Returns
@@ -48,8 +61,8 @@ def unroll(builder: Builder, output: int) -> tuple[Builder, list[int], int]:
     builder : Builder
     coordinates : list of int
         The values that are the coordinates of the state, in C order.
-    output : int
-        The value that was `output`, which is a number.
+    elements : list of list of int
+        The values that are the elements of each of `outputs`, in C order.
     """
     plain = Builder()
     elements: list[list[int]] = []
@@ -60,6 +73,8 @@ def unroll(builder: Builder, output: int) -> tuple[Builder, list[int], int]:
         match instruction.op:
             case "state" | "coordinate":
                 made = coordinates = [plain.coordinate(i) for i in range(size)]
+            case "input":
+                made = [plain.coordinate(int(value) + i) for i in range(size)]
             case "parameter":
                 made = [plain.parameter(int(value) + i) for i in range(size)]
             case "const":
@@ -77,6 +92,8 @@ def unroll(builder: Builder, output: int) -> tuple[Builder, list[int], int]:
             case "total":
                 count = len(args[0]) // size
                 made = [_total(plain, args[0][i * count : (i + 1) * count]) for i in range(size)]
+            case "scan":
+                made = _rows(plain, value, args, builder.shapes[instruction.args[1]][0])
             case "matmul":
                 matrix = np.reshape(args[0], builder.shapes[instruction.args[0]])
                 factors = np.reshape(args[1], (matrix.shape[1], -1))
@@ -87,7 +104,34 @@ def unroll(builder: Builder, output: int) -> tuple[Builder, list[int], int]:
                     for i in range(size)
                 ]
         elements.append(made)
-    return plain, coordinates, elements[output][0]
+    return plain, coordinates, [elements[output] for output in outputs]
+
+
+def _rows(plain: Builder, recursion: Recursion, args: Sequence[list[int]], count: int) -> list[int]:
+    """A recursion, row by row."""
+    carry, rows, fixed = args[0], args[1 : 1 + recursion.rows], args[1 + recursion.rows :]
+    blocks: list[list[int]] = [[] for _ in recursion.blocks]
+    for row in range(count):
+        widths = [len(one) // count for one in rows]
+        read = [
+            one[row * width + i] for one, width in zip(rows, widths, strict=True)
+            for i in range(width)
+        ]  # fmt: skip
+        given = [*carry, *read, *(number for one in fixed for number in one)]
+        left = iter(inlined(plain, recursion.step, given))
+        carry = list(islice(left, recursion.carry))
+        for block, width in zip(blocks, recursion.blocks, strict=True):
+            block.extend(islice(left, width))
+    return [*carry, *(number for block in blocks for number in block)]
+
+
+def inlined(plain: Builder, step: Program, given: Sequence[int]) -> list[int]:
+    """The outputs of a recursion's step, of numbers that it is given."""
+    number: list[int] = []
+    for one in step.instructions:
+        args = tuple(number[arg] for arg in one.args)
+        number.append(given[one.value] if one.op == "coordinate" else plain.again(one, args, ()))
+    return [number[output] for output in step.gradient]
 
 
 def _total(plain: Builder, values: Sequence[int]) -> int:

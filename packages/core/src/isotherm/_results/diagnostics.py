@@ -84,7 +84,11 @@ class Diagnostics:
 
     @property
     def n_substeps(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
-        """Of ``"hmc"``: the substeps of that step's trajectory, shape (n_kept,)."""
+        """Of ``"hmc"``: the leapfrog substeps of that step's trajectory, shape (n_kept,).
+
+        ArviZ's ``n_steps``, which is what `isotherm.to_arviz` calls them; a run's `n_steps` are
+        others.
+        """
         made: np.ndarray[Any, np.dtype[np.int64]] | None = self._made("n_substeps")
         return made
 

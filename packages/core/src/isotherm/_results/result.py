@@ -17,7 +17,7 @@ class Divergence:
     ----------
     first_step : int
         The first step of the run (counted from 1, burn-in included) after which a chain was not
-        finite, or its energy, where that is at hand, NaN.
+        finite, or after which its energy was seen to be NaN; 0 where chains start there.
     n_chains : int
         How many chains were not finite when they were counted.
     of_energy : bool
@@ -120,7 +120,11 @@ class Info:
         threshold. They are rejected.
     n_diverging_chains : int or None
         Chains to which that happened.
+    n_stuck_chains : int or None
+        Of an adjusted sampler: chains that rejected every proposal of those steps.
     sampler : str
+    tuning : str or None
+        What a warm-up found, where it led to this run; `isotherm.Tuning.from_json` reads it.
     """
 
     seed: int
@@ -133,7 +137,9 @@ class Info:
     acceptance_rate: float | None = None
     n_divergences: int | None = None
     n_diverging_chains: int | None = None
+    n_stuck_chains: int | None = None
     sampler: str = "langevin"
+    tuning: str | None = None
 
 
 @dataclass(frozen=True, eq=False)  # results hold arrays, whose == is no yes or no

@@ -20,8 +20,11 @@ from isotherm._limits import LIMITS
 from isotherm._plans.plan import Plan
 from isotherm._results.recorder import Recorder
 from isotherm._results.result import Divergence
+from isotherm._transitions.catalogue import find, names
 from isotherm.errors import DivergenceError
 
+_FIRST_STEPS = 4  # of the first piece: a block of the noise stream, or two
+_TRANSFORM = "sample a transformed variable (the logarithm of one that is positive)"
 _MOST_STEPS = 2**20  # of a piece, for whose coefficients there must be memory
 
 
@@ -105,6 +108,10 @@ def advance(
         Chains left the finite numbers, and the plan says ``on_divergence="raise"``.
     """
     checks_divergence = plan.on_divergence != "ignore"
+    starts_outside = False
+    if checks_divergence and energy_at_end is not None and not snapshot.n_steps:
+        with np.errstate(all="ignore"):
+            starts_outside = count_nan(energy_at_end(snapshot.state["x"])) > 0
     # Between pieces the host waits; where nothing needs it, a device is left to run on.
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
     length = _MOST_STEPS if is_asynchronous else first_length(plan, runner, snapshot.n_steps)
@@ -127,6 +134,8 @@ def advance(
                 energies = energy_at_end(x)
             if checks_divergence and first_bad is None:
                 first_bad = _first_bad(plan, runner, before, x, outputs, energies, start, stop)
+                if first_bad is not None and starts_outside and not count_diverged(x):
+                    first_bad = 0
                 if first_bad is not None and plan.on_divergence == "raise":
                     raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
             elif plan.device != "cpu" and not is_asynchronous:
@@ -167,28 +176,35 @@ def divergence_of(first_step: int, x: Array, energies: Array | None) -> Divergen
 
 def describe(plan: Plan, divergence: Divergence) -> str:
     """A divergence as a sentence that says what to do."""
-    if divergence.of_energy:
+    sampler = find(plan.sampler)
+    bounds = "set bounds=(low, high), " if "bounds" in sampler.arguments else ""
+    which = f"{divergence.n_chains} of {plan.n_samples} chains"
+    if divergence.of_energy and not divergence.first_step:
         return (
-            f"{divergence.n_chains} of {plan.n_samples} chains are where the energy is NaN, the "
-            f"first at step {divergence.first_step} of {plan.n_total}: their samples are outside "
-            "of its support; set clamp=(low, high), take a smaller step_size, or sample a "
-            "transformed variable (the logarithm of one that is positive)"
+            f"{which} start where the energy is NaN, outside of its support; start them inside of "
+            f"it, or {_TRANSFORM}"
+        )
+    if divergence.of_energy:
+        exact = " or ".join(repr(name) for name in names() if find(name).is_adjusted)
+        return (
+            f"{which} are where the energy is NaN, seen first at step {divergence.first_step} of "
+            f"{plan.n_total}: their samples are outside of its support; {bounds}take a smaller "
+            f"step_size or sampler={exact}, which does not go there, or {_TRANSFORM}"
         )
     return (
-        f"{divergence.n_chains} of {plan.n_samples} chains left the finite numbers, the first at "
-        f"step {divergence.first_step} of {plan.n_total}; take a smaller step_size (it is "
-        f"{plan.step_size}), set clamp=(low, high), or check the energy with "
-        "isotherm.check_gradient"
+        f"{which} left the finite numbers, the first at step {divergence.first_step} of "
+        f"{plan.n_total}; take a smaller step_size (it is {plan.step_size}), {bounds}or check the "
+        "energy with isotherm.check_gradient"
     )
 
 
 def first_length(plan: Plan, runner: Runner, start: int) -> int:
-    """Steps of the first piece from the step `start` on: a block of the noise, if nobody knows."""
+    """Steps of the first piece from the step `start` on: few, where the runner does not know."""
     knows: Callable[[int], int] | None = getattr(runner, "steps_at_first", None)
-    length = plan.steps_per_block if knows is None else knows(start)
+    length = _FIRST_STEPS if knows is None else knows(start)
     if start + length < plan.n_total:
         length -= length % plan.steps_per_block
-    return max(plan.steps_per_block, length)
+    return max(_FIRST_STEPS, length)
 
 
 def next_length(plan: Plan, length: int, taken: int, seconds: float) -> int:
@@ -224,7 +240,12 @@ def _energies(plan: Plan, runner: Runner, outputs: Outputs) -> Array | None:
 def _first_outside(
     plan: Plan, outputs: Outputs, energies: Array, start: int, stop: int
 ) -> int | None:
-    """The first step, counted from 1, of those that are known to have left the support."""
+    """The first step, counted from 1, after which a chain is known to be outside of the support.
+
+    0 where an adjusted sampler's is, which goes nowhere that has no energy.
+    """
+    if plan.is_adjusted:
+        return 0 if count_nan(energies) else None
     kept = outputs.energy
     if kept is not None and kept.shape[0]:
         xp = compat.array_namespace(kept)

@@ -13,13 +13,22 @@ from isotherm._planning.arguments import as_count
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Result
 from isotherm._runs.resume import open_run
+from isotherm._runs.virial import virial
 from isotherm.errors import InputError
 
 _LEAST_DRAWS = 4  # of which ArviZ calculates an ESS or R-hat: each half of a chain needs two
-_TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds")
+_TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds", "tuning")
 
 
-def summary(result: Any, *, n_superchains: int | None = None, **options: Any) -> Any:
+def summary(
+    result: Any,
+    *,
+    n_superchains: int | None = None,
+    energy: Any = None,
+    noise_scale: float | None = None,
+    temperature: float | None = None,
+    **options: Any,
+) -> Any:
     """Mean, sd, their Monte Carlo errors, effective sample sizes and R-hat of every coordinate.
 
     What ``arviz.summary`` returns for `to_arviz`: R-hat is the rank-normalised split R-hat, and
@@ -42,6 +51,11 @@ def summary(result: Any, *, n_superchains: int | None = None, **options: Any) ->
         ..., which start at the same state (as from a warm-up's `x` of so many pilots), are one
         superchain, and superchains must agree (Margossian et al., "Nested R-hat", Bayesian
         Analysis, 2024, equation 6). A divisor of the number of chains, at least 2 and less than it.
+    energy : callable, optional
+        Adds the columns ``virial``, which is 1 of samples of exp(-U/noise_scale²), and its Monte
+        Carlo error ``mcse_virial``; and warns where they are not; see `isotherm.virial`.
+    noise_scale, temperature : float, optional
+        Of the target, for the virial: one of both; 1 by default.
     **options
         Those of ``arviz.summary``: ``round_to="none"`` for all digits, ``kind="diagnostics"``.
 
@@ -59,6 +73,8 @@ def summary(result: Any, *, n_superchains: int | None = None, **options: Any) ->
     StoreError
         There is no such store, or it is not sound.
     """
+    if isinstance(result, (str, os.PathLike)):
+        result = open_run(result)
     data = to_arviz(result)
     draws = data["posterior"].sizes["draw"]
     if draws < _LEAST_DRAWS:
@@ -69,6 +85,14 @@ def summary(result: Any, *, n_superchains: int | None = None, **options: Any) ->
     made = _arviz().summary(data, **options)
     if n_superchains is not None:
         made["r_hat_nested"] = _nested_r_hat(data["posterior"]["x"].values, n_superchains)
+    if energy is not None:
+        found = virial(
+            energy, _trajectory(result), noise_scale=noise_scale, temperature=temperature,
+            is_trajectory=True,
+        )  # fmt: skip
+        made["virial"], made["mcse_virial"] = found.coordinates.ravel(), found.errors.ravel()
+    elif noise_scale is not None or temperature is not None:
+        raise InputError("noise_scale and temperature are for the virial; give the energy, too")
     if isinstance(result, Result) and result.info.acceptance_rate is not None:
         made["acceptance"] = result.info.acceptance_rate
         made["divergences"] = result.info.n_divergences
@@ -129,7 +153,8 @@ def to_arviz(result: Any) -> Any:
     variables = {"posterior": {"x": x}}
     attributes: dict[str, Any] = {"inference_library": "isotherm"}
     if isinstance(result, Result):
-        attributes |= {name: getattr(result.info, name) for name in _TOLD}
+        told = {name: getattr(result.info, name) for name in _TOLD}
+        attributes |= {name: value for name, value in told.items() if value is not None}
         if result.diagnostics is not None:
             coords["step"] = xarray.Variable("draw", result.diagnostics.steps)
             variables["sample_stats"] = _sample_stats(result.diagnostics, x.sizes["chain"])

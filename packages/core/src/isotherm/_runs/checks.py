@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array, as_state, empty, move, on_own_device, round_to
-from isotherm._backends.array_loop import matvec
+from isotherm._arithmetic.arrays import (
+    Array,
+    as_state,
+    empty,
+    move,
+    on_own_device,
+    round_to,
+)
+from isotherm._backends.array_loop import Segments, matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.origin import is_declared, is_portable
-from isotherm._energies.protocol import signature
-from isotherm._energies.users import WithKeywords
+from isotherm._energies.parameters import check_held
+from isotherm._energies.protocol import numbers_digest, signature
+from isotherm._energies.users import WithKeywords, check_keywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
 from isotherm._transitions.catalogue import find
-from isotherm.errors import InputError
+from isotherm._transitions.limits import INSIDE
+from isotherm._transitions.program import Segment, Variant
+from isotherm.errors import EnergyWarning, InputError, caller_stacklevel
+
+if TYPE_CHECKING:  # which needs what is optional
+    from isotherm._store.layout import Header
 
 # A run that needs no more than Python itself is begun without asking how much there is.
 _SMALL_RUN = 2**26
 
-# Relative, of energies whose parameters may have been rounded to float32.
+# Relative, of energies whose parameters may have been rounded to float32, and of networks.
 _PROBE_TOLERANCE = 1e-3
 
 
@@ -55,18 +68,9 @@ def with_keywords(energy: Any, keywords: Mapping[str, Any] | None) -> Any:
         )
     if is_declared(energy):
         return energy.with_keywords(keywords)
-    # A module's own call takes anything and hands it to `forward`.
-    functions = {"the energy": getattr(energy, "forward", energy)}
+    check_keywords("the energy", energy, keywords)
     if hasattr(energy, "gradient"):
-        functions["the energy's gradient"] = energy.gradient
-    for name, function in functions.items():
-        try:
-            inspect.signature(function).bind(None, **keywords)
-        except TypeError as error:
-            raise InputError(f"{name} does not take these model_kwargs: {error}") from None
-        except ValueError:  # a function written in C may not tell its signature
-            pass
-    if hasattr(energy, "gradient"):
+        check_keywords("the energy's gradient", energy.gradient, keywords)
         return WithKeywords(energy, keywords)
     return functools.partial(energy, **keywords)
 
@@ -94,7 +98,25 @@ def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
     if x is not None:
         return _moved(plan, backend, x, "x")
     normals = _normals(plan, backend, noise.Stream.INITIAL)
+    if plan.bounds is not None:
+        normals = _inside(plan, normals)
     return compat.array_namespace(normals).reshape(normals, plan.shape)
+
+
+def _inside(plan: Plan, states: Array) -> Array:
+    """States reflected into the bounds, by the operations of a transition; shape (n, dim)."""
+    xp, sides = compat.array_namespace(states), plan.vectors()
+    program = INSIDE.program(Variant(has_bounds=True))
+    values = {program.start["x"]: states}
+    for index, one in enumerate(program.values):
+        if one.op == "vector":
+            row = sides[program.vectors[int(one.value)]][None, :]
+            values[index] = xp.asarray(row, dtype=states.dtype, device=compat.device(states))
+    (segment,) = program.statements
+    assert isinstance(segment, Segment)
+    with np.errstate(all="ignore"):  # of choices that are not taken
+        (made,) = Segments(program, plan.state_dtype)(segment, values)
+    return made
 
 
 def _fresh_momentum(plan: Plan, backend: Backend) -> Array:
@@ -128,7 +150,7 @@ def _moved(plan: Plan, backend: Backend, given: Array, name: str) -> Array:
             f"{name} has shape {tuple(given.shape)} but the plan was made for {plan.shape}"
         )
     with on_own_device(rows):
-        check_start(rows, plan.dtype, name)
+        check_start(rows, plan.dtype, name, plan.bounds if name == "x" else None)
     state = move(rows, backend.library, plan.state_dtype, plan.device)
     return compat.array_namespace(state).broadcast_to(state, plan.shape)
 
@@ -166,15 +188,45 @@ def probe_energy(plan: Plan, energy: Any) -> float | None:
         return float(energy(normals[0].reshape(1, *plan.event_shape))[0])
 
 
-def check_same_energy(probe: float | None, held: float | None, path: os.PathLike[str]) -> None:
-    """Refuse an energy that is known not to be the one of the run."""
-    if probe is None or held is None:
-        return
-    if not np.isclose(probe, held, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE, equal_nan=True):
+def check_same_energy(plan: Plan, energy: Any, held: Header, path: os.PathLike[str]) -> None:
+    """Refuse an energy that is known not to be the one of the run; warn of a user's own.
+
+    Of one that is made of numbers alone all of them are compared, in float64. A user's energy may
+    have been mended, so that it is let go on.
+    """
+    if is_declared(energy) and held.plan.energy_signature not in ("", plan.energy_signature):
         raise InputError(
-            f"the energy is not that of {path}: at one state it is {probe:g}, and it was {held:g} "
-            "there; pass the energy that the run had"
+            f"{path} is a run of {held.plan.energy_signature}, and this is "
+            f"{plan.energy_signature}; pass the energy that the run had"
         )
+    numbers = numbers_digest(energy)
+    if held.numbers is not None and numbers is not None:
+        if numbers != held.numbers and is_portable(energy):
+            raise InputError(
+                f"the energy is not that of {path}: it is the same formula with other numbers; "
+                "pass the energy that the run had, with the same values to the last digit"
+            )
+        if numbers != held.numbers:
+            warnings.warn(
+                f"the energy holds other numbers (parameters of a network, attributes) than when "
+                f"{path} was begun; the chains go on with what it is now",
+                EnergyWarning,
+                stacklevel=caller_stacklevel(),
+            )
+        return
+    probe = probe_energy(plan, energy)
+    if not _is_near(probe, held.probe):
+        raise InputError(
+            f"the energy is not that of {path}: at one state it is {probe:g}, and it was "
+            f"{held.probe:g} there; pass the energy that the run had"
+        )
+
+
+def _is_near(probe: float | None, held: float | None) -> bool:
+    """Whether two energies at the same states may be those of one energy."""
+    return (probe is None or held is None) or bool(
+        np.isclose(probe, held, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE, equal_nan=True)
+    )
 
 
 def check_belongs(plan: Plan, energy: Any, x: Array | None) -> None:
@@ -188,6 +240,7 @@ def check_belongs(plan: Plan, energy: Any, x: Array | None) -> None:
             f"the plan was made for {plan.energy_signature}, not for {given}; make a plan for this "
             "energy"
         )
+    check_held(energy, plan.dtype)
     if plan.has_start and x is None:
         raise InputError(
             "the plan was made for chains that start at a given x; pass it to run as well: "

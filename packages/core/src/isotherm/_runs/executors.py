@@ -6,6 +6,7 @@ chains'. The shards depend on the plan alone, not on who takes them.
 
 from __future__ import annotations
 
+import inspect
 import math
 import pickle
 import time
@@ -85,10 +86,10 @@ def run_on_executor(
         What a shard raised first; those that have not begun are called off.
     """
     started = time.perf_counter()
-    if not (hasattr(executor, "submit") or callable(executor)):
+    if not (_is_executor(executor) or _makes_executors(executor)):
         raise InputError(
-            "executor must be an executor of concurrent.futures' kind, or a function that makes "
-            f"one, not {short_repr(executor)}"
+            "executor must be an executor of concurrent.futures' kind, with submit and shutdown, "
+            f"or a function without arguments that makes one, not {short_repr(executor)}"
         )
     available = host_memory()
     if available is not None and plan.result_bytes > available:
@@ -237,13 +238,14 @@ def _results(tasks: dict[int, Task], executor: ExecutorLike) -> Done:
                 stacklevel=caller_stacklevel(),
             )
             for i in list(left):
-                yield i, _checked(_run_shard(*left.pop(i)))
+                task = left.pop(i)
+                yield i, _checked(_run_shard(*task), task)
         return None
     breakdowns = 0
     while left:
         count = len(left)
         pool = make()
-        if not hasattr(pool, "submit"):
+        if not _is_executor(pool):
             raise InputError(
                 "the function given as executor must return one of concurrent.futures' kind; it "
                 f"returned {short_repr(pool)}"
@@ -273,7 +275,13 @@ def _work(executor: Executor, left: dict[int, Task]) -> Done:
         try:
             with _sending():
                 for i, task in left.items():
-                    futures[executor.submit(_run_shard, *task)] = i
+                    future = executor.submit(_run_shard, *task)
+                    if not isinstance(future, Future):
+                        raise InputError(
+                            "executor.submit must return a concurrent.futures.Future, not "
+                            f"{short_repr(future)}; of Dask give client.get_executor()"
+                        )
+                    futures[future] = i
         except BrokenExecutor as error:
             broken = error
         for future in as_completed(futures):
@@ -290,8 +298,7 @@ def _work(executor: Executor, left: dict[int, Task]) -> Done:
                     "is left to work"
                 ) from None
             i = futures.pop(future)
-            del left[i]
-            yield i, _checked(outcome)
+            yield i, _checked(outcome, left.pop(i))
     finally:
         for future in futures:
             future.cancel()
@@ -309,16 +316,41 @@ def _sending() -> Iterator[None]:
         ) from error
 
 
-def _checked(outcome: list[Result] | Exception) -> list[Result]:
+def _checked(outcome: list[Result] | Exception, task: Task) -> list[Result]:
+    """The results of a task, where they are that."""
     if isinstance(outcome, Exception):
         raise outcome
+    *_, parts = task
+    is_list = isinstance(outcome, list) and len(outcome) == len(parts)
+    if not is_list or not all(isinstance(result, Result) for result in outcome):
+        raise InputError(
+            "the executor's futures must hold what the functions given to submit returned; one "
+            f"holds {short_repr(outcome)}"
+        )
     return outcome
+
+
+def _is_executor(given: object) -> bool:
+    parts = (getattr(given, name, None) for name in ("submit", "shutdown"))
+    return all(map(callable, parts)) and not isinstance(given, type)
+
+
+def _makes_executors(given: object) -> bool:
+    """Whether it may be called without arguments; what it returns is seen then."""
+    if not callable(given) or (isinstance(given, type) and not hasattr(given, "submit")):
+        return False
+    try:
+        inspect.signature(given).bind()
+    except TypeError:
+        return False
+    except ValueError:  # a function written in C may not tell its signature
+        pass
+    return True
 
 
 def _maker(executor: ExecutorLike) -> Callable[[], Executor] | None:
     """The function that makes executors, where one was given."""
-    is_executor = hasattr(executor, "submit") and not isinstance(executor, type)
-    return None if is_executor else cast(Callable[[], Executor], executor)
+    return None if _is_executor(executor) else cast(Callable[[], Executor], executor)
 
 
 class _Whole:
@@ -417,8 +449,12 @@ class _Whole:
         found = [info.divergence for _, info in self._infos if info.divergence is not None]
         divergence = None
         if found:
-            first_step = min(one.first_step for one in found)
-            divergence = Divergence(first_step, sum(one.n_chains for one in found))
+            counted = [one for one in found if not one.of_energy] or found
+            divergence = Divergence(
+                min(one.first_step for one in counted),
+                sum(one.n_chains for one in counted),
+                of_energy=counted[0].of_energy,
+            )
         return Result(
             samples=back(self._samples),
             trajectory=back(self._trajectory),
@@ -435,11 +471,13 @@ class _Whole:
 
     def _rates(self) -> dict[str, Any]:
         """Acceptance and divergences of all chains, of an adjusted sampler."""
-        if not self._plan.is_adjusted:
+        plan = self._plan
+        if not plan.is_adjusted or plan.n_total == plan.burn_in:
             return {}
-        accepted = math.fsum(n * (info.acceptance_rate or 0.0) for n, info in self._infos)
-        return {
-            "acceptance_rate": accepted / self._plan.n_samples,
-            "n_divergences": sum(info.n_divergences or 0 for _, info in self._infos),
-            "n_diverging_chains": sum(info.n_diverging_chains or 0 for _, info in self._infos),
+        n_steps = plan.n_total - plan.burn_in
+        # Whole numbers, so that the rate is that of a run on one machine, to its last digit.
+        accepted = sum(round(n * n_steps * (info.acceptance_rate or 0)) for n, info in self._infos)
+        told = ("n_divergences", "n_diverging_chains", "n_stuck_chains")
+        return {"acceptance_rate": accepted / (n_steps * plan.n_samples)} | {
+            name: sum(getattr(info, name) for _, info in self._infos) for name in told
         }

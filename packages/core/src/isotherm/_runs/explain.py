@@ -38,6 +38,7 @@ class Explanation:
         To compile, or to find what was compiled before.
     seconds_a_step : float
         Measured on the first steps from the plan's start.
+    steps_measured : int
     """
 
     energy: str
@@ -49,6 +50,7 @@ class Explanation:
     n_steps: int
     seconds_to_prepare: float
     seconds_a_step: float
+    steps_measured: int
 
     @property
     def seconds(self) -> float:
@@ -59,8 +61,9 @@ class Explanation:
         a_chain = self.seconds_a_step / self.n_samples
         return (
             f"{self.energy} in {self.dtype} on {self.backend} ({self.device}): {self.path}; "
-            f"ready in {self.seconds_to_prepare:.2g} s, {1e6 * a_chain:.3g} µs a chain and step, "
-            f"about {self.seconds:.2g} s for {self.n_samples} chains and {self.n_steps} steps"
+            f"ready in {self.seconds_to_prepare:.2g} s, {1e6 * a_chain:.3g} µs a chain and step "
+            f"(measured over {self.steps_measured}), about {self.seconds:.2g} s for "
+            f"{self.n_samples} chains and {self.n_steps} steps"
         )
 
 
@@ -121,7 +124,7 @@ def explain(
             _wait_for(after["x"])
             return time.perf_counter() - began
 
-        seconds = _measured(take, plan.n_total)
+        seconds, measured = _measured(take, plan.n_total)
     return Explanation(
         energy=plan.energy,
         backend=plan.backend,
@@ -132,16 +135,18 @@ def explain(
         n_steps=plan.n_total,
         seconds_to_prepare=ready,
         seconds_a_step=seconds,
+        steps_measured=measured,
     )
 
 
-def _measured(take: Callable[[int], float], most: int) -> float:
-    """Seconds a step, of as many steps as are worth it."""
-    take(1)  # what happens only once
-    n_steps = 1
+def _measured(take: Callable[[int], float], most: int) -> tuple[float, int]:
+    """Seconds a step, of as many steps as are worth it, and how many these were."""
+    n_steps, seconds = 1, take(1)
+    if seconds > _PATIENCE:  # once more would not tell much else
+        return seconds, n_steps
     while (seconds := take(n_steps)) < _PATIENCE / 4 and n_steps < most:
         n_steps = min(4 * n_steps, most)
-    return seconds / n_steps
+    return seconds / n_steps, n_steps
 
 
 def _wait_for(x: Array) -> None:

@@ -34,8 +34,9 @@ def gradients(
     """
     step = replace(
         plan, sampler="langevin", n_samples=int(x.shape[0]), n_steps=1, burn_in=0, thinning=1,
-        step_size=Schedule(_FAR), noise_scale=Schedule(0.0), clamp=None, friction=None,
-        n_leapfrog=None, inverse_mass=None, return_trajectory=False, return_diagnostics=False,
+        step_size=Schedule(_FAR), noise_scale=Schedule(0.0), clamp=None, bounds=None,
+        gradient_clip=None, gradient_clip_norm=None, friction=None, n_leapfrog=None,
+        inverse_mass=None, return_trajectory=False, return_diagnostics=False,
         on_divergence="ignore", has_start=True,
     )  # fmt: skip
     after = run(step, energy, x, model_kwargs=model_kwargs).state["x"]

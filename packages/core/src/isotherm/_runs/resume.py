@@ -11,10 +11,10 @@ from typing import Any
 from isotherm._arithmetic.arrays import move
 from isotherm._backends import registry
 from isotherm._backends.protocol import on_device
-from isotherm._energies.origin import is_declared
 from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import ScheduleLike, as_seconds
 from isotherm._planning.extend_plan import extend_plan
+from isotherm._planning.keywords import knows_keywords
 from isotherm._results.result import Progress, Result
 from isotherm._runs.advance import Snapshot
 from isotherm._runs.callbacks import collect_callbacks
@@ -22,13 +22,12 @@ from isotherm._runs.checks import (
     begin,
     check_same_energy,
     checked_allocator,
-    probe_energy,
     store_module,
     with_keywords,
 )
 from isotherm._runs.run import advance_to, warn_of_divergence
 from isotherm._transitions.catalogue import find
-from isotherm.errors import InputError, StoreError
+from isotherm.errors import StoreError
 
 
 def open_run(store: str | os.PathLike[str]) -> Result:
@@ -60,6 +59,7 @@ def open_run(store: str | os.PathLike[str]) -> Result:
     return result
 
 
+@knows_keywords
 def resume(
     store: str | os.PathLike[str],
     energy: Any,
@@ -69,7 +69,10 @@ def resume(
     device: object = None,
     step_size: ScheduleLike | None = None,
     noise_scale: ScheduleLike | None = None,
+    temperature: ScheduleLike | None = None,
     decay: float = 0.0,
+    friction: ScheduleLike | None = None,
+    n_leapfrog: ScheduleLike | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     progress: bool | Callable[[int, int], object] = False,
     callback: Callable[[Progress], object] | None = None,
@@ -85,16 +88,20 @@ def resume(
     ----------
     store : path
     energy : callable
-        The run's energy.
+        The run's energy. Of one that is made of numbers (a formula, a Gaussian) all numbers must be
+        the same. Of a user's own a warning tells where numbers that it holds are others: a
+        network's parameters, attributes that are floats or arrays of them. Its code is not seen.
     n_steps : int, optional
         Steps to take now; by default those that were planned and are not yet done.
     backend : str, optional
         The run's by default.
     device : str or device, optional
         The run's by default, or that backend's first.
-    step_size, noise_scale : float, array or callable, optional
+    step_size, noise_scale, friction, n_leapfrog : float, array or callable, optional
         Of the steps beyond those that were planned (a callable is given the step's number in the
         noise stream); by default as before, which can only be said where that was constant.
+    temperature : float, array or callable, optional
+        noise_scale² of those steps, instead of `noise_scale`.
     decay : float
         Of this `step_size`: step t of the noise stream uses step_size·(1 - decay)^t.
     model_kwargs, progress, callback, callback_every, flush_every
@@ -126,18 +133,11 @@ def resume(
         stack.enter_context(folder.locked())
         header, state = folder.snapshot()
         plan, last = extend_plan(
-            header.plan, header.n_steps, as_energy(energy), n_steps=n_steps, step_size=step_size,
-            noise_scale=noise_scale, decay=decay, backend=backend, device=device,
+            header.plan, header.n_steps, as_energy(energy), n_steps=n_steps, decay=decay,
+            backend=backend, device=device, step_size=step_size, noise_scale=noise_scale,
+            temperature=temperature, friction=friction, n_leapfrog=n_leapfrog,
         )  # fmt: skip
         energy = fixed(as_energy(energy), plan.event_shape)
-        check_same_energy(probe_energy(plan, energy), header.probe, folder.path)
-        # Of a user's own class nothing is known; a mended one may go on with the run.
-        is_other = header.plan.energy_signature not in ("", plan.energy_signature)
-        if is_other and is_declared(energy):
-            raise InputError(
-                f"{folder.path} is a run of {header.plan.energy_signature}, and this is "
-                f"{plan.energy_signature}; pass the energy that the run had"
-            )
         energy = with_keywords(energy, model_kwargs)
         if state.keys() != {*find(plan.sampler).carried}:
             raise StoreError(
@@ -146,6 +146,7 @@ def resume(
             )
         runs_on = registry.usable(plan.backend)
         stack.enter_context(on_device(runs_on, plan))
+        check_same_energy(plan, energy, header, folder.path)
         allocate = checked_allocator(plan, runs_on, is_stored=True)
         moved = {
             name: move(array, runs_on.library, plan.state_dtype, plan.device)
@@ -167,4 +168,4 @@ def resume(
             started,
             energy,
         )
-    return warn_of_divergence(plan, result)
+    return warn_of_divergence(plan, result, header.n_steps)

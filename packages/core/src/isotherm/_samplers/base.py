@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self, Unpack, cast, overload
 
 import numpy as np
@@ -67,6 +68,7 @@ class Sampler:
         self.seed = seed
         self._noise_scale = noise_scale
         self._own = own
+        self._tuning: str | None = None
         self._prepared = Prepared()
         check_arguments(
             self.name,
@@ -94,7 +96,7 @@ class Sampler:
 
     def plan(self, x: Array | None = None, **options: Any) -> Plan:
         """The plan of a run; `options` are those of `isotherm.make_plan` that are no sampler's."""
-        return make_plan(
+        plan = make_plan(
             self.energy_function,
             x,
             sampler=self.name,
@@ -107,10 +109,14 @@ class Sampler:
             **self._own,
             **options,
         )
+        return plan if self._tuning is None else replace(plan, tuning=self._tuning)
 
     def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Plan:
         """The plan of a warm-up's pilots, which are of ``"hmc"``."""
-        own = self._own if self.name == "hmc" else {"inverse_mass": self._own["inverse_mass"]}
+        kept = ("inverse_mass", "bounds", "gradient_clip", "gradient_clip_norm")
+        own = self._own if self.name == "hmc" else {name: self._own[name] for name in kept}
+        if own["bounds"] is None:  # where a clamp stops chains, the pilots' walls reflect
+            own = {**own, "bounds": self._own.get("clamp")}
         return make_plan(
             self.energy_function,
             x,
@@ -126,9 +132,10 @@ class Sampler:
             **options,
         )
 
-    def tuned(self, arguments: Mapping[str, Any]) -> Self:
-        """The sampler with these arguments instead of its own."""
+    def tuned(self, arguments: Mapping[str, Any], tuning: str) -> Self:
+        """The sampler with these arguments instead of its own, and `tuning` in its plans."""
         made = copy.copy(self)
+        made._tuning = tuning
         made._own = {**self._own, **arguments}
         made.step_size = made._own.pop("step_size", self.step_size)
         for name, value in arguments.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.arguments import BoundsLike, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._samplers.base import Sampler
 
@@ -28,7 +28,8 @@ class LangevinDynamics(Sampler):
     decay : float
         In [0, 1): step t uses step_size·(1 - decay)^t.
     clamp : (float or None, float or None), optional
-        Bounds into which every coordinate is put after each step.
+        Bounds into which every coordinate is put after each step. What would leave them then sits
+        on them, where the law has mass: of a half normal 16 % in steps of 0.05.
     dtype : dtype or str, optional
         Of the samples: that of the start, else of the energy's parameters, else float32.
     device : str or device, optional
@@ -42,6 +43,12 @@ class LangevinDynamics(Sampler):
         definite matrix (dim, dim) for up to 64 coordinates; 1 by default.
     seed : int, generator or key, optional
         Of runs that are given none: with a number they are all the same, with a generator not.
+    bounds : (low, high), optional
+        Which reflect: each a number, None or an array of the shape of a chain's state. Without mass
+        on the bounds, and with the law to the order of the step; see `isotherm.make_plan`.
+    gradient_clip, gradient_clip_norm : float, optional
+        Clip each coordinate of ∇U to ±gradient_clip, and a chain's gradient to this norm: where U
+        is steeper, the law is another.
 
     Raises
     ------
@@ -74,6 +81,9 @@ class LangevinDynamics(Sampler):
         temperature: ScheduleLike | None = None,
         inverse_mass: Any = None,
         seed: object = None,
+        bounds: BoundsLike | None = None,
+        gradient_clip: float | None = None,
+        gradient_clip_norm: float | None = None,
     ) -> None:
         super().__init__(
             energy_function,
@@ -87,10 +97,16 @@ class LangevinDynamics(Sampler):
             decay=decay,
             clamp=clamp,
             inverse_mass=inverse_mass,
+            bounds=bounds,
+            gradient_clip=gradient_clip,
+            gradient_clip_norm=gradient_clip_norm,
         )
         self.decay = decay
         self.clamp = clamp
         self.inverse_mass = inverse_mass
+        self.bounds = bounds
+        self.gradient_clip = gradient_clip
+        self.gradient_clip_norm = gradient_clip_norm
 
 
 class UnderdampedLangevin(Sampler):
@@ -112,6 +128,8 @@ class UnderdampedLangevin(Sampler):
         γ ≥ 0, of a unit of time; 0 is Hamiltonian dynamics.
     noise_scale, temperature, dtype, device, backend, inverse_mass, seed
         See `LangevinDynamics`; momenta have the law N(0, noise_scale² M).
+    bounds, gradient_clip, gradient_clip_norm
+        See `LangevinDynamics`; at the bounds each drift is reflected and its momentum turned.
 
     Raises
     ------
@@ -143,6 +161,9 @@ class UnderdampedLangevin(Sampler):
         temperature: ScheduleLike | None = None,
         inverse_mass: Any = None,
         seed: object = None,
+        bounds: BoundsLike | None = None,
+        gradient_clip: float | None = None,
+        gradient_clip_norm: float | None = None,
     ) -> None:
         super().__init__(
             energy_function,
@@ -155,6 +176,12 @@ class UnderdampedLangevin(Sampler):
             seed=seed,
             friction=friction,
             inverse_mass=inverse_mass,
+            bounds=bounds,
+            gradient_clip=gradient_clip,
+            gradient_clip_norm=gradient_clip_norm,
         )
         self.friction = friction
         self.inverse_mass = inverse_mass
+        self.bounds = bounds
+        self.gradient_clip = gradient_clip
+        self.gradient_clip_norm = gradient_clip_norm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isotherm._planning.arguments import ScheduleLike
+from isotherm._planning.arguments import BoundsLike, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._plans.plan import DIVERGENCE_THRESHOLD
 from isotherm._samplers.base import Sampler
@@ -28,6 +28,9 @@ class MALA(Sampler):
         See `LangevinDynamics`.
     divergence_threshold : float
         A step whose |ΔH|/noise_scale² is larger counts as diverging.
+    bounds, gradient_clip, gradient_clip_norm
+        See `LangevinDynamics`. The law stays exact: walls that turn momenta, and kicks by clipped
+        gradients, keep volumes and can be run backwards, and U itself decides.
 
     Raises
     ------
@@ -61,6 +64,9 @@ class MALA(Sampler):
         inverse_mass: Any = None,
         seed: object = None,
         divergence_threshold: float = DIVERGENCE_THRESHOLD,
+        bounds: BoundsLike | None = None,
+        gradient_clip: float | None = None,
+        gradient_clip_norm: float | None = None,
     ) -> None:
         super().__init__(
             energy_function,
@@ -73,9 +79,15 @@ class MALA(Sampler):
             seed=seed,
             inverse_mass=inverse_mass,
             divergence_threshold=divergence_threshold,
+            bounds=bounds,
+            gradient_clip=gradient_clip,
+            gradient_clip_norm=gradient_clip_norm,
         )
         self.inverse_mass = inverse_mass
         self.divergence_threshold = divergence_threshold
+        self.bounds = bounds
+        self.gradient_clip = gradient_clip
+        self.gradient_clip_norm = gradient_clip_norm
 
 
 class HamiltonianMonteCarlo(Sampler):
@@ -104,6 +116,9 @@ class HamiltonianMonteCarlo(Sampler):
         See `LangevinDynamics`; momenta have the law N(0, noise_scale² M).
     divergence_threshold : float
         A step whose |ΔH|/noise_scale² is larger counts as diverging.
+    bounds, gradient_clip, gradient_clip_norm
+        See `LangevinDynamics`. The law stays exact: walls that turn momenta, and kicks by clipped
+        gradients, keep volumes and can be run backwards, and U itself decides.
 
     Raises
     ------
@@ -139,6 +154,9 @@ class HamiltonianMonteCarlo(Sampler):
         inverse_mass: Any = None,
         seed: object = None,
         divergence_threshold: float = DIVERGENCE_THRESHOLD,
+        bounds: BoundsLike | None = None,
+        gradient_clip: float | None = None,
+        gradient_clip_norm: float | None = None,
     ) -> None:
         super().__init__(
             energy_function,
@@ -154,9 +172,15 @@ class HamiltonianMonteCarlo(Sampler):
             friction=friction,
             inverse_mass=inverse_mass,
             divergence_threshold=divergence_threshold,
+            bounds=bounds,
+            gradient_clip=gradient_clip,
+            gradient_clip_norm=gradient_clip_norm,
         )
         self.n_leapfrog = n_leapfrog
         self.jitter = jitter
         self.friction = friction
         self.inverse_mass = inverse_mass
         self.divergence_threshold = divergence_threshold
+        self.bounds = bounds
+        self.gradient_clip = gradient_clip
+        self.gradient_clip_norm = gradient_clip_norm

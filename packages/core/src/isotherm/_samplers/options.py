@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from isotherm._arithmetic.arrays import Array
-from isotherm._planning.arguments import OnDivergence, SamplerName, ScheduleLike
+from isotherm._planning.arguments import BoundsLike, OnDivergence, SamplerName, ScheduleLike
 from isotherm._plans.plan import Plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Info, Progress, Result
@@ -45,6 +45,9 @@ class SampleOptions(RunOptions, total=False):
     temperature: ScheduleLike | None
     decay: float
     clamp: tuple[float | None, float | None] | None
+    bounds: BoundsLike | None
+    gradient_clip: float | None
+    gradient_clip_norm: float | None
     friction: ScheduleLike | None
     n_leapfrog: ScheduleLike | None
     jitter: float | None

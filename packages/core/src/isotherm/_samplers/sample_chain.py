@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Unpack, cast, overload
 
 from isotherm._arithmetic.arrays import Array
-from isotherm._planning.arguments import OnDivergence, SamplerName, ScheduleLike
+from isotherm._planning.arguments import BoundsLike, OnDivergence, SamplerName, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._results.diagnostics import Diagnostics
@@ -92,6 +93,9 @@ def sample_chain(
     temperature: ScheduleLike | None = None,
     decay: float = 0.0,
     clamp: tuple[float | None, float | None] | None = None,
+    bounds: BoundsLike | None = None,
+    gradient_clip: float | None = None,
+    gradient_clip_norm: float | None = None,
     friction: ScheduleLike | None = None,
     n_leapfrog: ScheduleLike | None = None,
     jitter: float | None = None,
@@ -152,7 +156,8 @@ def sample_chain(
     step_size : float, array or callable, optional
         η or h > 0: a number, one number for each of the burn_in + n_steps steps, or a function of
         the step's number (which begins at `step_offset`). 1e-3 by default for ``"langevin"``,
-        needed for the others. For a step size a coordinate give `inverse_mass`.
+        needed for the others. For a step size a coordinate give `inverse_mass`; an array of as many
+        numbers as there are steps and coordinates alike is refused, as it may be meant for either.
     noise_scale : float, array or callable, optional
         ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
     temperature : float, array or callable, optional
@@ -161,7 +166,17 @@ def sample_chain(
         In [0, 1): step t uses step_size·(1 - decay)^t.
     clamp : (float or None, float or None), optional
         Bounds into which every coordinate is put after each step of ``"langevin"``. What would
-        leave them then sits on them: the law has mass there.
+        leave them then sits on them, where the law has mass: of a half normal 16 % in steps of
+        0.05. `bounds` reflect instead.
+    bounds : (low, high), optional
+        Which reflect: each a number, None or an array of the shape of a chain's state (-inf and inf
+        for no bound). Every sampler's drifts are mirrored at them and momenta turned, after which a
+        state is inside for certain; the law is exp(-U/noise_scale²) between them, exact for
+        adjusted samplers and without mass on the bounds. For an inverse mass a coordinate.
+    gradient_clip, gradient_clip_norm : float, optional
+        Clip each coordinate of ∇U to ±gradient_clip, and then the chain's gradient to this norm, in
+        the kicks. Unadjusted samplers then have another law where it is steep; adjusted ones keep
+        theirs exactly, as they accept by U itself. NaN stays NaN.
     friction : float, array or callable, optional
         γ ≥ 0 a unit of time, of ``"underdamped"`` (1 by default) and ``"hmc"`` (0: a fresh momentum
         for each trajectory and none between).
@@ -241,11 +256,14 @@ def sample_chain(
     >>> isotherm.sample_chain(energy, dim=10, n_samples=1000, step_size=5e-3, seed=0).shape
     (1000, 10)
     """
+    tuned: str | None = None
     if n_warmup:
         given = {
             "step_size": step_size, "noise_scale": noise_scale, "temperature": temperature,
-            "decay": decay or None, "clamp": clamp, "friction": friction, "n_leapfrog": n_leapfrog,
-            "jitter": jitter, "inverse_mass": inverse_mass,
+            "decay": decay or None, "clamp": clamp, "bounds": bounds,
+            "gradient_clip": gradient_clip, "gradient_clip_norm": gradient_clip_norm,
+            "friction": friction, "n_leapfrog": n_leapfrog, "jitter": jitter,
+            "inverse_mass": inverse_mass,
             "divergence_threshold": divergence_threshold,
             "dtype": dtype, "device": device, "backend": backend,
         }  # fmt: skip
@@ -253,6 +271,7 @@ def sample_chain(
         tuning = warm_up(made, x, dim, n_warmup, seed=seed, model_kwargs=model_kwargs)
         n_samples = rows_of(x, dim) if n_samples is None else n_samples
         x, seed = cast(Array, tuning.x), tuning.seed
+        tuned = tuning.to_json()
         step_size, inverse_mass = tuning.step_size, tuning.arguments["inverse_mass"]
         n_leapfrog = n_leapfrog if tuning.n_leapfrog is None else tuning.n_leapfrog
         friction = friction if tuning.friction is None else tuning.friction
@@ -274,6 +293,9 @@ def sample_chain(
         temperature=temperature,
         decay=decay,
         clamp=clamp,
+        bounds=bounds,
+        gradient_clip=gradient_clip,
+        gradient_clip_norm=gradient_clip_norm,
         friction=friction,
         n_leapfrog=n_leapfrog,
         jitter=jitter,
@@ -288,7 +310,7 @@ def sample_chain(
         on_divergence=on_divergence,
     )
     result = run(
-        plan,
+        plan if tuned is None else replace(plan, tuning=tuned),
         energy,
         x,
         momentum=momentum,

@@ -207,6 +207,7 @@ class Store:
             plan.kept_steps(0, header.n_kept),
             energy_error=per_chain.get("energy_error"),
             divergence_threshold=plan.divergence_threshold,
+            told=plan.told_of_kept(header.n_kept),
         )
 
     def result(self, header: Header, state: State) -> Result:
@@ -228,6 +229,7 @@ class Store:
                 seconds=header.seconds,
                 divergence=header.divergence,
                 sampler=plan.sampler,
+                tuning=plan.tuning,
             ),
         )
 
@@ -369,7 +371,12 @@ class Store:
 
 
 def create(
-    store: str | os.PathLike[str], plan: Plan, probe: float | None, path: str, state: State
+    store: str | os.PathLike[str],
+    plan: Plan,
+    probe: float | None,
+    path: str,
+    state: State,
+    numbers: str | None = None,
 ) -> tuple[Store, Header]:
     """Make a new store, with nothing kept yet: all of it appears at once.
 
@@ -382,6 +389,8 @@ def create(
         See `Header`.
     state : mapping of str to array
         Where the chains start: what is carried from step to step, each with a row a chain.
+    numbers
+        See `Header`.
 
     Raises
     ------
@@ -396,14 +405,14 @@ def create(
         os.lstat(folder)
     except FileNotFoundError:
         pass
-    except OSError as error:  # too long a name, or a parent that is no folder
+    except OSError as error:  # a parent that is no folder
         raise InputError(f"{folder} cannot be made: {error.strerror}; name another store") from None
     else:
         raise is_taken
     plan = validate_plan(plan)
     carried = {name: (stored_dtype(dtype_name(x.dtype)), (*x.shape,)) for name, x in state.items()}
     header = Header(
-        plan, draws_in_chunk(plan), probe, path, carried, uuid.uuid4().hex, scheduled(plan)
+        plan, draws_in_chunk(plan), probe, path, carried, uuid.uuid4().hex, numbers, scheduled(plan)
     )
     new = Store(folder.with_name(f".isotherm-{header.id}.partial"))
     try:
@@ -437,9 +446,21 @@ def local_path(store: Any) -> Path:
     if not isinstance(name, str) or not name or "\0" in name or "://" in name:
         raise InputError(f"store must be the path of a local folder, not {short_repr(store)}")
     try:
-        return Path(name).expanduser().absolute()
+        folder = Path(name).expanduser().absolute()
     except RuntimeError as error:  # a user of whom nobody knows
         raise InputError(f"store is {short_repr(name)}: {error}") from None
+    try:
+        os.lstat(folder)
+    except UnicodeEncodeError:
+        raise InputError(
+            f"store is {name!a}, which holds what no name of a folder can; name another"
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(
+                f"{folder} cannot be a store: {error.strerror}; name another"
+            ) from None
+    return folder
 
 
 class _Folder(LocalStore):

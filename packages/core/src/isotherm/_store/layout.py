@@ -10,7 +10,7 @@ import operator
 import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -56,7 +56,9 @@ class Header:
     chunk : int
         Draws in a chunk.
     probe : float or None
-        The energy at a state that depends on the plan alone, to tell energies apart.
+        The energy at states that depend on the plan alone, to tell energies apart.
+    numbers : str or None
+        A digest of the numbers that the energy is made of, where they are known.
     path : str
         How the chains ran.
     carried : mapping of str to (str, tuple of int)
@@ -81,6 +83,7 @@ class Header:
     path: str
     carried: Mapping[str, tuple[str, tuple[int, ...]]]
     id: str
+    numbers: str | None = None  # as in stores of earlier versions
     scheduled: tuple[str, ...] = ()
     n_steps: int = 0
     state: int = 0
@@ -293,7 +296,7 @@ def attributes_of(header: Header, marks: int) -> Document:
     plan, divergence = header.plan, header.divergence
     elsewhere = ("plan", "id", "scheduled", "format")
     run = {key: value for key, value in vars(header).items() if key not in elsewhere}
-    run["divergence"] = None if divergence is None else [divergence.first_step, divergence.n_chains]
+    run["divergence"] = None if divergence is None else astuple(divergence)
     attributes = {
         "isotherm_store": header.format,
         "id": header.id,
@@ -343,8 +346,11 @@ def header_of(attributes: Document) -> Header:
         run["carried"] = {"x": (stored_dtype(plan.dtype), plan.shape)}
     run["carried"] = _carried(plan, run["carried"])
     if run["divergence"] is not None:
-        first_step, n_chains = map(operator.index, run["divergence"])
-        run["divergence"] = Divergence(first_step, n_chains)
+        # Earlier versions did not tell chains whose energy is NaN from those that are not finite.
+        first_step, n_chains, *of_energy = map(operator.index, run["divergence"])
+        if not (0 <= first_step <= plan.n_total and 0 <= n_chains <= plan.n_samples):
+            raise ValueError(f"there are no {short_repr(run['divergence'])} of steps and chains")
+        run["divergence"] = Divergence(first_step, n_chains, of_energy == [True])
     header = Header(plan, **run, id=attributes.get("id", ""), scheduled=scheduled, format=number)
     numbers = {"chunk": header.chunk, "n_steps": header.n_steps, "state": header.state}
     limits = {"chunk": (1, _most_draws(plan)), "n_steps": (0, plan.n_total), "state": (0, 1)}
@@ -352,10 +358,10 @@ def header_of(attributes: Document) -> Header:
         least, most = limits[name]
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"{name} is {short_repr(value)}, not an integer in {least}..{most}")
-    if not isinstance(header.path, str) or not all(
-        type(value) is float for value in (header.seconds, header.probe or 0.0)
-    ):
-        raise TypeError("path, seconds and probe are not a name and two numbers")
+    if not isinstance(header.path, str) or not isinstance(header.numbers or "", str):
+        raise TypeError("path and numbers are not text")
+    if not all(type(value) is float for value in (header.seconds, header.probe or 0.0)):
+        raise TypeError("seconds and probe are not two numbers")
     return header
 
 

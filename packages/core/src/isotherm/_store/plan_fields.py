@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from isotherm._plans.bounds import Bounds
 from isotherm._plans.masses import InverseMass
 from isotherm._plans.plan import Plan, Schedule
 
@@ -53,6 +54,8 @@ def _is_array(value: Any) -> bool:
 def _to_json(value: Any) -> Any:
     if isinstance(value, InverseMass):
         return {"inverse_mass": value.values.tolist()}
+    if isinstance(value, Bounds):
+        return {"bounds": [value.low.tolist(), value.high.tolist()]}
     if isinstance(value, Schedule):
         if value.decay:
             return {"decaying": [value.start, value.decay, value.first, value.size]}
@@ -76,6 +79,8 @@ def _from_json(value: Any) -> Any:
         return Schedule(*held)
     if kind == "inverse_mass":
         return InverseMass(held)
+    if kind == "bounds":
+        return Bounds(*held)
     if kind == "array":
         return np.array(held, dtype=np.float64)
     raise ValueError(f"a plan has no {kind}")

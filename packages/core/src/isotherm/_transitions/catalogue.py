@@ -6,6 +6,7 @@ import numpy as np
 
 from isotherm._transitions.hamiltonian import HAMILTONIAN, MALA
 from isotherm._transitions.langevin import LANGEVIN
+from isotherm._transitions.limits import ARGUMENTS
 from isotherm._transitions.program import Kind, Variant
 from isotherm._transitions.trace import Schedules, Transition
 from isotherm._transitions.underdamped import UNDERDAMPED
@@ -17,9 +18,17 @@ _transitions = {one.name: one for one in _OURS}
 #: What of a state and a plan there is, and what has to be told of a decision.
 _CARRIED = {("x",), ("x", "momentum")}
 _ARGUMENTS = {
-    "step_size", "friction", "n_leapfrog", "jitter", "clamp", "divergence_threshold",
+    "step_size", "friction", "n_leapfrog", "jitter", "clamp", "divergence_threshold", *ARGUMENTS,
 }  # fmt: skip
-_PLANNED = (_ARGUMENTS - {"clamp"}) | {"noise_scale", "low", "high", "lowest"}
+_PLANNED = (_ARGUMENTS - {"clamp", "bounds"}) | {"noise_scale", "low", "high", "lowest"}
+
+#: Arguments with which a step's program is another.
+_SHAPING = {
+    "clamp": Variant(clamps=True),
+    "bounds": Variant(has_bounds=True),
+    "gradient_clip": Variant(clips=True),
+    "gradient_clip_norm": Variant(clips_norm=True),
+}
 _OF_A_DECISION = {"energy_error", "accepted", "diverging"}
 
 
@@ -82,4 +91,10 @@ def register(transition: Transition) -> None:
         told = _OF_A_DECISION - set(program.reports)
         if transition.is_adjusted and told:
             raise FormulaError(f"{name!r} is adjusted and does not report {', '.join(told)}")
+    for argument in _SHAPING.keys() & transition.arguments.keys():
+        if transition.program(_SHAPING[argument]).digest == transition.program().digest:
+            raise FormulaError(
+                f"{name!r} takes {argument}, of which its step makes no use; write it with "
+                "inside(), drift() and clipped(), or leave it out of the arguments"
+            )
     _transitions[name] = transition

@@ -25,6 +25,7 @@ import numpy as np
 
 from isotherm._arithmetic.noise import Stream
 from isotherm._programs.symbols import Symbol
+from isotherm._transitions.limits import ARGUMENTS, clipped, clipping, drift
 from isotherm._transitions.trace import (
     Coefficients,
     Draw,
@@ -71,37 +72,43 @@ def _step(
     }
 
 
+# A pass of a loop begins with its gradient and ends with the next one's state: what is elementwise
+# between two gradients is then one segment.
+
+
 def leapfrog(start: Point, p: Symbol, c: Coefficients) -> tuple[Point, Symbol]:
     """The end of a trajectory, and its momentum there; two half kicks are one."""
 
     def substep(_: Symbol, x: Symbol, p: Symbol) -> Sequence[Symbol]:
-        x = x + c.step_size * inverse_mass(c, p)
-        return x, p - c.step_size * gradient(x)
+        p = p - c.step_size * clipped(c, gradient(x))
+        return drift(c, c.step_size, x, p)
 
-    x, q = repeat(c.n_before_last, substep, start.x, p - c.half_step * start.gradient)
-    end = evaluate(x + c.step_size * inverse_mass(c, q))
-    return end, q - c.half_step * end.gradient
+    p = p - c.half_step * clipped(c, start.gradient)
+    x, p = drift(c, c.step_size, start.x, p)
+    x, p = repeat(c.n_before_last, substep, x, p)
+    end = evaluate(x)
+    return end, p - c.half_step * clipped(c, end.gradient)
 
 
 def _langevin(start: Point, p: Symbol, c: Coefficients, draw: Draw) -> tuple[Point, Symbol]:
     """The same with a partial refreshment of the momentum between two substeps."""
 
-    def kicked(point: Point, p: Symbol, *, is_last: bool) -> tuple[Point, Symbol, Symbol]:
-        q = p - c.half_step * point.gradient
-        end = evaluate(point.x + c.step_size * inverse_mass(c, q), with_energy=is_last)
-        q = q - c.half_step * end.gradient
-        return end, q, _gained(c, p, q)
+    def kicked(x: Symbol, g: Symbol, p: Symbol) -> tuple[Symbol, Symbol]:
+        return drift(c, c.step_size, x, p - c.half_step * clipped(c, g))
 
     def substep(
-        number: Symbol, x: Symbol, g: Symbol, p: Symbol, kinetic: Symbol
+        number: Symbol, x: Symbol, q: Symbol, p: Symbol, kinetic: Symbol
     ) -> Sequence[Symbol]:
-        end, p, gained = kicked(Point(x, g, None), p, is_last=False)
-        noise = mass_root(c, draw.substep_normal(number))
-        return end.x, end.gradient, c.decay * p + c.kick * noise, kinetic + gained
+        g = gradient(x)
+        end = q - c.half_step * clipped(c, g)
+        kinetic = kinetic + _gained(c, p, end)
+        p = c.decay * end + c.kick * mass_root(c, draw.substep_normal(number))
+        return *kicked(x, g, p), p, kinetic
 
-    x, g, p, kinetic = repeat(c.n_before_last, substep, start.x, start.gradient, p, p - p)
-    end, _, gained = kicked(Point(x, g, None), p, is_last=True)
-    return end, kinetic + gained
+    x, q = kicked(start.x, start.gradient, p)
+    x, q, p, kinetic = repeat(c.n_before_last, substep, x, q, p, p - p)
+    end = evaluate(x)
+    return end, kinetic + _gained(c, p, q - c.half_step * clipped(c, end.gradient))
 
 
 def _gained(c: Coefficients, before: Symbol, after: Symbol) -> Symbol:
@@ -118,6 +125,7 @@ def _of_trajectory(given: Schedules, step: Numbers, passes: Numbers) -> Mapping[
         "inverse_temperature": 1.0 / (given.noise_scale * given.noise_scale),
         "lowest": given.lowest,
         "divergence_threshold": given.divergence_threshold,
+        **clipping(given),
     }
 
 
@@ -152,7 +160,13 @@ HAMILTONIAN = Transition(
     _coefficients,
     cached=_CACHED,
     is_adjusted=True,
-    arguments={"n_leapfrog": 10, "jitter": 1.0, "friction": 0.0, "divergence_threshold": None},
+    arguments={
+        "n_leapfrog": 10,
+        "jitter": 1.0,
+        "friction": 0.0,
+        "divergence_threshold": None,
+        **ARGUMENTS,
+    },
 )
 MALA = Transition(
     "mala",
@@ -160,5 +174,5 @@ MALA = Transition(
     _of_one_substep,
     cached=_CACHED,
     is_adjusted=True,
-    arguments={"divergence_threshold": None},
+    arguments={"divergence_threshold": None, **ARGUMENTS},
 )

@@ -5,7 +5,8 @@ The Euler-Maruyama step of dx = -M⁻¹∇U dt + noise_scale √2 M⁻½ dW (Rob
 
     x ← (x - η M⁻¹∇U(x)) + (noise_scale √(2η)) M⁻½ ξ
 
-then the clamp. The parentheses are the order of evaluation. Its law is biased by η.
+then the clamp, or reflection by the bounds. The parentheses are the order of evaluation. Its law is
+biased by η.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from isotherm._arithmetic.noise import Stream
 from isotherm._programs.symbols import Symbol
+from isotherm._transitions.limits import ARGUMENTS, clipped, clipping, inside
 from isotherm._transitions.trace import (
     Coefficients,
     Draw,
@@ -27,24 +29,15 @@ from isotherm._transitions.trace import (
     inverse_mass,
     inverse_mass_root,
     perturb,
-    where,
 )
 
 
 def _step(
     state: State, c: Coefficients, draw: Draw
 ) -> tuple[Mapping[str, Symbol], Mapping[str, Symbol]]:
-    x = state.x - c.step_size * inverse_mass(c, gradient(state.x))
+    x = state.x - c.step_size * inverse_mass(c, clipped(c, gradient(state.x)))
     x = perturb(x, c.noise, inverse_mass_root(c, draw.normal(Stream.LANGEVIN)))
-    return {"x": clamped(x, c)}, {}
-
-
-def clamped(x: Symbol, c: Coefficients) -> Symbol:
-    """`x` put into the bounds of the plan, which lets NaN pass."""
-    if not c.variant.clamps:
-        return x
-    x = where(x < c.low, c.low, x)
-    return where(x > c.high, c.high, x)
+    return {"x": inside(c, x)}, {}
 
 
 def _coefficients(given: Schedules) -> Mapping[str, Numbers]:
@@ -53,9 +46,10 @@ def _coefficients(given: Schedules) -> Mapping[str, Numbers]:
         "noise": given.noise_scale * np.sqrt(2.0 * given.step_size),
         "low": given.low,
         "high": given.high,
+        **clipping(given),
     }
 
 
 LANGEVIN = Transition(
-    "langevin", _step, _coefficients, arguments={"step_size": 1e-3, "clamp": None}
+    "langevin", _step, _coefficients, arguments={"step_size": 1e-3, "clamp": None, **ARGUMENTS}
 )

@@ -56,14 +56,21 @@ class Variant:
     kind : Kind
     mass : Mass
     clamps : bool
-        Whether coordinates are put into bounds.
+        Whether coordinates are put into an interval.
     has_friction : bool
+    has_bounds : bool
+        Whether bounds reflect.
+    clips, clips_norm : bool
+        Whether gradients are clipped by value, and by norm.
     """
 
     kind: Kind = Kind.VALUE
     mass: Mass = Mass.UNIT
     clamps: bool = False
     has_friction: bool = False
+    has_bounds: bool = False
+    clips: bool = False
+    clips_norm: bool = False
 
 
 @dataclass(frozen=True)

@@ -350,9 +350,10 @@ class Transition:
         Of ``"energy"`` and ``"gradient"``: what a step hands to the next one, and is computed from
         x where a run begins or is gone on with.
     arguments : mapping of str to anything
-        What of ``friction``, ``n_leapfrog``, ``jitter``, ``clamp`` and ``divergence_threshold``
-        the sampler takes, with defaults; and a default of ``step_size``, if there is one. Every
-        sampler takes a step size, a noise scale and an inverse mass.
+        What of ``friction``, ``n_leapfrog``, ``jitter``, ``clamp``, ``bounds``,
+        ``gradient_clip``, ``gradient_clip_norm`` and ``divergence_threshold`` the sampler takes,
+        with defaults; and a default of ``step_size``, if there is one. Every sampler takes a step
+        size, a noise scale and an inverse mass.
     is_adjusted : bool
         Whether a step ends in a Metropolis decision. It then reports ``"energy_error"``,
         ``"accepted"`` and ``"diverging"``.

@@ -22,6 +22,7 @@ import numpy as np
 from isotherm._arithmetic import functions
 from isotherm._arithmetic.noise import Stream
 from isotherm._programs.symbols import Symbol
+from isotherm._transitions.limits import ARGUMENTS, clipped, clipping, drift
 from isotherm._transitions.trace import (
     Coefficients,
     Draw,
@@ -30,7 +31,6 @@ from isotherm._transitions.trace import (
     State,
     Transition,
     gradient,
-    inverse_mass,
     mass_root,
     perturb,
 )
@@ -39,12 +39,12 @@ from isotherm._transitions.trace import (
 def _step(
     state: State, c: Coefficients, draw: Draw
 ) -> tuple[Mapping[str, Symbol], Mapping[str, Symbol]]:
-    p = state.momentum - c.half_step * state.gradient
-    x = state.x + c.half_step * inverse_mass(c, p)
+    p = state.momentum - c.half_step * clipped(c, state.gradient)
+    x, p = drift(c, c.half_step, state.x, p)
     p = perturb(c.decay * p, c.kick, mass_root(c, draw.normal(Stream.LANGEVIN)))
-    x = x + c.half_step * inverse_mass(c, p)
+    x, p = drift(c, c.half_step, x, p)
     g = gradient(x)
-    p = p - c.half_step * g
+    p = p - c.half_step * clipped(c, g)
     return {"x": x, "momentum": p, "gradient": g}, {}
 
 
@@ -55,7 +55,7 @@ def refreshment(given: Schedules) -> Mapping[str, Numbers]:
 
 
 def _coefficients(given: Schedules) -> Mapping[str, Numbers]:
-    return {"half_step": 0.5 * given.step_size, **refreshment(given)}
+    return {"half_step": 0.5 * given.step_size, **refreshment(given), **clipping(given)}
 
 
 UNDERDAMPED = Transition(
@@ -64,5 +64,5 @@ UNDERDAMPED = Transition(
     _coefficients,
     carried=("x", "momentum"),
     cached=("gradient",),
-    arguments={"friction": 1.0},
+    arguments={"friction": 1.0, **ARGUMENTS},
 )

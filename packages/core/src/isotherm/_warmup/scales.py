@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from isotherm._arithmetic.sums import moments, total
+from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -30,21 +31,24 @@ def covariance(x: Numbers) -> Numbers:
     The correlations weigh n/(n + 5), as in Stan (Reference Manual, "Euclidean metric"), which
     shrinks to 0.001 of the identity: to the diagonal has no scale, and is positive definite.
     """
-    n = len(x)
+    made = _covariance(x)
+    weight = len(x) / (len(x) + _PRIOR_DRAWS)
+    return weight * made + (1.0 - weight) * np.diag(np.diagonal(made))
+
+
+def _covariance(x: Numbers) -> Numbers:
     centred = x - np.asarray(moments(x, 0).mean)
-    made = np.stack([np.asarray(total(centred * column[:, None], 0)) for column in centred.T]) / n
-    diagonal = np.diag(np.diagonal(made))
-    weight = n / (n + _PRIOR_DRAWS)
-    return weight * (made / 2 + made.T / 2) + (1.0 - weight) * diagonal
+    made = np.stack([np.asarray(total(centred * column[:, None], 0)) for column in centred.T])
+    return np.asarray((made / 2 + made.T / 2) / len(x))
 
 
 def slowest(z: Numbers) -> float:
     """The standard deviation along the widest direction of z; shape (n_draws, n_pilot, dim).
 
     The direction is the covariance's largest eigenvector, by power iteration (Golub and Van Loan,
-    "Matrix Computations", section 7.3.1) on the draws of every other pilot, so that no matrix is
-    needed; the deviation is that of the other pilots along it. Along a direction of its own making
-    a sample of n draws seems wider by (1 + √(dim/n)) (Marchenko and Pastur, 1967).
+    "Matrix Computations", section 7.3.1) on the draws of every other pilot, in many dimensions
+    without their matrix; the deviation is that of the other pilots along it. Along a direction of
+    its own making a sample of n draws seems wider by (1 + √(dim/n)) (Marchenko and Pastur, 1967).
     """
     dim = z.shape[2]
     most = max(1, _MOST_NUMBERS // (dim * z.shape[1]))
@@ -54,15 +58,22 @@ def slowest(z: Numbers) -> float:
 
 
 def _along_widest(seen: Numbers, other: Numbers) -> float:
-    seen = seen - np.asarray(moments(seen, 0).mean)
     dim = seen.shape[1]
     # Not a vector that symmetry may make perpendicular to the one that is sought.
     v = 1.0 + np.arange(1, dim + 1) / (dim + 1.0)
-    for _ in range(_POWER_PASSES):
-        v = v / np.sqrt(total(v * v))
-        v = np.asarray(total(np.asarray(total(seen * v, 1))[:, None] * seen, 0))
-    v = v / np.sqrt(total(v * v))
-    return float(np.sqrt(moments(np.asarray(total(other * v, 1)), 0).variance))
+    if dim <= LARGEST_DENSE_MASS:
+        matrix = _covariance(seen)
+        for _ in range(_POWER_PASSES):
+            v = np.asarray(total(matrix * _unit(v), 1))
+    else:
+        seen = seen - np.asarray(moments(seen, 0).mean)
+        for _ in range(_POWER_PASSES):
+            v = np.asarray(total(np.asarray(total(seen * _unit(v), 1))[:, None] * seen, 0))
+    return float(np.sqrt(moments(np.asarray(total(other * _unit(v), 1)), 0).variance))
+
+
+def _unit(v: Numbers) -> Numbers:
+    return np.asarray(v / np.sqrt(total(v * v)))
 
 
 def split_r_hat(x: Numbers) -> Numbers:

@@ -34,8 +34,8 @@ class Tunable(Protocol):
     def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Any:
         """The plan of the pilots, of the exact sampler that stands for this one."""
 
-    def tuned(self, arguments: Mapping[str, Any]) -> Any:
-        """The sampler with these arguments instead of its own."""
+    def tuned(self, arguments: Mapping[str, Any], tuning: str) -> Any:
+        """The sampler with these arguments instead of its own, and `tuning` in its plans."""
 
 
 @dataclass(frozen=True, eq=False)

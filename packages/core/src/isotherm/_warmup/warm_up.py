@@ -16,12 +16,13 @@ from isotherm._arithmetic.arrays import Array, as_state, to_numpy
 from isotherm._arithmetic.noise import FIRST_PILOT
 from isotherm._arithmetic.sums import total
 from isotherm._backends.array_loop import matvec
+from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import as_count, as_number
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS
 from isotherm._plans.masses import InverseMass
 from isotherm._plans.plan import Plan, Schedule
-from isotherm._results.result import Info
+from isotherm._results.result import Info, Result
 from isotherm._runs.gradients import gradients
 from isotherm._runs.run import run
 from isotherm._warmup.dual_averaging import DualAveraging
@@ -38,8 +39,9 @@ _FIRST_LEAPFROG = 10
 _MOST_LEAPFROG = 1024
 _MOST_DOUBLINGS = 60
 _MEAN_LENGTH = 1.1  # of trajectories, in units of the slowest direction's time; see `warm_up`
-_RELEASED_EVERY = 4  # blocks: one with steps smaller by
-_RELEASING = 4.0
+_RELEASED_EVERY = 4  # blocks, of which one has steps smaller by these
+_RELEASING = np.array([4.0, 16.0, 64.0, 256.0])
+_FAR_ABOVE = 5.0  # the median energy, times dim + 10; see `leave_behind`
 _MOST_NUMBERS = 2**24  # held of a window's states
 _MOST_SEEN = 2**22  # of which gradients are asked for
 
@@ -74,7 +76,9 @@ def warm_up(
     widest direction, in the metric of the inverse mass. Of a Gaussian's direction trajectories of
     lengths uniform on (0, T) leave a correlation sin(T/σ)/(T/σ) of the coordinate and 1/2 +
     sin(2T/σ)/(4T/σ) of its square; at T = 2.2 σ the fewer of the two's effective draws a gradient
-    are most. The friction of ``"underdamped"`` is 2/σ, at which that direction is critically
+    are most. So are they on posteriors, where ChEES (Hoffman, Radul and Sountsov, AISTATS 2021),
+    which must search, would choose the same number of substeps: ``benchmarks/posteriors/
+    lengths.py``. The friction of ``"underdamped"`` is 2/σ, at which that direction is critically
     damped.
 
     Pilots are of ``"hmc"`` for every sampler, for they find wide directions soonest; but in the
@@ -185,7 +189,7 @@ def warm_up(
             WarmUpWarning,
             stacklevel=caller_stacklevel(),
         )
-    return replace(tuning, _tuned=sampler.tuned(tuning.arguments))
+    return replace(tuning, _tuned=sampler.tuned(tuning.arguments, tuning.to_json()))
 
 
 class _Found(NamedTuple):
@@ -203,7 +207,7 @@ class _Pilots:
         self, plan: Plan, energy: Any, x: Array | None, model_kwargs: Mapping[str, Any] | None
     ) -> None:
         self.plan = replace(plan, chain_offset=FIRST_PILOT)
-        self._energy = energy
+        self._energy = fixed(as_energy(energy), plan.event_shape)
         self._model_kwargs = model_kwargs
         self._x: Any = x
         self._step = 0
@@ -211,6 +215,13 @@ class _Pilots:
 
     def run(self, n_steps: int, *, stays: bool = False, **numbers: Any) -> Info:
         """Some steps with these fields of the plan; `stays`: from where they are, for a try."""
+        result = self._result(n_steps, **numbers)
+        if not stays:
+            self._x, self.samples = result.state["x"], result.samples
+            self._step += n_steps
+        return result.info
+
+    def _result(self, n_steps: int, **numbers: Any) -> Result:
         plan = replace(
             self.plan,
             n_steps=n_steps,
@@ -218,11 +229,29 @@ class _Pilots:
             has_start=self._x is not None,
             **numbers,
         )
-        result = run(plan, self._energy, self._x, model_kwargs=self._model_kwargs)
-        if not stays:
-            self._x, self.samples = result.state["x"], result.samples
-            self._step += n_steps
-        return result.info
+        return run(plan, self._energy, self._x, model_kwargs=self._model_kwargs)
+
+    def leave_behind(self, **numbers: Any) -> None:
+        """Put those whose energies are far above the others' where others are.
+
+        A chain of N(0, I) may start so far out that its way takes longer than the warm-up. Of a
+        Gaussian U varies by about dim/2; what is above the median by ten times that, and by 50
+        more, has no weight, whatever room there is.
+        """
+        plan = self.plan
+        if self._x is None:  # nobody has taken a step
+            return
+        told = self._result(1, **{**numbers, "return_diagnostics": True}).diagnostics
+        assert told is not None
+        height = to_numpy(told.energy)[-1] / plan.noise_scale.start**2
+        with np.errstate(all="ignore"):
+            is_far = ~(height <= np.median(height) + _FAR_ABOVE * (plan.n_coordinates + 10.0))
+        if is_far.any() and not is_far.all():
+            here = np.flatnonzero(~is_far)
+            index = np.arange(plan.n_samples)
+            index[is_far] = here[np.arange(is_far.sum()) % len(here)]
+            xp = compat.array_namespace(self._x)
+            self._x = xp.take(self._x, xp.asarray(index, device=compat.device(self._x)), axis=0)
 
     def take_single_steps(self) -> None:
         """From now on they are of MALA."""
@@ -262,7 +291,8 @@ class _Search:
         if not self._knows_scales:
             return {"n_leapfrog": _FIRST_LEAPFROG}
         whole = _MEAN_LENGTH * self.slowest / (1.0 - 0.5 * plan.jitter)
-        return {"n_leapfrog": max(1, math.ceil(min(whole / step_size, float(_MOST_LEAPFROG))))}
+        # Rounded down, as the ceiling of jittered lengths adds half a substep.
+        return {"n_leapfrog": max(1, math.floor(min(whole / step_size, float(_MOST_LEAPFROG))))}
 
     def found(self, n_warmup: int, first_step: float, word: str) -> _Found:
         """The windows, one after the other; the last ones of the sampler of this word."""
@@ -272,6 +302,7 @@ class _Search:
         target = trajectories if is_mala else self.target
         step_size = self._first_step_size(step_size)
         for n_steps in (steps.first, *steps.slow):
+            self._pilots.leave_behind(**self._numbers(step_size))
             step_size, states = self._adapt(step_size, n_steps, target)
             self._learn(states)
             step_size = self._first_step_size(step_size)
@@ -322,9 +353,9 @@ class _Search:
         """A window; the step size found, and the pilots' states in it, (n_draws, n_pilot, dim).
 
         The acceptance is one of all pilots, so that a few, which started where the energy is steep,
-        may be caught while the others do well: now and then a block takes small steps, which let
-        them go and which nothing is learnt from. Any sequence of step sizes leaves the law as it
-        is.
+        may be caught while the others do well: now and then a block takes smaller and smaller
+        steps, which let them go and which nothing is learnt from. Any sequence of step sizes leaves
+        the law as it is.
         """
         averaging = DualAveraging(step_size, target)
         size = self._pilots.plan.n_samples * self._pilots.plan.n_coordinates
@@ -334,7 +365,9 @@ class _Search:
         for block in range(n_blocks):
             taken = min(BLOCK, n_steps - block * BLOCK)
             if block % _RELEASED_EVERY == 1:
-                self._pilots.run(taken, **self._numbers(averaging.step_size / _RELEASING))
+                numbers = self._numbers(averaging.step_size)
+                numbers["step_size"] = Schedule(averaging.step_size / _RELEASING[:taken])
+                self._pilots.run(taken, **numbers)
             else:
                 info = self._pilots.run(taken, **self._numbers(averaging.step_size))
                 averaging.update(info.acceptance_rate or 0.0)
@@ -454,6 +487,8 @@ def _check(plan: Plan, mass: str | None) -> None:
             f"mass='dense' is for up to {LARGEST_DENSE_MASS} coordinates, not "
             f"{plan.n_coordinates}; take mass='diagonal'"
         )
+    if mass == "dense" and plan.bounds is not None:
+        raise InputError("bounds go with a mass a coordinate; take mass='diagonal'")
     for name, schedule in (("noise_scale", plan.noise_scale), ("friction", plan.friction)):
         if schedule is not None and not schedule.is_constant:
             raise InputError(f"a warm-up is for one {name}, not for a schedule; give a number")

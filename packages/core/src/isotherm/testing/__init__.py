@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -94,7 +95,8 @@ last place of the larger of |x| and 1: each step adds a few and stretches those 
 1 + η max|U''|."""
 
 NORMALS_ONLY = {
-    "step_size": 0.5, "noise_scale": 1.0, "decay": 0.0, "clamp": None, "burn_in": 0, "thinning": 1,
+    "step_size": 0.5, "noise_scale": 1.0, "decay": 0.0, "burn_in": 0, "thinning": 1, "clamp": None,
+    "bounds": None, "gradient_clip": None, "gradient_clip_norm": None,
 }  # fmt: skip
 """With ∇U = 2x: x - ½ (2x) is 0 and √(2 · ½) is 1, so that every state is its step's normals."""
 
@@ -118,6 +120,17 @@ def _above_and_below_32_bits(most: int) -> st.SearchStrategy[int]:
     return st.integers(0, 2**32 - 1) | st.integers(2**32, most)
 
 
+@dataclass(frozen=True)
+class _StepSizes:
+    """One a step, as a function of its number: an array could be meant for the coordinates."""
+
+    values: list[float]
+    first: int
+
+    def __call__(self, step: int) -> float:
+        return self.values[step - self.first]
+
+
 @st.composite
 def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, Any]:
     """Options of `isotherm.make_plan`, of every kind, for small runs that keep everything."""
@@ -125,9 +138,11 @@ def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, An
     burn_in = draw(st.integers(0, 9))
     n_total = burn_in + n_steps
     step_sizes = st.floats(1e-4, 0.03)
-    noise_scales = st.floats(0.0, 2.0)
+    noise_scales = st.just(0.0) | st.floats(1e-4, 2.0)
     shapes = st.sampled_from([1, 2, DIM, 5, (2, 3)]) if is_elementwise else st.just(DIM)
     decay = draw(st.sampled_from([0.0, 0.01, 0.3]))
+    # Steps that have decayed to nothing would hide everything.
+    step_offset = draw(_step_offsets if decay == 0.0 else st.integers(0, 9))
     return {
         "dim": draw(shapes),
         "n_samples": draw(st.sampled_from([1, 2, 7, 33])),
@@ -135,23 +150,34 @@ def run_options(draw: st.DrawFn, *, is_elementwise: bool = True) -> dict[str, An
         "burn_in": burn_in,
         "thinning": draw(st.integers(1, n_steps)),
         "step_size": draw(
-            step_sizes | st.lists(step_sizes, min_size=n_total, max_size=n_total).map(np.array)
+            step_sizes
+            | st.lists(step_sizes, min_size=n_total, max_size=n_total).map(
+                lambda sizes: _StepSizes(sizes, step_offset)
+            )
         ),
         "noise_scale": draw(
             noise_scales | st.lists(noise_scales, min_size=n_total, max_size=n_total).map(np.array)
         ),
         "decay": decay,
-        "clamp": draw(st.sampled_from([None, (-0.5, 0.75), (None, 1.0), (-1.0, None)])),
+        **draw(st.sampled_from(_LIMITS)),
         "seed": draw(_above_and_below_32_bits(2**64 - 1)),
         "chain_offset": draw(_chain_offsets),
-        # Steps that have decayed to nothing would hide everything.
-        "step_offset": draw(_step_offsets if decay == 0.0 else st.integers(0, 9)),
+        "step_offset": step_offset,
         "dtype": draw(st.sampled_from(["float32", "float64"])),
         "return_trajectory": True,
         "return_diagnostics": True,
         "on_divergence": "ignore",  # such chains, too, are the same everywhere
     }
 
+
+_LIMITS: tuple[dict[str, Any], ...] = (
+    {},
+    {"clamp": (-0.5, 0.75)},
+    {"clamp": (None, 1.0)},
+    {"clamp": (-1.0, None)},
+    {"bounds": (-0.5, 0.75)},
+    {"bounds": (None, 0.5), "gradient_clip": 0.5, "gradient_clip_norm": 0.75},
+)
 
 # Numbers that chains and steps can have, less what a run or two need behind them.
 _chain_offsets = _above_and_below_32_bits(2**56 - 2000) | st.integers(2**32 - 40, 2**32)
@@ -449,7 +475,8 @@ def _reference(energy: Any, options: Mapping[str, Any]) -> Arrays:
     """What the oracle gives: nothing in it but NumPy and core's own noise."""
     plan = isotherm.make_plan(energy, **options, backend="numpy")
     outputs = allocator(plan, registry.load("numpy"))(plan.n_kept)
-    start = _normals(noise.Stream.INITIAL, options, range(1)).reshape(plan.shape)
+    start = _inside(_normals(noise.Stream.INITIAL, options, range(1)), options.get("bounds"))
+    start = start.reshape(plan.shape)
     with np.errstate(all="ignore"):
         state = reference_runner(plan, energy).advance({"x": start}, 0, plan.n_total, outputs)
     found = {name: getattr(outputs, name) for name in ("trajectory", "mean", "variance", "energy")}
@@ -491,6 +518,22 @@ def _normals(
         noise.fill_normals(out, stream=stream, block=block, **key)
     first = steps.start - blocks.start * length
     return normals.reshape(-1, *shape)[first : first + len(steps)]
+
+
+def _inside(x: np.ndarray[Any, Any], bounds: Any) -> np.ndarray[Any, Any]:
+    """States reflected into an interval, which may lack an end."""
+    if bounds is None:
+        return x
+    ends = zip(bounds, (-np.inf, np.inf), strict=True)
+    low, high = (x.dtype.type(none if end is None else end) for end, none in ends)
+    width = high - low
+    with np.errstate(all="ignore"):
+        beyond = np.where(x < low, low - x, x - high)
+        rest = beyond - 2 * width * np.floor(beyond / (2 * width))
+        rest = np.where(beyond > width, rest, beyond)
+        away = np.where(rest > width, 2 * width - rest, rest)
+        mirrored = np.clip(np.where(x < low, low + away, high - away), low, high)
+    return np.where(beyond > 0.0, mirrored, x)
 
 
 def _rounded(states: np.ndarray[Any, Any], options: Mapping[str, Any]) -> np.ndarray[Any, Any]:

@@ -183,6 +183,23 @@ class TransitionConformance:
                 f"{name}, mass {mass}, {dtype}",
             )
 
+    def test_bounds_and_clipped_gradients_have_the_references_bits(self) -> None:
+        bounds = ([-0.5, -np.inf, -0.1], [np.inf, 0.5, 0.125])
+        given: dict[str, Any] = {
+            "bounds": bounds,
+            "gradient_clip": 1.5,
+            "gradient_clip_norm": 2.0,
+        }
+        options = {name: given[name] for name in given if name in find(self.sampler).arguments}
+        energy, state = next(iter(self.energies.values())), self._start()
+        low, high = np.array(bounds, dtype=np.float32)
+        state["x"] = np.clip(state["x"], low, high)
+        found = self.found(energy, state, **options)
+        _check(found, self.expected(energy, state, **options), options)
+        if "bounds" in options:
+            x = found["trajectory"].reshape(-1, DIM)
+            assert ((low <= x) & (x <= high)).all()
+
     @_for_few(3, options=_runs(), number=st.integers(0))
     def test_runs_have_the_references_bits(self, options: dict[str, Any], number: int) -> None:
         energy = [*self.energies.values()][number % len(self.energies)]

@@ -1,0 +1,1 @@
+"""Chains inside a training loop, and networks that are told more than the state."""

@@ -1,0 +1,69 @@
+"""The bias of a step size, where it is known exactly."""
+
+import numpy as np
+import pytest
+
+import isotherm
+
+
+def test_langevins_is_that_of_a_gaussian():
+    # The step's stationary variance along a direction of precision k is 1/(k (1 - ηk/2)).
+    precision = np.array([1.0, 2.0, 0.5])
+    energy = isotherm.GaussianEnergy(mean=[1.0, 0.0, -1.0], cov=np.diag(1.0 / precision))
+    found = isotherm.bias(
+        isotherm.LangevinDynamics(energy, step_size=0.2, dtype="float64"), n_steps=500,
+        burn_in=100, seed=1,
+    )  # fmt: skip
+
+    def variance(step):
+        return 1.0 / (precision * (1.0 - 0.5 * step * precision))
+
+    expected = 2.0 * (variance(0.2) - variance(0.1))
+    assert (np.abs(found.variance - expected) < 4.0 * found.variance_error).all()
+    exact = variance(0.2) - 1.0 / precision
+    assert np.allclose(found.variance, exact, rtol=0.3)  # the next order is ηk/2 of it
+    assert (np.abs(found.mean) < 4.0 * found.mean_error).all()
+    assert found.is_seen
+    assert "bias is seen over 1000 chains" in str(found)
+
+
+def test_the_same_noise_makes_errors_small():
+    sampler = isotherm.LangevinDynamics(isotherm.HarmonicEnergy(), step_size=0.1)
+    options = {"dim": 1, "n_samples": 500, "n_steps": 200, "burn_in": 100}
+    found = isotherm.bias(sampler, seed=1, **options)
+    apart = [
+        sampler.sample_chain(seed=seed, return_trajectory=True, thinning=4, **options).mean(axis=1)
+        for seed in (2, 3)
+    ]
+    alone = 2.0 * (apart[0] - apart[1]).std(axis=0) / np.sqrt(500)
+    assert found.mean_error < 0.6 * alone
+
+
+def test_baoab_has_none_of_a_gaussian():
+    sampler = isotherm.UnderdampedLangevin(
+        isotherm.HarmonicEnergy(), step_size=0.5, dtype="float64"
+    )
+    found = isotherm.bias(sampler, dim=2, n_steps=400, burn_in=100, seed=3)
+    assert not found.is_seen, found
+    assert (found.variance_error < 0.05).all()
+
+
+@pytest.mark.parametrize("step_size", [np.full(40, 0.1), lambda step: 0.1])
+def test_schedules_are_halved(step_size):
+    sampler = isotherm.LangevinDynamics(isotherm.HarmonicEnergy(), step_size=step_size)
+    plain = isotherm.LangevinDynamics(isotherm.HarmonicEnergy(), step_size=0.1)
+    made = [
+        isotherm.bias(one, dim=2, n_samples=8, n_steps=20, burn_in=20, seed=1)
+        for one in (sampler, plain)
+    ]
+    assert np.array_equal(made[0].variance, made[1].variance)
+
+
+def test_bad_input():
+    energy = isotherm.HarmonicEnergy()
+    with pytest.raises(isotherm.InputError, match="MALA has none"):
+        isotherm.bias(isotherm.MALA(energy, step_size=0.1), dim=2)
+    with pytest.raises(isotherm.InputError, match="at least 2 chains"):
+        isotherm.bias(isotherm.LangevinDynamics(energy), dim=2, n_samples=1)
+    with pytest.raises(isotherm.InputError, match="n_steps"):
+        isotherm.bias(isotherm.LangevinDynamics(energy), dim=2, n_steps=0)
