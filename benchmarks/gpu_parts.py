@@ -160,6 +160,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "far in the stream": {"chain_offset": 2**40 - 100, "step_offset": 2**32 - 7},
     "no noise": {"noise_scale": 0.0},
+    "bounds, clip": {
+        **KEPT, "bounds": (-1.1, 1.1), "gradient_clip": 2.0, "gradient_clip_norm": 3.0,
+    },
+    "hmc in bounds": {
+        **KEPT, "bounds": (-1.1, 1.1), "sampler": "hmc", "step_size": 0.1, "n_leapfrog": 4,
+    },
     "underdamped": {**KEPT, "sampler": "underdamped", "step_size": 0.1},
     "mala": {**KEPT, "sampler": "mala", "step_size": 0.05},
     "hmc": {**KEPT, "sampler": "hmc", "step_size": 0.1, "n_leapfrog": 5},
