@@ -202,7 +202,8 @@ def test_a_long_run_of_few_chains_is_many_launches_and_little_memory(dtype, keep
     module = Noted()
     runner = chains.FusedChains(plan, kernels.kernel_of(plan, energy), np, lambda source: module)
     outputs = Outputs(*(None, *np.empty((3, 2, 3), dtype))) if keeps else Outputs()
-    runner.advance({"x": np.zeros((1, 3), dtype)}, 0, n_steps, outputs)
+    with np.errstate(all="ignore"):  # moments that nobody has written are what memory held
+        runner.advance({"x": np.zeros((1, 3), dtype)}, 0, n_steps, outputs)
     assert sum(module.lengths) == n_steps
     assert max(module.lengths) <= LIMITS.launch_steps
     assert max(module.n_bytes) < 1000
