@@ -221,7 +221,7 @@ def _look_at_terms(value: torch.Tensor, leaf: torch.Tensor) -> None:
 
 def _grad_mode(x: torch.Tensor) -> AbstractContextManager[Any]:
     """Autograd at hand; a state of inference mode is then taken as a copy, which is none."""
-    if not x.is_inference():
+    if not (torch.is_inference_mode_enabled() or x.is_inference()):
         return torch.enable_grad()
     stack = ExitStack()
     stack.enter_context(torch.inference_mode(False))

@@ -14,7 +14,7 @@ from functools import cached_property
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, all_finite
+from isotherm._arithmetic.arrays import Array, all_finite, to_numpy
 from isotherm._backends.protocol import Outputs, Runner, State
 from isotherm._limits import LIMITS
 from isotherm._plans.plan import Plan
@@ -152,26 +152,36 @@ def advance(
         yield snapshot
 
 
+def not_finite(x: Array) -> Array:
+    """Which chains are not finite; shape (n_samples,)."""
+    xp = compat.array_namespace(x)
+    return ~xp.all(xp.isfinite(xp.reshape(x, (x.shape[0], -1))), axis=1)
+
+
 def count_diverged(x: Array) -> int:
     """How many chains are not finite."""
-    xp = compat.array_namespace(x)
-    finite = xp.all(xp.isfinite(xp.reshape(x, (x.shape[0], -1))), axis=1)
-    return int(x.shape[0] - xp.count_nonzero(finite))
+    return int(compat.array_namespace(x).count_nonzero(not_finite(x)))
+
+
+def without_energy(energies: Array) -> Array:
+    """Which chains have no energy; `energies` have shape (n_samples,) or () or are terms."""
+    xp = compat.array_namespace(energies)
+    n_chains = energies.shape[0] if energies.ndim else 1
+    return xp.any(xp.isnan(xp.reshape(energies, (n_chains, -1))), axis=1)
 
 
 def count_nan(energies: Array) -> int:
-    """How many chains have no energy; `energies` have shape (n_samples,) or are terms."""
-    xp = compat.array_namespace(energies)
-    rows = xp.isnan(xp.reshape(energies, (energies.shape[0], -1)) if energies.ndim else energies)
-    return int(xp.count_nonzero(xp.any(rows, axis=1) if energies.ndim else rows))
+    """How many chains have no energy."""
+    return int(compat.array_namespace(energies).count_nonzero(without_energy(energies)))
 
 
 def divergence_of(first_step: int, x: Array, energies: Array | None) -> Divergence:
     """What is known of chains that are not finite, or that have no energy."""
-    n_chains = count_diverged(x)
-    if n_chains or energies is None:
-        return Divergence(first_step, n_chains)
-    return Divergence(first_step, max(1, count_nan(energies)), of_energy=True)
+    chains = np.flatnonzero(to_numpy(not_finite(x)))
+    if chains.size or energies is None:
+        return Divergence(first_step, chains.size, chains=chains)
+    chains = np.flatnonzero(to_numpy(without_energy(energies)))
+    return Divergence(first_step, max(1, chains.size), of_energy=True, chains=chains)
 
 
 def describe(plan: Plan, divergence: Divergence) -> str:
