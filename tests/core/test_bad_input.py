@@ -196,7 +196,7 @@ def holding_itself():
         ({"step_size": [0.1] * 4}, r"each of the 5 steps \(burn_in \+ n_steps\)"),
         ({"step_size": lambda t: 1.0 - t}, "positive and finite at every step, not 0.0"),
         ({"backend": "nonexistent"}, "pip install isotherm-nonexistent, or take one .*numpy"),
-        ({"backend": "../x\n"}, r"backend '../x' is not installed; take one .*numpy"),
+        ({"backend": "../x\n"}, r"backend '../x\\n' is not installed; take one .*numpy"),
         ({"backend": "\ud800"}, r"backend '\\ud800' is not installed; take one"),
         ({"device": "moon"}, "device 'moon' does not exist"),
         ({"x": nested(2000)}, "x holds lists within lists, more than 64 deep; give an array"),
