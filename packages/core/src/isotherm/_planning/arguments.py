@@ -140,6 +140,7 @@ def as_schedule(
 
 def check_meaning(step_size: Any, n_steps: int, event_shape: tuple[int, ...]) -> None:
     """Refuse an array that may be meant for the steps, and as well for the coordinates."""
+    step_size = plain_array("step_size", step_size)
     is_array_like = is_array(step_size) or isinstance(step_size, (list, tuple))
     if not is_array_like or event_shape != (n_steps,) or n_steps == 1:
         return
