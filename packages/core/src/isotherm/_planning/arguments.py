@@ -316,7 +316,7 @@ def _check_noise(plan: Plan, wider: str) -> None:
     for start in starts if plan.n_total else ():
         stop = start + 1 if is_short else min(start + _PIECE, plan.n_total)
         scales = plan.noise_scale.between(start, stop)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             made, unscaled = plan.coefficients(start, stop), plain.coefficients(start, stop)
             for name, noise in made.items():
                 # What is not a multiple of the noise scale, such as a rate, may well vanish.
