@@ -20,7 +20,7 @@ from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.origin import is_declared
-from isotherm._energies.protocol import as_energy, fixed, numbers_digest
+from isotherm._energies.protocol import as_energy, fixed, numbers_digests
 from isotherm._planning.arguments import as_seconds
 from isotherm._planning.keywords import knows_keywords
 from isotherm._plans.plan import Plan
@@ -220,6 +220,7 @@ def run_here(
         prepared = prepared or Prepared()
         loan = prepared.take(backend, plan, energy)
         runner = loan.runner
+        numbers = frozenset() if store is None else numbers_digests(energy)
         begin(plan, runner, state)
         callbacks = collect_callbacks(progress, callback, stack, callback_every)
         recorder: Recorder
@@ -228,8 +229,9 @@ def run_here(
         else:
             disk = store_module()
             probe = probe_energy(plan, energy)
-            numbers = numbers_digest(energy)
-            folder, header = disk.create(store, plan, probe, runner.path, state, numbers)
+            # What the first call changed counts calls, or is a network's running mean.
+            lasting = " ".join(sorted(numbers & numbers_digests(energy))) or None
+            folder, header = disk.create(store, plan, probe, runner.path, state, lasting)
             stack.enter_context(folder.locked())
             recorder = disk.Writer(folder, header, allocate, flush_every)
         result = advance_to(
