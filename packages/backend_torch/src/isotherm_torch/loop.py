@@ -251,10 +251,10 @@ def _by_triton(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]
     else:
         why_not = kernel.why_not(plan.state_dtype)
         if why_not is None:
-            segments = kernel.Segments(program, plan.state_dtype)
-            why_not = segments.why_not()
-            if why_not is None:
+            segments = kernel.segments_of(program, plan.state_dtype)
+            if not isinstance(segments, str):
                 return segments, ", fused step"
+            why_not = segments
     return Segments(program, plan.state_dtype), f", no fused step ({why_not})"
 
 

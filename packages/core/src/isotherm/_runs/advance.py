@@ -114,7 +114,7 @@ def advance(
             starts_outside = count_nan(energy_at_end(snapshot.state["x"])) > 0
     # Between pieces the host waits; where nothing needs it, a device is left to run on.
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
-    length = _MOST_STEPS if is_asynchronous else _FIRST_STEPS
+    length = _MOST_STEPS if is_asynchronous else first_length(plan, runner, snapshot.n_steps)
     while snapshot.n_steps < last:
         start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
@@ -138,6 +138,8 @@ def advance(
                     first_bad = 0
                 if first_bad is not None and plan.on_divergence == "raise":
                     raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
+            elif plan.device != "cpu" and not is_asynchronous:
+                all_finite(x)  # what is asked for an answer is done when the clock is read
         if stop < last:
             taken = time.perf_counter() - began
             tell_once_if_slow(runner, taken * (last - stop) / (stop - start))
@@ -194,6 +196,15 @@ def describe(plan: Plan, divergence: Divergence) -> str:
         f"{plan.n_total}; take a smaller step_size (it is {plan.step_size}), {bounds}or check the "
         "energy with isotherm.check_gradient"
     )
+
+
+def first_length(plan: Plan, runner: Runner, start: int) -> int:
+    """Steps of the first piece from the step `start` on: few, where the runner does not know."""
+    knows: Callable[[int], int] | None = getattr(runner, "steps_at_first", None)
+    length = _FIRST_STEPS if knows is None else knows(start)
+    if start + length < plan.n_total:
+        length -= length % plan.steps_per_block
+    return max(_FIRST_STEPS, length)
 
 
 def next_length(plan: Plan, length: int, taken: int, seconds: float) -> int:
