@@ -365,7 +365,7 @@ def test_counts_are_the_same_on_every_backend(backend, monkeypatch):
     np.testing.assert_array_equal(np.asarray(got), expected)
 
 
-def no_rows(w, *, X, y):  # noqa: N803
+def no_rows(w, *, X, y):
     z = X @ w
     c = np.concatenate([np.cumsum(z), z[:0]])
     carry, left = im.scan(lambda total, row: (total + row * w[0], total), 0.0, y)

@@ -274,4 +274,3 @@ def _size(x: Symbol) -> int:
 @implements(np.ndim)
 def _ndim(x: Symbol) -> int:
     return x.ndim
-
