@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from isotherm._arithmetic.arrays import Array
+from isotherm._plans.bounds import Bounds
 from isotherm._results.diagnostics import Diagnostics
 
 
@@ -125,6 +126,8 @@ class Info:
     sampler : str
     tuning : str or None
         What a warm-up found, where it led to this run; `isotherm.Tuning.from_json` reads it.
+    bounds : Bounds or None
+        Those that reflected the chains.
     """
 
     seed: int
@@ -140,6 +143,7 @@ class Info:
     n_stuck_chains: int | None = None
     sampler: str = "langevin"
     tuning: str | None = None
+    bounds: Bounds | None = None
 
 
 @dataclass(frozen=True, eq=False)  # results hold arrays, whose == is no yes or no

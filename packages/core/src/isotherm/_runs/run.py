@@ -397,6 +397,7 @@ def advance_to(
             divergence=snapshot.divergence,
             sampler=plan.sampler,
             tuning=plan.tuning,
+            bounds=plan.bounds,
             **_rates(plan, counts, n_before, snapshot.n_steps),
         ),
         state={name: mover(plan, plan.state_dtype)(x) for name, x in snapshot.state.items()},
