@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,9 @@ def load(name: str) -> Backend:
     elif name in _entry_points():
         backend = _entry_points()[name].load()
     else:
+        like = get_close_matches(name, names(), n=1, cutoff=0.75)  # numba is not numpy
+        if like:
+            raise BackendNotFoundError(f"there is no backend {name!r}; did you mean {like[0]!r}?")
         raise BackendNotFoundError(
             f"backend {name!r} is not installed; {_how_to_install(name)}, or take one of those "
             f"that are: {', '.join(names())}"
