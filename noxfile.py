@@ -4,6 +4,8 @@ What follows ``--`` goes to the program that the session runs. Every install is 
 ``constraints.txt``.
 """
 
+import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -22,12 +24,14 @@ BACKENDS = {
 }
 PLUGINS = [requirement for requirements in BACKENDS.values() for requirement in requirements]
 TEST_TOOLS = [
-    "array-api-strict", "dask", "distributed", "mpmath", "mypy", "pyright[nodejs]",
+    "array-api-strict", "dask", "distributed", "mpmath", "mypy", "numpydoc", "pyright[nodejs]",
     "pytest-xdist", "scipy",
 ]  # fmt: skip
 # A process for each core, of which the backends' own threads leave little more than four to use.
 PROCESSES = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
 EXAMPLE_TOOLS = ["pandas", "scikit-learn"]
+DOCS_TOOLS = ["myst-parser", "numpydoc", "pydata-sphinx-theme", "sphinx", "sphinx-gallery"]
+PACKAGES = ["core", *(f"backend_{name}" for name in BACKENDS if name != "numpy")]
 
 
 def install(session: nox.Session, *requirements: str) -> None:
@@ -128,6 +132,65 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("mypy", "--strict", "packages/core/src")
     session.run("mypy", *(f"packages/backend_{name}/src" for name in ("numba", "torch", "cupy")))
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """Everything, with the newest versions that there are instead of those of constraints.txt."""
+    session.install("--upgrade", CORE, *PLUGINS, *TEST_TOOLS, *EXAMPLE_TOOLS)
+    test(session, list(BACKENDS))
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Core and Numba with the lowest versions that their metadata allow."""
+    install(session, "uv", "pytest", "hypothesis", *TEST_TOOLS)
+    session.run(
+        "uv", "pip", "install", "--resolution", "lowest-direct",
+        "./packages/core[arviz,cli,plot,progress,store]", *BACKENDS["numba"],
+        env={"VIRTUAL_ENV": session.virtualenv.location},
+    )  # fmt: skip
+    # What is newer than they are tells them so.
+    session.posargs.extend(["-W", "ignore::DeprecationWarning"])
+    rooms = ["agreement", "arithmetic", "cli", "conformance", "core", "long_runs", "numba"]
+    test(session, ["numpy", "numba"], *(f"tests/{room}" for room in rooms))
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The four wheels: built, checked, installed afresh, and the README's programs run on them."""
+    install(session, "build", "twine")
+    dist = Path("dist")
+    shutil.rmtree(dist, ignore_errors=True)
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--outdir", str(dist), f"packages/{package}")
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    fresh = Path(session.create_tmp(), "fresh")
+    session.run("python", "-m", "venv", "--clear", str(fresh))
+    programs = fresh / ("Scripts" if sys.platform == "win32" else "bin")
+    python = str(programs / "python")
+    wheels = {path.name.split("-")[0]: str(path) for path in dist.glob("*.whl")}
+    core = wheels.pop("isotherm") + "[arviz,cli,plot,progress,store,testing]"
+    session.run(
+        python, "-m", "pip", "install", "--constraint", "constraints.txt", core, *wheels.values(),
+        external=True,
+    )  # fmt: skip
+    readme = "tests/examples/test_examples.py::test_the_readmes_python_runs"
+    env = {"ISOTHERM_TEST_BACKENDS": "numpy,numba,torch"}
+    session.run(python, "-m", "pytest", readme, env=env, external=True)
+    session.run(str(programs / "isotherm"), "backends", external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site, into docs/_build/html, with the gallery's programs run; then its links checked."""
+    requirements = [*BACKENDS["numba"], *BACKENDS["torch"], "./packages/backend_cupy"]
+    install(session, CORE, *requirements, *TEST_TOOLS, *EXAMPLE_TOOLS, *DOCS_TOOLS)
+    session.run(
+        "sphinx-build", "--fail-on-warning", "--keep-going", "--fresh-env",
+        "--doctree-dir", "docs/_build/doctrees", "docs", "docs/_build/html", *session.posargs,
+    )  # fmt: skip
+    session.run("python", "tools/check_site.py", "docs/_build/html")
 
 
 @nox.session

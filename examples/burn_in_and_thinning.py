@@ -1,6 +1,9 @@
-"""How long is the burn-in, and how far apart to keep states? Ask the diagnostics.
+"""Burn-in and thinning
+====================
 
-``python examples/burn_in_and_thinning.py [FOLDER]``
+How long is the burn-in, and how far apart are states worth keeping? The diagnostics tell.
+
+Run it as ``python burn_in_and_thinning.py [FOLDER]``.
 """
 
 import sys

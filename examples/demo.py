@@ -1,4 +1,10 @@
-"""Two energies, a thousand chains each: ``python examples/demo.py [FOLDER]``."""
+"""The demo
+========
+
+Two energies, a thousand chains each, on the fastest backend that is there; and the paths of a few.
+
+Run it as ``python demo.py [FOLDER]``, or as ``python3 -m nox -s demo``.
+"""
 
 import sys
 from pathlib import Path
@@ -21,11 +27,17 @@ energies = {
     ),
 }
 for name, energy in energies.items():
-    plan = isotherm.make_plan(
-        energy, n_samples=1000, n_steps=4000, step_size=0.02, seed=0, backend="numpy"
-    )
+    plan = isotherm.make_plan(energy, n_samples=1000, n_steps=4000, step_size=0.02, seed=0)
     result = isotherm.run(plan, energy)
     path = folder / f"{name}.png"
     plot.samples(energy, np.asarray(result.samples)).savefig(path, dpi=120)
     console.print(name, summary_table(energy, result))
     console.print(f"drawn in {path}")
+
+starts = [[-3.0, -1.0], [3.0, -1.0], [0.0, 4.0]]
+paths = isotherm.sample_chain(
+    energies["mixture"], starts, n_steps=200, step_size=0.02, seed=1, return_trajectory=True
+)
+path = folder / "trajectories.png"
+plot.trajectories(energies["mixture"], paths).savefig(path, dpi=120)
+console.print(f"three chains on their way to the mixture are drawn in {path}")

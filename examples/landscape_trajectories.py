@@ -1,4 +1,10 @@
-"""Paths of a few chains over a landscape of many wells: ``python ... [FOLDER]``."""
+"""Trajectories over a landscape
+=============================
+
+Paths of a few chains over an energy of many wells, which they seldom leave.
+
+Run it as ``python landscape_trajectories.py [FOLDER]``.
+"""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,12 @@
-"""A φ⁴ lattice through its phase transition: ``python ... [FOLDER] [--size L] [--steps N]``.
+"""A φ⁴ lattice
+============
+
+A field on a square lattice goes through its phase transition.
 
 U(x) = Σ_i 2 x_i² - μ x_i²/2 + x_i⁴/4 - Σ_<ij> x_i x_j on a square lattice with periodic bounds. For
 larger μ neighbours agree, and the mean field leaves 0.
+
+Run it as ``python lattice_phi4.py [FOLDER] [--size 64] [--steps 4000]``.
 """
 
 import argparse
@@ -36,8 +41,9 @@ for mu, axis in zip(masses, axes, strict=True):
         phi4(mu=mu), n_samples=16, n_steps=given.steps, step_size=0.05, seed=1
     )
     order = np.abs(fields.mean(axis=(1, 2))).mean()
-    axis.imshow(fields[0], cmap="coolwarm", vmin=-2, vmax=2)
+    picture = axis.imshow(fields[0], cmap="RdBu_r", vmin=-2, vmax=2)
     axis.set_title(f"μ = {mu}: |mean field| {order:.2f}")
     axis.axis("off")
     print(f"mu {mu}: mean field {order:.3f}")
+figure.colorbar(picture, ax=axes, label="field x")
 figure.savefig(given.folder / "phi4.png", dpi=120, bbox_inches="tight")

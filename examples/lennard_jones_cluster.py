@@ -1,7 +1,10 @@
-"""Thirteen Lennard-Jones particles melt: ``python ... [FOLDER] [--steps N]``.
+"""A Lennard-Jones cluster melts
+=============================
 
 The icosahedron is the cluster's ground state, of energy -44.3268 (Wales and Doye, J. Phys. Chem. A
 101, 1997). Chains start there and are heated.
+
+Run it as ``python lennard_jones_cluster.py [FOLDER] [--steps 20000]``.
 """
 
 import argparse
@@ -14,6 +17,8 @@ import isotherm
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
+
+plt.style.use("tableau-colorblind10")
 
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", nargs="?", default=".", type=Path)
@@ -46,8 +51,8 @@ for temperature in (0.1, 0.25, 0.4):
     mean = diagnostics.energy.mean(axis=1)
     axis.plot(diagnostics.steps, mean, label=f"T = {temperature}")
     print(f"T {temperature}: mean energy {mean[len(mean) // 2 :].mean():.2f}")
-axis.axhline(-44.3268, color="grey", lw=0.8)
+axis.axhline(-44.3268, color="black", lw=0.8, ls=":", label="ground state")
 axis.set_xlabel("step")
-axis.set_ylabel("mean energy")
-axis.legend()
+axis.set_ylabel("mean energy (units of ε)")
+axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 figure.savefig(given.folder / "cluster.png", dpi=120, bbox_inches="tight")

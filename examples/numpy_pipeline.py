@@ -1,4 +1,10 @@
-"""NumPy in, pandas out: a posterior's samples in a pipeline that has no torch."""
+"""NumPy in, pandas out
+====================
+
+A posterior's samples in a pipeline that has no torch.
+
+Run it as ``python numpy_pipeline.py``. Needs pandas.
+"""
 
 import sys
 

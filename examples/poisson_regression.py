@@ -1,4 +1,7 @@
-"""Bayesian Poisson regression of counts with a trend and a season: ``python ... [FOLDER]``.
+"""Poisson regression
+==================
+
+Counts with a trend and a season, and a posterior of their rate.
 
 Twelve years of monthly counts, drawn from known rates. Shown are the counts, the true rate and the
 posterior's, with its 90 % interval.

@@ -1,4 +1,7 @@
-"""Robust regression: errors of Student's t forgive outliers. ``python ... [FOLDER] [--steps N]``.
+"""Robust regression
+=================
+
+Errors of Student's t forgive outliers.
 
 Of sixty points on a line every sixth is far off. Shown are least squares, which follow those, and
 lines from the posterior with errors of Student's t (Lange, Little and Taylor, J. Am. Stat. Assoc.

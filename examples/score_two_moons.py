@@ -1,10 +1,13 @@
-"""A score network of two moons, sampled by annealed Langevin dynamics.
+"""An annealed score network
+=========================
 
-    python examples/score_two_moons.py [FOLDER] [--steps 3000]
+A score network of two moons, sampled by annealed Langevin dynamics.
 
 s(x, σ) is trained by denoising score matching at ten noise levels (Song and Ermon, NeurIPS 2019,
 equation 6), and `isotherm.annealed` takes the chains through them. Beside it stand chains that see
 the last level alone: from far away they do not find the moons. Takes about a minute on a CPU.
+
+Run it as ``python score_two_moons.py [FOLDER] [--steps 3000]``.
 """
 
 import argparse
@@ -20,7 +23,7 @@ from torch import nn
 
 import isotherm
 
-parser = argparse.ArgumentParser(description=__doc__)
+parser = argparse.ArgumentParser()
 parser.add_argument("folder", nargs="?", default=".", type=Path)
 parser.add_argument("--steps", type=int, default=3000)
 options = parser.parse_args()

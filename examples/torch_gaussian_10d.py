@@ -1,9 +1,19 @@
-"""Ten thousand chains in ten dimensions, and the trajectory and diagnostics of 250 of them."""
+"""A Gaussian in ten dimensions
+============================
+
+Ten thousand chains, and the trajectory and diagnostics of 250 of them.
+
+Run it as ``python torch_gaussian_10d.py [FOLDER]``.
+"""
+
+import sys
+from pathlib import Path
 
 import torch
 
-from isotherm import GaussianEnergy, LangevinDynamics
+from isotherm import GaussianEnergy, LangevinDynamics, plot
 
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 sampler = LangevinDynamics(
@@ -20,3 +30,4 @@ trajectory, diagnostics = sampler.sample_chain(
 )
 print(tuple(trajectory.shape))  # (250, 500, 10)
 print(tuple(diagnostics.shape))  # (500, 3, 250, 10)
+plot.diagnostics(diagnostics).savefig(folder / "diagnostics.png", dpi=120)

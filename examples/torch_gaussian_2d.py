@@ -1,4 +1,10 @@
-"""A thousand chains on a Gaussian of two dimensions: ``python ... [FOLDER]``."""
+"""A Gaussian in two dimensions
+============================
+
+A thousand chains on their way to a Gaussian, with little noise.
+
+Run it as ``python torch_gaussian_2d.py [FOLDER]``.
+"""
 
 import sys
 from pathlib import Path
@@ -25,7 +31,9 @@ samples = sampler.sample_chain(x=torch.zeros(1000, 2), n_steps=100, n_samples=10
 print(tuple(samples.shape))  # (1000, 2)
 
 samples = samples.cpu().numpy()
-plt.scatter(samples[:, 0], samples[:, 1], s=4)
-plt.xlabel("$x_1$")
-plt.ylabel("$x_2$")
-plt.savefig(folder / "gaussian_2d.png", dpi=120)
+figure, axis = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
+axis.scatter(samples[:, 0], samples[:, 1], s=4, color="#0072B2")
+axis.set_xlabel("$x_1$")
+axis.set_ylabel("$x_2$")
+axis.set_aspect("equal")
+figure.savefig(folder / "gaussian_2d.png", dpi=120)

@@ -1,6 +1,7 @@
-"""Train a network's energy on two moons, with persistent chains and with short ones.
+"""Train an energy-based model
+===========================
 
-    python examples/train_energy_model.py [FOLDER] [--steps 1000]
+A network's energy is trained on two moons, with persistent chains and with short ones.
 
 The gradient of the log likelihood is the energy's mean over samples of the model less its mean over
 data, both differentiated by the parameters. Persistent chains go on from one training step to the
@@ -8,6 +9,8 @@ next (Tieleman, "Training restricted Boltzmann machines using approximations to 
 gradient", ICML 2008). Short ones begin anew each time (Nijkamp et al., "Learning non-convergent
 non-persistent short-run MCMC", NeurIPS 2019): they end like the data, and yet the energy is not
 that of the data, as chains that run on show. Takes about a minute on a CPU.
+
+Run it as ``python train_energy_model.py [FOLDER] [--steps 1000]``.
 """
 
 import argparse
@@ -23,7 +26,7 @@ from torch import nn
 
 from isotherm import ChainBuffer, LangevinDynamics
 
-parser = argparse.ArgumentParser(description=__doc__)
+parser = argparse.ArgumentParser()
 parser.add_argument("folder", nargs="?", default=".", type=Path)
 parser.add_argument("--steps", type=int, default=1000)
 options = parser.parse_args()

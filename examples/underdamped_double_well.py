@@ -1,22 +1,31 @@
-"""How often chains cross a barrier: underdamped Langevin dynamics at several frictions.
+"""Crossing a barrier: friction
+============================
+
+How often does a chain of underdamped Langevin dynamics cross from well to well?
 
 The rate of crossing is small for little friction, where energy is slow to come and go, and for
 much, where every step is soon taken back: Kramers's turnover (Physica 7, 1940). Transition state
 theory, which counts what turns back at the top, is above all of them.
 
-Run it as ``python underdamped_double_well.py [folder] [--steps 20000]``.
+Run it as ``python underdamped_double_well.py [FOLDER] [--steps 20000]``.
 """
 
 import argparse
+from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 
 import isotherm
 
+mpl.use("agg")
+import matplotlib.pyplot as plt
+
 parser = argparse.ArgumentParser()
-parser.add_argument("folder", nargs="?")  # nothing is drawn
+parser.add_argument("folder", nargs="?", default=".", type=Path)
 parser.add_argument("--steps", type=int, default=20_000)
-n_steps = parser.parse_args().steps
+given = parser.parse_args()
+n_steps = given.steps
 
 HEIGHT, STEP_SIZE, THINNING = 5.0, 0.05, 5
 energy = isotherm.DoubleWellEnergy(barrier_height=HEIGHT)  # wells at -1 and 1, U'' = 8 HEIGHT
@@ -39,6 +48,13 @@ for friction in (0.03, 0.3, 3.0, 30.0):
         last = np.where(now == 0, last, now)
     rates[friction] = crossings / (len(start) * n_steps * STEP_SIZE)
     print(f"friction {friction:5g}: {rates[friction]:.5f} crossings a unit of time")
+figure, axis = plt.subplots(figsize=(5.5, 3.5), layout="constrained")
+axis.loglog(rates.keys(), rates.values(), "o-", color="#0072B2", label="counted")
+axis.axhline(highest, color="#D55E00", ls="--", label="transition state theory")
+axis.set_xlabel("friction (1 / unit of time)")
+axis.set_ylabel("crossings a unit of time")
+axis.legend(loc="lower center")
+figure.savefig(given.folder / "crossings.png", dpi=120)
 print(f"transition state theory: {highest:.5f}")
 print(max(rates.values()) < highest)  # True
 print(rates[0.03] < rates[0.3] > rates[30.0])  # True

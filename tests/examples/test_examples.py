@@ -10,64 +10,50 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    ("example", "pictures"),
-    [
-        ("demo", {"gaussian.png", "mixture.png"}),
-        ("landscape_trajectories", {"trajectories.png"}),
-        ("burn_in_and_thinning", {"burn_in.png"}),
-        ("numpy_pipeline", set()),
-        ("torch_gaussian_2d", {"gaussian_2d.png"}),
-        ("torch_gaussian_10d", set()),
-        ("torch_custom_energy", set()),
-    ],
-)
-def test_an_example_runs_and_draws(example, pictures, tmp_path):
-    source = ROOT / f"examples/{example}.py"
-    process = subprocess.run(
-        [sys.executable, source, tmp_path], check=True, capture_output=True, text=True
-    )
-    assert {path.name for path in tmp_path.iterdir()} == pictures
-    # What a comment beside a print says is what is printed.
-    said = re.findall(r"^print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
-    assert [line for line in process.stdout.splitlines() if line in said] == said
+# Each with the pictures that it draws, and options that make it small.
+EXAMPLES = {
+    "burn_in_and_thinning": ({"burn_in.png"}, []),
+    "cluster_of_workers": ({"cluster.png"}, []),
+    "demo": ({"gaussian.png", "mixture.png", "trajectories.png"}, []),
+    "eight_schools": ({"effects.png", "ranks.png"}, ["--chains", "16"]),
+    "killed_and_resumed": ({"killed.png"}, []),
+    "landscape_trajectories": ({"trajectories.png"}, []),
+    "lattice_phi4": ({"phi4.png"}, ["--size", "16", "--steps", "100"]),
+    "lennard_jones_cluster": ({"cluster.png"}, ["--steps", "200"]),
+    "logistic_regression": ({"regression.png"}, ["--steps", "20"]),
+    "numpy_pipeline": (set(), []),
+    "poisson_regression": ({"poisson.png"}, ["--steps", "20"]),
+    "robust_regression": ({"robust.png"}, ["--steps", "20"]),
+    "tempering_rastrigin": ({"tempering.png"}, ["--steps", "5000"]),
+    "torch_custom_energy": ({"custom_energy.png"}, []),
+    "torch_gaussian_10d": ({"diagnostics.png"}, []),
+    "torch_gaussian_2d": ({"gaussian_2d.png"}, []),
+    "underdamped_double_well": ({"crossings.png"}, ["--steps", "4000"]),
+}
 
 
-@pytest.mark.parametrize(
-    ("example", "options"),
-    [
-        ("underdamped_double_well", ["--steps", "4000"]),
-        ("eight_schools", ["--chains", "16"]),
-    ],
-)
-def test_an_example_in_small_finds_what_it_says(example, options):
-    source = ROOT / f"examples/{example}.py"
-    command = [sys.executable, source, *options]
-    process = subprocess.run(command, check=True, capture_output=True, text=True)
-    said = re.findall(r"^print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
-    assert said
-    assert process.stdout.splitlines()[-len(said) :] == said
-
-
-@pytest.mark.parametrize(
-    ("example", "picture", "options"),
-    [
-        ("lattice_phi4", "phi4.png", ["--size", "16", "--steps", "100"]),
-        ("lennard_jones_cluster", "cluster.png", ["--steps", "200"]),
-        ("logistic_regression", "regression.png", ["--steps", "20"]),
-        ("poisson_regression", "poisson.png", ["--steps", "20"]),
-        ("robust_regression", "robust.png", ["--steps", "20"]),
-    ],
-)
-def test_a_formula_on_arrays_is_ten_lines(example, picture, options, tmp_path):
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_runs_draws_and_finds_what_it_says(example, tmp_path):
     if example == "logistic_regression":
         pytest.importorskip("sklearn")
     source = ROOT / f"examples/{example}.py"
-    command = [sys.executable, source, tmp_path, *options]
-    process = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert [path.name for path in tmp_path.iterdir()] == [picture]
-    said = re.findall(r"^print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
+    pictures, options = EXAMPLES[example]
+    process = subprocess.run(
+        [sys.executable, source, tmp_path, *options], check=True, capture_output=True, text=True
+    )
+    assert {path.name for path in tmp_path.iterdir()} == pictures
+    # What a comment beside a print says is what is printed.
+    said = re.findall(r"^ *print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
     assert [line for line in process.stdout.splitlines() if line in said] == said
+
+
+def test_every_example_is_run_and_has_a_title_for_the_gallery():
+    sources = {path.stem: path.read_text("utf-8") for path in (ROOT / "examples").glob("*.py")}
+    trained = {"score_two_moons", "train_digits", "train_energy_model"}  # below
+    assert sources.keys() - EXAMPLES.keys() == trained
+    for name, source in sources.items():
+        title, line, *_ = source.removeprefix('"""').splitlines()
+        assert line == "=" * len(title), f"{name} begins with a title, underlined with ="
 
 
 def trained(example, picture, folder, *options):
@@ -126,4 +112,5 @@ def test_the_readmes_python_runs(capsys, tmp_path, monkeypatch):
     assert "gradient[1]" in out
     assert "('chain', 'draw', 'x_dim_0') (100, 300, 2)" in out
     assert re.search(r"^x\[0\] .*\n^x\[1\] ", out, re.MULTILINE)  # the table of a summary
-    assert names["samples"].shape == (1000, 2)
+    assert names["samples"].shape == (1000, 10)
+    assert "(1000, 200, 2)" in out

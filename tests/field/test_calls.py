@@ -181,7 +181,7 @@ def command(monkeypatch, capsys, *arguments):
 
 
 def test_a_command_without_a_sample_left_says_so(monkeypatch, capsys):
-    options = ["--energy", "double-well", "--dim", 2, "--n-samples", 5, "--backend", "numpy"]
+    options = ["double-well", "--dim", 2, "--n-samples", 5, "--backend", "numpy"]
     code, out, err = command(monkeypatch, capsys, *options, "--step-size", 100, "--seed", 0)
     assert code == 1
     assert "5 of 5 chains left the finite numbers" in err
@@ -191,7 +191,7 @@ def test_a_command_without_a_sample_left_says_so(monkeypatch, capsys):
 
 
 def test_a_folder_is_no_file_to_write_to(monkeypatch, capsys, tmp_path):
-    options = ["--energy", "harmonic", "--dim", 2, "--backend", "numpy"]
+    options = ["harmonic", "--dim", 2, "--backend", "numpy"]
     for option in ("--out", "--plot"):
         code, _, err = command(monkeypatch, capsys, *options, option, tmp_path)
         assert code == 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +17,11 @@ import numpy as np
 import isotherm
 from isotherm._arithmetic.arrays import to_numpy
 from isotherm._backends import registry
+from isotherm._energies.protocol import as_energy
 from isotherm._runs.advance import describe
+from isotherm._samplers.sample_chain import _SAMPLERS, _sampler
+from isotherm._transitions.catalogue import names as sampler_names
+from isotherm._warmup.tuning import placed
 from isotherm.errors import InputError, IsothermError
 
 try:
@@ -40,7 +46,29 @@ ENERGIES: dict[str, Callable[..., Any]] = {
 
 _PATIENCE = 1.0  # seconds of a run after which a bar is shown
 
-app = typer.Typer(help="Langevin sampling from energy functions.", no_args_is_help=True)
+_WARMUP = 500  # steps, where neither they nor a step size are given
+
+app = typer.Typer(
+    help="Sampling from energy functions, the same chain on every backend.", no_args_is_help=True
+)
+
+
+def _completed(incomplete: str) -> list[str]:
+    words = [*ENERGIES, *(f"{path}:" for path in sorted(Path().glob("*.py")))]
+    return [word for word in words if word.startswith(incomplete)]
+
+
+Energy = Annotated[
+    str,
+    typer.Argument(
+        help=f"FILE.py:NAME, an energy of yours, or one of {', '.join(ENERGIES)}.",
+        autocompletion=_completed,
+    ),
+]
+Parameter = Annotated[
+    list[str] | None, typer.Option(help="NAME=VALUE of the energy, the value as JSON.")
+]
+Store = Annotated[Path, typer.Argument(help="The folder that a run was kept in.")]
 
 
 @app.command()
@@ -58,53 +86,79 @@ def backends() -> None:
 
 @app.command()
 def sample(
-    energy: Annotated[str, typer.Option(help=f"One of {', '.join(ENERGIES)}.")],
+    energy: Energy,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help=f"One of {', '.join(sampler_names())}, or one that the file registers.",
+            autocompletion=lambda: list(sampler_names()),
+        ),
+    ] = "langevin",
     dim: Annotated[int | None, typer.Option(help="Coordinates of a chain.")] = None,
-    n_samples: int = 1000,
-    n_steps: int = 1000,
-    burn_in: int = 0,
-    thinning: int = 1,
-    step_size: float = 1e-2,
-    noise_scale: float | None = None,
-    temperature: float | None = None,
+    n_samples: Annotated[int, typer.Option(help="Chains.")] = 1000,
+    n_steps: Annotated[int, typer.Option(help="Steps after the burn-in.")] = 1000,
+    burn_in: Annotated[int, typer.Option(help="Steps taken first, which are not kept.")] = 0,
+    thinning: Annotated[int, typer.Option(help="Every how many steps a state is kept.")] = 1,
+    step_size: Annotated[float | None, typer.Option(help="Without it a warm-up finds one.")] = None,
+    warm_up: Annotated[
+        int | None, typer.Option(help=f"Steps of a warm-up; {_WARMUP} without a step size.")
+    ] = None,
+    friction: Annotated[float | None, typer.Option(help="Of underdamped and hmc.")] = None,
+    n_leapfrog: Annotated[int | None, typer.Option(help="Substeps of hmc.")] = None,
+    noise_scale: Annotated[float | None, typer.Option(help="1 by default.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="The noise scale squared.")] = None,
     bounds: Annotated[
         tuple[float, float] | None, typer.Option(help="LOW HIGH, which reflect; -inf, inf: none.")
     ] = None,
-    gradient_clip: float | None = None,
-    gradient_clip_norm: float | None = None,
-    parameter: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE of the energy, the value as JSON.")
+    gradient_clip: Annotated[float | None, typer.Option(help="Of each coordinate of ∇U.")] = None,
+    gradient_clip_norm: Annotated[float | None, typer.Option(help="Of the norm of ∇U.")] = None,
+    parameter: Parameter = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="The backend's first by default.")] = None,
+    backend: Annotated[str | None, typer.Option(help="The fastest by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="A fresh one by default.")] = None,
+    trajectory: Annotated[bool, typer.Option(help="Write every kept state with --out.")] = False,
+    store: Annotated[
+        Path | None, typer.Option(help="Keep the run in this folder while it goes on.")
     ] = None,
-    dtype: str | None = None,
-    device: str | None = None,
-    backend: str | None = None,
-    seed: int | None = None,
-    trajectory: Annotated[bool, typer.Option(help="Keep every state.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the samples to this .npz.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the samples (dim 2) or steps.")] = None,
 ) -> None:
-    """Sample a built-in energy."""
+    """Sample an energy: one of yours in a file, or a built-in one.
+
+    For example: isotherm sample model.py:ring --sampler hmc --warm-up 500 --store run.zarr
+    """
     chosen = _energy(energy, parameter or [])
-    is_landscape = (getattr(chosen, "dim", None) or dim) == 2
-    plan = isotherm.make_plan(
-        chosen, dim=dim, n_samples=n_samples, n_steps=n_steps, burn_in=burn_in,
-        thinning=thinning, step_size=step_size, noise_scale=noise_scale,
-        temperature=temperature, bounds=bounds, gradient_clip=gradient_clip,
-        gradient_clip_norm=gradient_clip_norm, dtype=dtype, device=device, backend=backend,
-        seed=seed,
-        return_trajectory=trajectory, return_diagnostics=plot is not None and not is_landscape,
-    )  # fmt: skip
     for path in (out, plot):
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"the folder of {path} does not exist; make it first")
-        if path is not None and path.is_dir():
-            raise InputError(f"{path} is a folder; name a file in it")
+        _check_file(path)
     pictures = None if plot is None else _pictures()
-    with bar(_PATIENCE) as show, warnings.catch_warnings():
-        warnings.simplefilter("ignore", isotherm.DivergenceWarning)  # told below, in a sentence
-        result = isotherm.run(plan, chosen, callback=show)
+    is_landscape = (getattr(chosen, "dim", None) or dim) == 2
+    arguments: dict[str, Any] = {
+        "step_size": step_size, "friction": friction, "n_leapfrog": n_leapfrog,
+        "noise_scale": noise_scale, "temperature": temperature, "bounds": bounds,
+        "gradient_clip": gradient_clip, "gradient_clip_norm": gradient_clip_norm,
+        "dtype": dtype, "device": device, "backend": backend,
+    }  # fmt: skip
+    given = {name: value for name, value in arguments.items() if value is not None}
+    x = None
+    with _told():
+        if warm_up or (warm_up is None and step_size is None and sampler in _SAMPLERS):
+            warmed = _sampler(sampler, chosen, given)
+            tuning = isotherm.warm_up(warmed, dim=dim, n_warmup=warm_up or _WARMUP, seed=seed)
+            Console().print(str(tuning), markup=False, highlight=False)
+            x, seed = placed(tuning.x, n_samples, 0), tuning.seed
+            # What was given stands, but for the step size, where the search began.
+            given = {**tuning.arguments, **given, "step_size": tuning.step_size}
+        plan = isotherm.make_plan(
+            chosen, x, dim, n_samples=n_samples, n_steps=n_steps, burn_in=burn_in,
+            thinning=thinning, seed=seed, sampler=sampler, **given,
+            return_trajectory=trajectory,
+            return_diagnostics=store is not None or (plot is not None and not is_landscape),
+        )  # fmt: skip
+        with bar(_PATIENCE) as show:
+            result = isotherm.run(plan, chosen, x, callback=show, store=store)
     if out is not None:
-        _write_samples(out, result)
+        _write_samples(out, result, with_trajectory=trajectory)
     if pictures is not None and is_landscape:
         # Without noise there is no density: U itself is drawn.
         scale = float(plan.noise_scale.between(plan.n_total - 1, plan.n_total)[0]) or 1.0
@@ -118,6 +172,80 @@ def sample(
         _complain(describe(plan, divergence))
         if divergence.n_chains == plan.n_samples:  # there is no sample
             raise typer.Exit(1)
+
+
+@app.command()
+def resume(
+    store: Store,
+    energy: Energy,
+    n_steps: Annotated[
+        int | None, typer.Option(help="Steps to take now; by default those that are left.")
+    ] = None,
+    parameter: Parameter = None,
+    device: Annotated[str | None, typer.Option(help="The run's by default.")] = None,
+    backend: Annotated[str | None, typer.Option(help="The run's by default.")] = None,
+) -> None:
+    """Go on with a run as if it had never stopped. A store holds data alone: name the energy again.
+
+    For example: isotherm resume run.zarr model.py:ring
+    """
+    chosen = _energy(energy, parameter or [])
+    with _told(), bar(_PATIENCE) as show:
+        result = isotherm.resume(
+            store, chosen, n_steps, backend=backend, device=device, callback=show
+        )
+    Console().print(summary_table(chosen, result))
+    divergence = result.info.divergence
+    if divergence is not None:
+        _complain(
+            f"{divergence.n_chains} of {len(result.samples)} chains left the finite numbers, the "
+            f"first after step {divergence.first_step}; take a smaller step size"
+        )
+        if divergence.n_chains == len(result.samples):
+            raise typer.Exit(1)
+
+
+@app.command()
+def summary(store: Store) -> None:
+    """Tell mean, deviation, effective sample sizes and R-hat of a run; needs isotherm[arviz].
+
+    For example: isotherm summary run.zarr
+    """
+    run = isotherm.open_run(store)
+    print(run)
+    print(isotherm.summary(run).to_string())
+
+
+@app.command()
+def plot(
+    store: Store,
+    energy: Annotated[
+        str | None,
+        typer.Argument(help="Its energy, to draw paths over it.", autocompletion=_completed),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("run.png"),
+    n_chains: Annotated[int, typer.Option(min=1, help="Chains whose paths are drawn.")] = 5,
+    parameter: Parameter = None,
+) -> None:
+    """Draw a run: its mean, variance and energy at each kept step, or paths over its energy.
+
+    For example: isotherm plot run.zarr model.py:ring --out paths.png
+    """
+    _check_file(out)
+    pictures = _pictures()
+    run = isotherm.open_run(store)
+    if energy is not None:
+        kept: Any = run.trajectory  # of a store, of which this reads a part
+        paths = np.asarray(kept[:n_chains])
+        figure = pictures.trajectories(_energy(energy, parameter or []), paths)
+    elif run.diagnostics is not None:
+        figure = pictures.diagnostics(run.diagnostics)
+    else:
+        raise InputError(
+            f"{store} was kept without diagnostics; name its energy to draw the chains' paths"
+        )
+    figure.savefig(out, dpi=120)
+    print(f"drawn in {out}")
 
 
 def summary_table(energy: Any, result: isotherm.Result) -> Table:
@@ -147,29 +275,89 @@ def summary_table(energy: Any, result: isotherm.Result) -> Table:
     return table
 
 
-def _energy(name: str, parameters: list[str]) -> Any:
-    if name not in ENERGIES:
-        raise InputError(f"there is no energy {name!r}; there are {', '.join(ENERGIES)}")
+def _energy(text: str, parameters: list[str]) -> Any:
+    """The energy that a word or FILE.py:NAME stands for, with its parameters."""
     values = {}
-    for text in parameters:
-        key, _, value = text.partition("=")
+    for given in parameters:
+        key, _, value = given.partition("=")
         try:
             values[key] = json.loads(value)
         except json.JSONDecodeError:
             raise InputError(
-                f"--parameter must be NAME=VALUE with a JSON value, not {text!r}"
+                f"--parameter must be NAME=VALUE with a JSON value, not {given!r}"
             ) from None
-    try:
-        return ENERGIES[name](**values)
-    except TypeError as error:
-        raise InputError(f"energy {name!r}: {error}; give it with --parameter") from None
+    path, colon, name = text.rpartition(":")
+    if text in ENERGIES:
+        found: Any = ENERGIES[text]
+    elif colon or text.endswith(".py"):
+        found = _in_file(Path(path or text), name if colon else "")
+    else:
+        raise InputError(
+            f"there is no energy {text!r}; there are {', '.join(ENERGIES)}, and FILE.py:NAME "
+            "is one of yours"
+        )
+    if values or found in ENERGIES.values() or isinstance(found, type):
+        try:
+            found = found(**values)
+        except TypeError as error:
+            raise InputError(f"energy {text!r}: {error}; give it with --parameter") from None
+    return as_energy(found)
 
 
-def _write_samples(path: Path, result: isotherm.Result) -> None:
+def _in_file(path: Path, name: str) -> Any:
+    """What a user's file calls by this name; the file is run, as Python runs it."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; name the energy as FILE.py:NAME")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is no Python file; name the energy as FILE.py:NAME")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # for what it imports from beside it
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        there = [key for key, held in vars(module).items() if callable(held) and key[0] != "_"]
+        raise InputError(
+            f"{path} has no {name!r}; name the energy as {path}:NAME, of {', '.join(there)}"
+        )
+    return getattr(module, name)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What Isotherm warns of in the block is told in sentences; of divergence its table tells."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except isotherm.RunInterrupted as interruption:
+            n_steps = interruption.result.info.n_steps
+            _complain(f"stopped after {n_steps} steps; isotherm resume goes on with a store")
+            raise typer.Exit(130) from None
+    for warning in caught:
+        if issubclass(warning.category, isotherm.DivergenceWarning):
+            continue
+        if warning.category.__module__.startswith("isotherm"):
+            _complain(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+def _check_file(path: Path | None) -> None:
+    """Refuse a file that could not be written."""
+    if path is not None and not path.parent.is_dir():
+        raise InputError(f"the folder of {path} does not exist; make it first")
+    if path is not None and path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it")
+
+
+def _write_samples(path: Path, result: isotherm.Result, *, with_trajectory: bool) -> None:
     """Write beside the file and rename, so that an interruption leaves no half-written one."""
     arrays: dict[str, Any] = {"samples": to_numpy(result.samples)}
-    if result.trajectory is not None:
-        arrays["trajectory"] = to_numpy(result.trajectory)
+    if with_trajectory:
+        arrays["trajectory"] = np.asarray(result.trajectory)
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:

@@ -99,6 +99,8 @@ def array_repr(values: Any) -> str:
 def caller_stacklevel() -> int:
     """The stack level of the caller outside this package: a warning shows the user's line."""
     level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:
+    while frame is not None and (
+        str(frame.f_globals.get("__name__")).partition(".")[0] == __package__
+    ):
         level, frame = level + 1, frame.f_back
     return level - 1

@@ -72,7 +72,17 @@ def trajectories(energy: Any, x: Array, *, noise_scale: float = 1.0) -> Figure:
 
 
 def diagnostics(found: Diagnostics) -> Figure:
-    """Mean, variance and mean energy of the chains at each kept step; a line a coordinate."""
+    """Mean, variance and mean energy of the chains at each kept step; a line a coordinate.
+
+    Parameters
+    ----------
+    found : Diagnostics
+        Of a run with ``return_diagnostics=True``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     figure = Figure(figsize=(7, 7), layout="constrained")
     energies = to_numpy(found.energy).mean(axis=1)
     rows = {"mean": found.mean, "variance": found.variance, "energy": energies}

@@ -77,6 +77,11 @@ def score(
     function, dim, library
         See `ScoreEnergy`.
 
+    Returns
+    -------
+    ScoreEnergy
+        Goes where an energy does.
+
     Examples
     --------
     >>> import isotherm

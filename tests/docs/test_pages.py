@@ -1,0 +1,130 @@
+"""The pages of the site: their programs run, and what they say comes out.
+
+Pages with a test of their own elsewhere are named in `ELSEWHERE`.
+"""
+
+import fnmatch
+import importlib
+import linecache
+import os
+import re
+import subprocess
+import sys
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+ELSEWHERE = {"clusters", "new_backend", "new_transition", "coming_from", "errors"}
+PEERS = {"torchebm", "blackjax", "numpyro", "emcee"}
+
+
+def programs(text):
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def run_alone(program, folder):
+    """What a program prints, in a process where Numba, which compiles for seconds, is left out."""
+    path = folder / "program.py"
+    path.write_text(program, "utf-8")
+    process = subprocess.run(
+        [sys.executable, path], env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, cwd=folder,
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
+
+
+def said(program):
+    """What the comments say that its prints print: beside them, or on the lines that follow."""
+    return re.findall(
+        r"(?:^ *print\(.*\)  |^)# (?=[\d(<]|True$|False$)(.*)$", program, re.MULTILINE
+    )
+
+
+PAGES = sorted(
+    path.stem
+    for path in DOCS.glob("*.md")
+    if path.stem not in ELSEWHERE and programs(path.read_text("utf-8"))
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_programs_run_and_print_what_is_said(page, tmp_path):
+    if page == "getting_started":
+        pytest.importorskip("torch")
+    program = "\n".join(programs((DOCS / f"{page}.md").read_text("utf-8")))
+    printed = run_alone(program, tmp_path)
+    assert [line for line in said(program) if line not in printed] == []
+
+
+def test_every_page_is_run_somewhere():
+    everywhere = {path.stem for path in DOCS.glob("*.md") if programs(path.read_text("utf-8"))}
+    assert {*PAGES} | ELSEWHERE == everywhere
+
+
+def test_errors_say_what_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "errors.md").read_text("utf-8")
+    setup, *rest = programs(text)
+    names = {"__name__": "errors"}
+    exec(setup, names)
+    pairs = re.findall(r"^```python\n([^`]*)^```\n\n```text\n(.*)\n```", text, re.MULTILINE)
+    assert len(pairs) == len(rest) >= 15
+    for program, sentence in pairs:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            # So that an error of a formula can show its line.
+            lines = program.splitlines(keepends=True)
+            linecache.cache["errors.md"] = (len(program), None, lines, "errors.md")
+            with pytest.raises((Exception, Warning)) as raised:
+                exec(compile(program, "errors.md", "exec"), names)
+        pattern = re.sub(r"([\[\]?*])", r"[\1]", sentence).replace("...", "*")
+        assert fnmatch.fnmatchcase(f"{raised.type.__name__}: {raised.value}", pattern)
+
+
+def sections():
+    text = (DOCS / "coming_from.md").read_text("utf-8")
+    return dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.parametrize("library", sections())
+def test_the_programs_side_by_side_run(library, tmp_path):
+    theirs, ours = programs(sections()[library])
+    peer = PEERS & {*re.findall(r"\w+", library.lower())}
+    if any(map(importlib.util.find_spec, peer)):
+        run_alone(theirs, tmp_path)
+    if "torch" in ours:
+        pytest.importorskip("torch")
+    run_alone(ours, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "isotherm", "isotherm.backend", "isotherm.math", "isotherm.plot", "isotherm.testing",
+        "isotherm.transitions", "isotherm_cupy", "isotherm_numba", "isotherm_torch",
+    ],
+)  # fmt: skip
+def test_every_public_name_is_in_the_reference(module):
+    if module.startswith("isotherm_"):
+        pytest.importorskip(module)
+    page = (DOCS / "api.rst").read_text("utf-8")
+    there = importlib.import_module(module)
+    own = [name for name, held in vars(there).items() if getattr(held, "__module__", "") == module]
+    public = {name for name in getattr(there, "__all__", own) if name[0] != "_"}
+    listed, current = set(), ""
+    for line, following in pairwise([*page.splitlines(), ""]):
+        if set(following) == {"-"}:  # a heading ends what was before
+            current = ""
+        elif line.startswith((".. currentmodule:: ", ".. py:module:: ")):
+            current = line.rpartition(" ")[2]
+        elif current == module:
+            listed |= {*re.findall(r"^   (\w+)$", line), *re.findall(r"``(\w+)``", line)}
+            listed |= {*re.findall(r"(?<!`)`isotherm\.(?:\w+\.)*(\w+)`", line)}
+    modules = {"math", "transitions"}  # each has a section of its own
+    assert public - listed - modules == set()
+    assert not [name for name in listed if not hasattr(there, name)]
