@@ -687,7 +687,7 @@ def test_what_does_not_follow(path):
     refused = {
         "with friction a step of sampler 'hmc' is another": {"friction": 1.0},
         "n_leapfrog must be a positive integer": {"n_leapfrog": 2.5},
-        "noise_scale must be positive at every step": {"temperature": 0.0},
+        "noise_scale, or temperature, must be positive at every step": {"temperature": 0.0},
         "give noise_scale or temperature": {"temperature": 1.0, "noise_scale": 1.0},
         "friction must be 0 or positive": {"friction": [-1.0] * 3},
         "which rounds to 0 in float32": {"step_size": 1e-50},

@@ -70,6 +70,8 @@ class FusedChains:
         self._arguments = tuple(arguments(plan.dtype, transition.carried))
         self.renew(plan)
 
+    is_kept = True
+
     def renew(self, plan: Plan) -> None:
         """Serve a plan that differs from that of before in its seed alone."""
         self._plan = plan

@@ -104,9 +104,10 @@ def check_start(x: Array, dtype: str, name: str = "x", bounds: Bounds | None = N
         row = xp.asarray(side, dtype=state.dtype, device=compat.device(state))
         rows = xp.reshape(state, (-1, side.size)) if side.ndim else state
         if bool(xp.any(sign * rows < sign * row)):
+            advice = "without x they start from N(0, I), reflected into the bounds"
             raise InputError(
-                f"{name} holds values outside of the bounds, {bounds}; chains must start inside "
-                "(without x they start from N(0, I), reflected into the bounds)"
+                f"{name} holds values outside of the bounds, {bounds}; chains must start inside"
+                + (f" ({advice})" if name == "x" else "")
             )
 
 

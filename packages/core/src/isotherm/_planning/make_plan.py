@@ -242,8 +242,8 @@ def make_plan(
             "divergence_threshold": divergence_threshold,
         },
     )
-    check_meaning(step_size, len(steps), event_shape)
     given = as_schedule("step_size", own["step_size"], steps, positive=True)
+    check_meaning(step_size, len(steps), event_shape)
     step_sizes = decayed(given, decay, steps)
     scales = as_noise_scale(noise_scale, temperature, steps)
     noise_scales = Schedule(1.0 if scales is None else scales)

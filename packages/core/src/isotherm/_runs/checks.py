@@ -99,11 +99,11 @@ def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
         return _moved(plan, backend, x, "x")
     normals = _normals(plan, backend, noise.Stream.INITIAL)
     if plan.bounds is not None:
-        normals = _inside(plan, normals)
+        normals = inside(plan, normals)
     return compat.array_namespace(normals).reshape(normals, plan.shape)
 
 
-def _inside(plan: Plan, states: Array) -> Array:
+def inside(plan: Plan, states: Array) -> Array:
     """States reflected into the bounds, by the operations of a transition; shape (n, dim)."""
     xp, sides = compat.array_namespace(states), plan.vectors()
     program = INSIDE.program(Variant(has_bounds=True))

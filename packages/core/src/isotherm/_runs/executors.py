@@ -28,7 +28,7 @@ from isotherm._backends.memory import host_memory
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.recorder import mover
-from isotherm._results.result import Divergence, Info, Progress, Result
+from isotherm._results.result import Info, Progress, Result, joined
 from isotherm._runs.advance import count_diverged
 from isotherm._transitions.catalogue import find
 from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr, text_of
@@ -446,38 +446,14 @@ class _Whole:
                 divergence_threshold=plan.divergence_threshold,
                 told=plan.told_of_kept(plan.n_kept),
             )
-        found = [info.divergence for _, info in self._infos if info.divergence is not None]
-        divergence = None
-        if found:
-            counted = [one for one in found if not one.of_energy] or found
-            divergence = Divergence(
-                min(one.first_step for one in counted),
-                sum(one.n_chains for one in counted),
-                of_energy=counted[0].of_energy,
-            )
         return Result(
             samples=back(self._samples),
             trajectory=back(self._trajectory),
             diagnostics=diagnostics,
             info=replace(
-                self._infos[0][1],
+                joined(self._infos, plan.n_total - plan.burn_in),
                 n_steps=plan.n_total,
                 seconds=seconds,
-                divergence=divergence,
-                **self._rates(),
             ),
             state={name: mover(plan, plan.state_dtype)(x) for name, x in self._state.items()},
         )
-
-    def _rates(self) -> dict[str, Any]:
-        """Acceptance and divergences of all chains, of an adjusted sampler."""
-        plan = self._plan
-        if not plan.is_adjusted or plan.n_total == plan.burn_in:
-            return {}
-        n_steps = plan.n_total - plan.burn_in
-        # Whole numbers, so that the rate is that of a run on one machine, to its last digit.
-        accepted = sum(round(n * n_steps * (info.acceptance_rate or 0)) for n, info in self._infos)
-        told = ("n_divergences", "n_diverging_chains", "n_stuck_chains")
-        return {"acceptance_rate": accepted / (n_steps * plan.n_samples)} | {
-            name: sum(getattr(info, name) for _, info in self._infos) for name in told
-        }

@@ -172,7 +172,7 @@ def run_prepared(
     elif n_shares is not None:
         raise InputError("n_shares shares out chains among the workers of an executor; give both")
     else:
-        result = _run(
+        result = run_here(
             plan,
             energy,
             x,
@@ -188,7 +188,7 @@ def run_prepared(
     return warn_of_divergence(plan, result)
 
 
-def _run(
+def run_here(
     plan: Plan,
     energy: Any,
     x: Array | None,
@@ -264,7 +264,7 @@ def _run_on_executor(
     with ExitStack() as stack:
         callbacks = collect_callbacks(progress, None, stack)
         return run_on_executor(
-            partial(_run, moments_dtype="float64"), plan, energy, as_state(x), executor,
+            partial(run_here, moments_dtype="float64"), plan, energy, as_state(x), executor,
             momentum=as_state(momentum, "momentum"),
             model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks.functions,
         )  # fmt: skip
@@ -397,6 +397,7 @@ def advance_to(
             divergence=snapshot.divergence,
             sampler=plan.sampler,
             tuning=plan.tuning,
+            bounds=plan.bounds,
             **_rates(plan, counts, n_before, snapshot.n_steps),
         ),
         state={name: mover(plan, plan.state_dtype)(x) for name, x in snapshot.state.items()},

@@ -230,6 +230,7 @@ class Store:
                 divergence=header.divergence,
                 sampler=plan.sampler,
                 tuning=plan.tuning,
+                bounds=plan.bounds,
             ),
         )
 
