@@ -100,6 +100,43 @@ def test_no_call_is_made_that_no_step_needs(backend):
     assert (energy.n_gradients, energy.n_values) == (RUN["n_steps"], 0)
 
 
+ADJUSTED_OR_NOT = [
+    {"sampler": "underdamped"},
+    {"sampler": "mala"},
+    {"sampler": "hmc", "n_leapfrog": 1, "jitter": 0.0},
+]
+
+
+@pytest.mark.parametrize("options", ADJUSTED_OR_NOT, ids=lambda options: options["sampler"])
+def test_a_gradient_that_is_kept_is_asked_for_once_more_however_a_run_is_cut(options, backend):
+    energy = Quadratic()
+    sample(energy, dim=3, n_samples=4, backend=backend, **options | {"n_steps": 30})
+    assert energy.n_gradients == 31  # the start's, and one a step
+
+
+def test_what_a_callback_changes_of_an_energy_holds_from_the_next_step(backend):
+    class Spring(Quadratic):
+        stiffness = 1.0
+
+        def __call__(self, x):
+            return self.stiffness * super().__call__(x)
+
+        def gradient(self, x):
+            return self.stiffness * super().gradient(x)
+
+    def change(progress):
+        energy.stiffness = 9.0
+
+    run = {"dim": 3, "n_samples": 4, "sampler": "mala", "backend": backend, "step_size": 0.2}
+    energy = Spring()
+    changed = sample(energy, **run | {"n_steps": 8}, callback=change, callback_every=4)
+    energy = Spring()
+    middle = sample(energy, **run | {"n_steps": 4})
+    energy.stiffness = 9.0
+    after = sample(energy, middle, **run | {"dim": None, "n_steps": 4}, step_offset=4)
+    np.testing.assert_array_equal(np.asarray(changed), np.asarray(after))
+
+
 def test_autograd_calls_once_a_step_and_batches_do_not_run_dry():
     torch = pytest.importorskip("torch")
     batches = iter(range(RUN["n_steps"]))
@@ -182,7 +219,7 @@ def test_an_own_gradients_energies_are_at_hand_in_diagnostics():
     with pytest.warns(isotherm.DivergenceWarning, match="where the energy is NaN") as caught:
         _, found = sample(Exponential(), **options)
     first = int(np.flatnonzero(np.isnan(found.energy).any(axis=1))[0]) + 1
-    assert f"the first at step {first} of 50" in str(caught[0].message)
+    assert f"seen first at step {first} of 50" in str(caught[0].message)
 
 
 def test_autograds_energies_are_at_hand_at_every_step():

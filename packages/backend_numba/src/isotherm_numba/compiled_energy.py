@@ -154,7 +154,8 @@ def check_slopes(name: str, functions: tuple[Any, Any], x: np.ndarray[Any, Any])
     EnergyWarning
         They differ.
     """
-    energy, given = (None if f is None else _dispatcher(f) for f in functions)
+    function, slopes = functions
+    energy, given = _dispatcher(function), None if slopes is None else _dispatcher(slopes)
     rows, columns = x[: _ASKED[0]], slice(_ASKED[1])
     states = [row.astype(np.float64) for row in rows]
     count = len(states[0][columns]) if states else 0

@@ -172,6 +172,7 @@ class ArrayLoop:
         self._noise = _Noise(plan, fill_normals, exponentials)
         self._constants: Values | None = None
         self._changing: list[tuple[int, str]] = []  # coefficients: their values and names
+        self._last: tuple[State | None, Values] = None, {}  # where it is, and what is cached there
 
     def renew(self, plan: Plan) -> None:
         """Serve a plan that differs from that of before in its seed alone."""
@@ -180,6 +181,7 @@ class ArrayLoop:
 
     def begin(self, state: State) -> None:
         """Ask the energy for the first step from a state, and refuse what is wrong with it."""
+        self._last = None, {}
         calls = (*_calls_in(self.program.prologue), *_calls_in(self.program.statements))
         first = next((one.op for one in calls if one.op in _ASKING), None)
         self._calls.begin(
@@ -226,9 +228,13 @@ class ArrayLoop:
         values: Values = dict(constants)
         for name in program.carried:
             values[program.start[name]] = xp.reshape(state[name], rows)
-        self._carry_out(program.prologue, values, start)
-        for name, index in program.cached_at_start.items():
-            values[program.start[name]] = values[index]
+        last, cached = self._last
+        if state is last:  # so pieces do not ask an energy again, which may draw another batch
+            values |= cached
+        else:
+            self._carry_out(program.prologue, values, start)
+            for name, index in program.cached_at_start.items():
+                values[program.start[name]] = values[index]
         n_kept, next_kept = 0, plan.burn_in + plan.thinning * (plan.kept_before(start) + 1)
         note = self._watching()
         for step in range(start, stop):
@@ -247,7 +253,10 @@ class ArrayLoop:
                 self._record(xp.reshape(ends["x"], plan.shape), reports, n_kept, outputs)
                 n_kept, next_kept = n_kept + 1, next_kept + plan.thinning
         at_end = {name: values[program.start[name]] for name in program.carried}
-        return {name: xp.reshape(value, plan.shape) for name, value in at_end.items()}
+        reached = {name: xp.reshape(value, plan.shape) for name, value in at_end.items()}
+        kept = (program.start[name] for name in program.cached)
+        self._last = reached, {index: values[index] for index in kept}
+        return reached
 
     def _constants_for(self, x: Array) -> Values:
         """What is the same at all steps: coefficients, and vectors on the state's device."""

@@ -67,7 +67,9 @@ class Runner(Protocol):
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         """Take the steps start..stop-1 of the plan (counted from 0, burn-in included).
 
-        A pure function: the same arguments give the same bits, however a run is cut into calls.
+        A pure function: the same arguments give the same bits, however a run is cut into calls. A
+        runner that is handed the very mapping that it returned last may go on with what it still
+        has of it, rather than ask the energy again.
 
         Parameters
         ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,11 @@ def load(name: str) -> Backend:
                 f"mend what it needs, or pip uninstall isotherm-{name}"
             ) from error
     else:
+        like = get_close_matches(name, names(), n=1, cutoff=0.75)  # numba is not numpy
+        if like:
+            raise BackendNotFoundError(
+                f"there is no backend {short_repr(name)}; did you mean {like[0]!r}?"
+            )
         is_name = plain_name(name) == name.replace("-", "_")
         advice = f"{_how_to_install(name)}, or take" if is_name else "take"
         raise BackendNotFoundError(

@@ -126,6 +126,11 @@ def as_schedule(
             f"{name} must be a number, one number a step, or a function step -> number; "
             f"got {short_repr(given)}"
         )
+    if values.ndim > 1:
+        raise InputError(
+            f"{name} has shape {values.shape}; it must be a number or one number a step; for one a "
+            "chain, make a run of the chains of each, with chain_offset the number of the first"
+        )
     if values.shape not in ((), (len(steps),)):
         raise InputError(
             f"{name} has shape {values.shape}; it must be a number or have one value for each of "

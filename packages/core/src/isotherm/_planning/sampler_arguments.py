@@ -16,6 +16,7 @@ from isotherm._planning.arguments import (
     as_clamp,
     as_number,
     as_schedule,
+    as_seed,
     decayed,
 )
 from isotherm._plans.bounds import Bounds
@@ -78,6 +79,9 @@ def check_arguments(sampler: str, **given: Any) -> None:
         An argument is not usable.
     """
     _check_one_scale(given.get("noise_scale"), given.get("temperature"))
+    seed = given.get("seed")
+    if hasattr(seed, "__index__") and not is_array(seed):
+        as_seed(seed)
     for name in ("step_size", "noise_scale", "temperature", "friction", "n_leapfrog"):
         value = given.get(name)
         if value is None or (callable(value) and not is_array(value)):

@@ -1,6 +1,6 @@
 """Chains on their way: the pieces in which they advance, and where they leave the finite numbers.
 
-Chains advance in pieces, so that Ctrl-C is answered, progress short_repr and divergence noticed.
+Chains advance in pieces, so that Ctrl-C is answered, progress told and divergence noticed.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ def advance(
         stop = min(start + length, last, recorder.full_at())
         if every is not None:
             stop = min(stop, (start // every + 1) * every)
+        if has_callbacks:
+            before = dict(before)  # a mapping of its own, as what the energy reads may have changed
         outputs = recorder.outputs(start, stop)
         if counts is not None:
             # Counted apart, so that steps that Ctrl-C takes back do not count.

@@ -78,6 +78,7 @@ class Sampler:
             step_size=step_size,
             noise_scale=noise_scale,
             temperature=temperature,
+            seed=seed,
             **own,
         )
 
