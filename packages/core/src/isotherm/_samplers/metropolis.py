@@ -40,7 +40,7 @@ class MALA(Sampler):
     Examples
     --------
     >>> import isotherm
-    >>> sampler = isotherm.MALA(isotherm.RosenbrockEnergy(b=5.0), step_size=0.02)
+    >>> sampler = isotherm.MALA(isotherm.RosenbrockEnergy(b=5.0), step_size=0.005)
     >>> samples, info = sampler.sample_chain(
     ...     dim=2, n_samples=100, n_steps=200, seed=0, return_info=True
     ... )
