@@ -39,8 +39,8 @@ for friction in (0.03, 0.3, 3.0, 30.0):
         energy, start, sampler="underdamped", n_steps=n_steps, burn_in=400, thinning=THINNING,
         step_size=STEP_SIZE, friction=friction, return_trajectory=True, seed=0,
     )[:, :, 0]  # fmt: skip
-    # Which side a chain is on is forgotten as exp(-2 rate time); what soon turns back leaves no trace
-    # (Chandler, J. Chem. Phys. 68, 1978).
+    # Which side a chain is on is forgotten as exp(-2 rate time); what soon turns back leaves no
+    # trace (Chandler, J. Chem. Phys. 68, 1978).
     sides = np.sign(trajectory)
     remembered = (sides[:, LAG:] * sides[:, :-LAG]).mean()
     rates[friction] = -np.log(remembered) / (2.0 * LAG * THINNING * STEP_SIZE)
