@@ -178,3 +178,16 @@ def test_with_large_friction_every_step_has_a_fresh_momentum():
     np.testing.assert_allclose(found[:, 0], first, rtol=1e-12)
     second = first - 0.5 * h * h * well.gradient(first) + 0.5 * h * (normals[0] + normals[1])
     np.testing.assert_allclose(found[:, 1], second, rtol=1e-12)
+
+
+def test_a_momentum_that_is_none_is_refused():
+    x = np.zeros((4, 2), np.float32)
+    sampler = isotherm.UnderdampedLangevin(isotherm.HarmonicEnergy(), step_size=0.1)
+    for momentum, message in {
+        1j: "momentum has dtype complex128; it must be real",
+        True: "momentum has dtype bool; it must be real",
+    }.items():
+        with pytest.raises(isotherm.InputError, match=message):
+            sampler.sample_chain(x=x, momentum=np.full(x.shape, momentum))
+    with pytest.raises(isotherm.InputError, match="momentum must be an array of shape"):
+        sampler.sample_chain(x=x, momentum="p")

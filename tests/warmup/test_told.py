@@ -145,6 +145,18 @@ def test_chains_that_start_where_the_energy_is_infinite_are_told(sampler):
     assert told(wall(), within, n_steps=20, sampler=sampler) is None
 
 
+def test_a_few_of_many_chains_may_be_at_an_edge():
+    @isotherm.formula
+    def far_wall(x):
+        return isotherm.math.where(x > 9.0, 1.0 / (0.0 * x), 0.5 * x * x)
+
+    x = np.full((3000, 1), 0.5)
+    x[:2] = 10.0
+    assert told(far_wall(), x, n_steps=20, sampler="mala") is None
+    x[:4] = 10.0
+    assert told(far_wall(), x, n_steps=20, sampler="mala").startswith("4 of 3000 chains")
+
+
 def test_what_is_told_of_a_run_that_goes_on_is_of_its_own_steps(tmp_path):
     pytest.importorskip("zarr")
     store = tmp_path / "run.zarr"

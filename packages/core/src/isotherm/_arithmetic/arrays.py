@@ -235,10 +235,16 @@ def real_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     return np.array(numbers, dtype=np.float64) if numbers.dtype.kind in "iuf" else None
 
 
-def as_state(x: Any) -> Array | None:
-    """`x` as an array: lists and numbers as NumPy arrays, arrays as they are."""
-    x = plain_array("x", x)
-    if x is None or is_array(x):
+def as_state(x: Any, name: str = "x") -> Array | None:
+    """`x` as an array: lists and numbers as NumPy arrays, arrays of real numbers as they are."""
+    x = plain_array(name, x)
+    if x is None:
+        return x
+    if is_array(x):
+        if not compat.array_namespace(x).isdtype(x.dtype, ("real floating", "integral")):
+            raise InputError(
+                f"{name} has dtype {x.dtype}; it must be real: one of {', '.join(FLOATING)}"
+            )
         return x
     if isinstance(x, (list, tuple)) and x and all(map(is_array, x)):
         xp = compat.array_namespace(*x[:1])
@@ -249,7 +255,7 @@ def as_state(x: Any) -> Array | None:
     numbers = real_numbers(x)
     if numbers is None:
         raise InputError(
-            f"x must be an array of shape (n_samples, *event_shape), not {type(x).__name__}"
+            f"{name} must be an array of shape (n_samples, *event_shape), not {type(x).__name__}"
         )
     with np.errstate(over="ignore"):  # infinity is refused with the other starts
         return numbers.astype(np.float32)

@@ -86,7 +86,7 @@ def initial_state(plan: Plan, backend: Backend, x: Array | None, momentum: Any =
     if momentum is not None and "momentum" not in carried:
         raise InputError(f"sampler {plan.sampler!r} has no momentum; leave out momentum=")
     if "momentum" in carried:
-        given = None if momentum is None else as_state(momentum)
+        given = as_state(momentum, "momentum")
         if given is None:
             state["momentum"] = _fresh_momentum(plan, backend)
         else:

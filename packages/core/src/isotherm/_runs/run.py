@@ -53,7 +53,8 @@ _FEW_STEPS, _LEAST_REJECTED = 1000, 20
 _LEAST_ACCEPTED, _MOST_ACCEPTED = 0.01, 0.9999
 _MANY_DIVERGENCES = 0.001
 _OFTEN, _LONG = 0.1, 20  # of a chain's steps; one step that diverged is no chain that is caught
-_SELDOM = 1e-3  # chains that would reject everything if all were alike
+# Of the chains: as many would reject everything if all were alike, and so many may be at an edge.
+_SELDOM, _SHARE = 1e-3, 1e-3
 
 
 @knows_keywords
@@ -264,7 +265,7 @@ def _run_on_executor(
         callbacks = collect_callbacks(progress, None, stack)
         return run_on_executor(
             partial(_run, moments_dtype="float64"), plan, energy, as_state(x), executor,
-            momentum=as_state(momentum),
+            momentum=as_state(momentum, "momentum"),
             model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks.functions,
         )  # fmt: skip
 
@@ -307,12 +308,13 @@ def _doubt(plan: Plan, info: Info, of_a_chain: int) -> str | None:
             f"{rate:.1%} of the proposals were accepted, so that chains hardly move; take a "
             f"smaller step_size than {plan.step_size}, or let isotherm.warm_up find one"
         )
-    if n_stuck and plan.n_samples * (1.0 - rate) ** of_a_chain < _SELDOM:
+    is_strange = plan.n_samples * (1.0 - rate) ** of_a_chain < _SELDOM
+    if n_stuck > _SHARE * plan.n_samples and is_strange:
         return (
             f"{n_stuck} of {plan.n_samples} chains rejected each of their {of_a_chain} proposals, "
-            f"where {rate:.0%} of all were accepted: they start where the energy is infinite or "
-            "NaN, or too steep for step_size; start them elsewhere (x=), or take a smaller "
-            f"step_size than {plan.step_size}"
+            f"where {rate:.0%} of all were accepted: they are where the energy is infinite or NaN, "
+            "at an edge of its support, or where it is too steep for step_size; start them "
+            f"elsewhere (x=), or take a smaller step_size than {plan.step_size}"
         )
     if n_steps < _FEW_STEPS:
         return None
