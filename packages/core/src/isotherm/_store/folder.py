@@ -147,10 +147,10 @@ class Store:
     def write(self, header: Header, name: str, first: int, values: np.ndarray[Any, Any]) -> None:
         """Write rows (or draws, where there are) from `first` on; they do not count yet."""
         whole = replace(header, n_steps=header.plan.n_total)
-        array: Any = zarr.open_array(_Folder(self, whole, read_only=False), path=name, mode="r+")
+        array = zarr.open_array(_Folder(self, whole, read_only=False), path=name, mode="r+")
         # A chunk of nothing but the fill value is a file like any other.
-        config = {"write_empty_chunks": True}
-        array = zarr.Array(zarr.AsyncArray(array.metadata, array.store_path, config))
+        filled: Any = {"write_empty_chunks": True}
+        array = zarr.Array(zarr.AsyncArray(array.metadata, array.store_path, filled))
         dimensions = arrays_of(header)[name]["dimension_names"]
         axis = dimensions.index("draw") if "draw" in dimensions else 0
         stop = first + values.shape[axis]
