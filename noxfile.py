@@ -30,6 +30,8 @@ TEST_TOOLS = [
 # A process for each core, of which the backends' own threads leave little more than four to use.
 PROCESSES = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
 EXAMPLE_TOOLS = ["pandas", "scikit-learn"]
+# What there is on the machine with a card that is lent to us now and then; torch brings Triton 3.6.
+LENT = ["torch==2.11.0", "cupy-cuda13x==14.2.0", "numpy==2.5.0", "numba"]
 DOCS_TOOLS = ["myst-parser", "numpydoc", "pydata-sphinx-theme", "sphinx", "sphinx-gallery"]
 PACKAGES = ["core", *(f"backend_{name}" for name in BACKENDS if name != "numpy")]
 
@@ -116,6 +118,21 @@ def triton(session: nox.Session, version: str) -> None:
     session.install("--no-deps", f"triton=={version}")  # this torch asks for its own
     # In order: what these interpret they compile no more.
     session.run("pytest", "tests/torch/test_kernel.py", *session.posargs)
+
+
+@nox.session(python="3.12")
+def lent(session: nox.Session) -> None:
+    """The compilers of the lent machine, on every kernel, with what `gpu` would carry to it."""
+    session.install(*LENT, "hypothesis", "mpmath", "pytest", "scipy")
+    folder = Path(session.create_tmp(), "wheels")
+    session.run("python", "benchmarks/wheels.py", str(folder))
+    wheels = [str(path) for path in folder.glob("*.whl")]
+    session.install("--no-deps", "--force-reinstall", *wheels)
+    # In order: what the tests of Triton's kernels interpret they compile no more.
+    session.run(
+        "pytest", "tests/torch/test_kernel.py", "tests/cupy", *session.posargs,
+        env={"ISOTHERM_TEST_BACKENDS": "numpy,torch,cupy"},
+    )  # fmt: skip
 
 
 @nox.session

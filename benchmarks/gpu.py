@@ -68,7 +68,7 @@ def tests(seconds: float, *paths: str) -> Part:
 SANITIZER = ("compute-sanitizer", "--error-exitcode=9", "--tool")
 PARTS = (
     own("versions", 30),
-    own("kernels", 120),
+    own("kernels", 180),
     tests(60, "tests/torch/test_cuda.py", "--deselect=tests/torch/test_cuda.py::TestTorchOnCuda"),
     tests(60, "tests/cupy/test_networks.py", "tests/cupy/test_noise.py"),
     own("times", 75),

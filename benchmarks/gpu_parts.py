@@ -141,7 +141,9 @@ def flat_well(x: Any) -> Any:
 KINDS: list[tuple[str, Any, Any, int, str, bool]] = [
     ("elementwise", isotherm.DoubleWellEnergy(), None, 5, "fused program", True),
     ("whole state", isotherm.RosenbrockEnergy(b=2.0), None, 4, "fused program", True),
+    ("whole state, long", isotherm.RosenbrockEnergy(b=2.0), None, 20, "fused program", True),
     ("quadratic, small", gaussian(3), None, 3, "fused quadratic form", True),
+    ("quadratic, tiles", gaussian(40), None, 40, "fused quadratic form", True),
     ("quadratic, large", gaussian(100), None, 100, "fused quadratic form", False),
     ("array loop", isotherm.RosenbrockEnergy(b=2.0), None, 40, "array loop", True),
     ("CUDA functions", STANDARD, isotherm.HarmonicEnergy(), 3, "fused CUDA functions", True),
@@ -158,11 +160,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "far in the stream": {"chain_offset": 2**40 - 100, "step_offset": 2**32 - 7},
     "no noise": {"noise_scale": 0.0},
+    "bounds, clip": {
+        **KEPT, "bounds": (-1.1, 1.1), "gradient_clip": 2.0, "gradient_clip_norm": 3.0,
+    },
+    "hmc in bounds": {
+        **KEPT, "bounds": (-1.1, 1.1), "sampler": "hmc", "step_size": 0.1, "n_leapfrog": 4,
+    },
     "underdamped": {**KEPT, "sampler": "underdamped", "step_size": 0.1},
     "mala": {**KEPT, "sampler": "mala", "step_size": 0.05},
-    "trajectories": {
-        **KEPT, "sampler": "hmc", "step_size": 0.1, "n_leapfrog": 9, "friction": 0.5,
-    },
+    "hmc": {**KEPT, "sampler": "hmc", "step_size": 0.1, "n_leapfrog": 5},
+    "malt": {**KEPT, "sampler": "hmc", "step_size": 0.1, "n_leapfrog": 9, "friction": 0.5},
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The command, as a user runs it."""
 
+import os
 import sys
 import warnings
 
@@ -80,6 +81,34 @@ def test_a_file_that_cannot_be_written_is_named(monkeypatch, capsys, tmp_path):
     assert code == 1
     assert str(tmp_path) in err
     assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot"])
+def test_what_is_no_plain_file_is_refused_and_let_be(monkeypatch, capsys, tmp_path, option):
+    pipe, loop = tmp_path / "pipe.png", tmp_path / "loop.png"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    for path in (pipe, loop):
+        code, _, err = run(monkeypatch, capsys, "sample", *SHORT, "--dim", 1, option, path)
+        assert code == 2
+        assert "name a plain file" in err
+    assert pipe.is_fifo()
+    assert loop.is_symlink()
+
+
+def test_a_link_is_written_through_and_nobody_guesses_the_file_before(
+    monkeypatch, capsys, tmp_path
+):
+    target, link, planted = (tmp_path / name for name in ("real.npz", "run.npz", "run.npz.part"))
+    target.touch()
+    link.symlink_to(target)
+    planted.symlink_to(tmp_path / "elsewhere")
+    code, _, _ = run(monkeypatch, capsys, "sample", *SHORT, "--dim", 1, "--out", link)
+    assert code == 0
+    assert link.is_symlink()
+    assert np.load(target)["samples"].shape[1] == 1
+    assert planted.is_symlink()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(

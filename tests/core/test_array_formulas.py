@@ -1,5 +1,8 @@
 """Formulas on arrays: NumPy's words for them, unrolled and as loops, on every backend."""
 
+from functools import partial
+from types import FunctionType
+
 import numpy as np
 import pytest
 
@@ -304,3 +307,125 @@ def test_the_state_of_another_shape_is_refused():
     with pytest.raises(InputError, match="dimension"):
         isotherm.make_plan(made(rolls), dim=24)
     assert isotherm.make_plan(made(rolls)).event_shape == (4, 6)
+
+
+def counts(x):
+    return np.sum(x > 0)
+
+
+def share(x):
+    return np.mean(x[:3] > 0.5) + 2.0 * np.max(x < 0.0, axis=0)
+
+
+def most(x):
+    return np.where(np.sum(x > 0) >= 2, 0.0, 5.0)
+
+
+def running(x):
+    return np.sum(np.cumsum(x > 0) * np.arange(1.0, 7.0)) + np.prod(x > -1)
+
+
+def placed(x):
+    there = np.roll(x > 0.0, 1)
+    return np.sum(np.where(there & ~(x < 0.5), x, 0.0)) + np.dot(there, np.arange(6.0))
+
+
+def logical(x):
+    return np.sum(np.where(np.logical_or(x > 1.0, np.array([True] + [False] * 5)), x, 0.0))
+
+
+@pytest.mark.parametrize("function", [counts, share, most, running, placed, logical])
+def test_comparisons_count_as_numpy_counts_them(function, monkeypatch):
+    x = np.random.default_rng(0).standard_normal((5, 6))
+    expected = [function(row) for row in x]
+    for is_unrolled in (True, False):
+        if not is_unrolled:
+            monkeypatch.setattr("isotherm._programs.trace.is_small", lambda *args: False)
+            function = FunctionType(function.__code__, function.__globals__, function.__name__)
+        energy = isotherm.formula(dim=6)(function)() + isotherm.formula(dim=6)(square)()
+        np.testing.assert_allclose(energy(x) - (x * x).sum(axis=1), expected, atol=1e-12)
+
+
+def square(x):
+    return np.sum(x * x)
+
+
+def chosen_by_counts(x):
+    return most(x) * np.sum(x * x) + np.sum(np.where(np.roll(x > 0.0, 1), x, 0.0))
+
+
+def test_counts_are_the_same_on_every_backend(backend, monkeypatch):
+    monkeypatch.setattr("isotherm._programs.trace.is_small", lambda *args: False)
+    function = FunctionType(chosen_by_counts.__code__, globals(), "chosen")
+    energy = isotherm.formula(dim=6)(function)()
+    got, expected = (
+        isotherm.sample_chain(energy, n_samples=9, n_steps=3, step_size=0.1, seed=0, backend=name)
+        for name in (backend, "numpy")
+    )
+    np.testing.assert_array_equal(np.asarray(got), expected)
+
+
+def no_rows(w, *, X, y):
+    z = X @ w
+    c = np.concatenate([np.cumsum(z), z[:0]])
+    carry, left = im.scan(lambda total, row: (total + row * w[0], total), 0.0, y)
+    return np.sum(np.logaddexp(0.0, z) - y * z) + np.prod(c) + carry + sum(w * w) + np.sum(left)
+
+
+@pytest.mark.parametrize("is_unrolled", [True, False])
+def test_data_of_no_rows_add_nothing(is_unrolled, monkeypatch):
+    if not is_unrolled:
+        monkeypatch.setattr("isotherm._programs.trace.is_small", lambda *args: False)
+    function = FunctionType(no_rows.__code__, globals())
+    function.__kwdefaults__ = None
+    energy = isotherm.formula(dim=3)(function)(X=np.empty((0, 3)), y=np.empty(0))
+    x = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(energy(x), 1.0 + (x * x).sum(axis=1))
+    np.testing.assert_array_equal(energy.gradient(x), 2.0 * x)
+    nothing = isotherm.formula(dim=3)(lambda x, *, A: np.sum(A @ x) + np.sum(x * x))
+    np.testing.assert_array_equal(nothing(A=np.empty((0, 3))).gradient(x), 2.0 * x)
+
+
+def test_data_that_are_truths_choose():
+    @isotherm.formula(dim=2)
+    def censored(x, *, y, is_censored):
+        z = y - x[0]
+        return np.sum(np.where(is_censored, -im.log_expit(z), z * z)) + np.sum(~is_censored) * x[1]
+
+    y, is_censored = np.array([0.5, 1.0, 2.0]), np.array([True, False, True])
+    energy = censored(y=y, is_censored=is_censored)
+    x = np.array([[0.3, 2.0]])
+    expected = -np.sum(im.log_expit(y[::2] - 0.3)) + 0.7**2 + 2.0
+    np.testing.assert_allclose(energy(x), [expected], rtol=1e-13)
+    other = energy.with_parameters({"is_censored": ~is_censored})
+    assert other.program(2) is energy.program(2)
+    assert other(x) != energy(x)
+
+
+class Model:
+    def energy(self, x):
+        return x * x
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x, a: np.einsum("i,i", x, x), "np.einsum is not known in a formula; write"),
+        (lambda x, a: np.logaddexp.reduce(x), r"np.logaddexp.reduce\(...\) is not known"),
+        (lambda x, a: np.add(x, x, where=True), r"np.add\(..., where=\) is not known"),
+        (lambda x, a: np.sum(x[a]), "an index must be known.*annotated int"),
+        (lambda x, a: np.sum(np.ones(2)[a] * x), "read.* from outside, as a global or a closure"),
+        (lambda x, a: np.max(x[:0]), "np.max and np.min of no elements"),
+        (lambda x, a: np.mean(x[:0]), "np.mean of no elements"),
+        (lambda x, a: im.scan(lambda c, r: (c + r[1], None), x[0], (a,))[0], "a tuple of 1"),
+    ],
+)
+def test_what_does_not_go_is_told_in_a_sentence(function, message):
+    with pytest.raises(FormulaError, match=message):
+        isotherm.formula(dim=2)(function)(np.array([0, 1])).program()
+
+
+@pytest.mark.parametrize("function", [Model().energy, partial(max, 1.0)])
+def test_what_is_no_plain_function_is_told_how_to_be_one(function):
+    with pytest.raises(InputError, match=r"def f\(x\): return"):
+        isotherm.formula(function)

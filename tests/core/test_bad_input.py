@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import isotherm
 import isotherm.math as im
 from isotherm import IsothermError
+from isotherm._arithmetic.arrays import to_numpy
 
 GOOD = {
     "dim": 2,
@@ -170,6 +171,19 @@ def test_refused(option):
         check_sentence(caught.value)
 
 
+def nested(depth):
+    x = 1.0
+    for _ in range(depth):
+        x = [x]
+    return x
+
+
+def holding_itself():
+    x = []
+    x += [x, x]
+    return x
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -182,7 +196,12 @@ def test_refused(option):
         ({"step_size": [0.1] * 4}, r"each of the 5 steps \(burn_in \+ n_steps\)"),
         ({"step_size": lambda t: 1.0 - t}, "positive and finite at every step, not 0.0"),
         ({"backend": "nonexistent"}, "pip install isotherm-nonexistent, or take one .*numpy"),
+        ({"backend": "../x\n"}, r"backend '../x\\n' is not installed; take one .*numpy"),
+        ({"backend": "\ud800"}, r"backend '\\ud800' is not installed; take one"),
         ({"device": "moon"}, "device 'moon' does not exist"),
+        ({"x": nested(2000)}, "x holds lists within lists, more than 64 deep; give an array"),
+        ({"x": holding_itself()}, "more than 64 deep"),
+        ({"step_size": holding_itself()}, "more than 64 deep"),
     ],
 )
 def test_messages_say_what_was_given_and_what_to_do(options, message):
@@ -354,6 +373,27 @@ def test_a_clamp_that_leaves_no_room_is_refused(clamp, message):
         isotherm.make_plan(isotherm.HarmonicEnergy(), dim=2, clamp=clamp)
 
 
+@pytest.mark.parametrize(
+    ("runs_on", "dtype", "low"),
+    [("numpy", "float16", 2049.0), ("torch", "float16", 2049.0), ("torch", "bfloat16", 257.0)],
+)
+def test_half_precision_stays_within_a_clamp(runs_on, dtype, low):
+    options = {"dim": 2, "n_steps": 3, "n_samples": 4, "backend": runs_on, "dtype": dtype}
+    for clamp, sign in (((low, 5000.0), 1.0), ((-5000.0, -low), -1.0)):
+        x = isotherm.sample_chain(isotherm.HarmonicEnergy(), **options, clamp=clamp)
+        assert (sign * to_numpy(x).astype(np.float64) >= low).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
+def test_a_gradient_of_integers_is_refused(dtype):
+    class Rounding(Masking):
+        def gradient(self, x):
+            return (2 * x).astype(dtype)
+
+    with pytest.raises(isotherm.InputError, match=rf"{dtype}; they must be real floating-point"):
+        isotherm.sample_chain(Rounding(""), np.ones((3, 2)), n_steps=2, backend="numpy")
+
+
 @pytest.mark.parametrize("clamp", [(-math.inf, math.inf), (0.0, math.inf), (-1e39, 1e39)])
 def test_a_side_without_a_bound_may_be_said_in_numbers(clamp, backend):
     energy, options = isotherm.HarmonicEnergy(), {"dim": 2, "n_steps": 3, "n_samples": 4}
@@ -403,6 +443,24 @@ def test_a_step_size_that_the_dtype_cannot_hold_is_refused(options, message):
         ),
         ({"clamp": (-1e5, 1.0), "dtype": "float16"}, r"rounds to \(-inf, 1.0\) in float16"),
         ({"clamp": (None, 3.4e38), "dtype": "bfloat16"}, "rounds to .*inf.* in bfloat16"),
+        ({"clamp": (2048.5, 2049.5), "dtype": "float16"}, "no number of float16 is within clamp"),
+        (
+            {"noise_scale": 1e-36, "step_size": 1e-20},
+            "1e-36 and step_size 1e-20 make noise of size 0",
+        ),
+        (
+            {"noise_scale": [1.0, 1.0, 1e-36], "step_size": [0.1, 0.1, 1e-20]},
+            "1e-36 and step_size 1e-20 make noise of size 0",
+        ),
+        ({"noise_scale": 1e30, "step_size": 1e20}, "step_size 1e[+]20 make noise of size inf"),
+        (
+            {"noise_scale": 1e-44, "step_size": 1e-4, "sampler": "underdamped"},
+            "make noise of size 0",
+        ),
+        (
+            {"inverse_mass": [1.0, 1e-30], "step_size": 1e-20},
+            "step_size·inverse_mass is 1e-50",
+        ),
     ],
     ids=str,
 )

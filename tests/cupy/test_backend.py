@@ -96,6 +96,7 @@ class Noted(UsersEnergy):
 
 
 def test_a_run_takes_place_on_its_device_and_leaves_the_callers_current(monkeypatch, tmp_path):
+    pytest.importorskip("google_crc32c")  # of the store
     devices = Devices()
     monkeypatch.setitem(sys.modules, "devices", devices)
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))

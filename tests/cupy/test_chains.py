@@ -128,7 +128,55 @@ def test_launches_are_bounded_and_ctrl_c_is_answered_between_two(monkeypatch, li
     monkeypatch.setattr(HostModule, "launch", noted)
     with pytest.raises(isotherm.RunInterrupted):
         isotherm.run(plan, isotherm.DoubleWellEnergy())
-    assert lengths == [4, 17, 17, 17]  # the first piece of a run is one block of steps
+    assert lengths == [16, 17, 17, 17]  # the first piece is a launch of whole blocks of steps
+
+
+def test_a_small_run_is_one_launch(monkeypatch):
+    lengths, launch = [], HostModule.launch
+
+    def noted(module, name, threads, arguments, block=128):
+        if name == "advance":
+            lengths.append(int(arguments[N_STEPS]))
+        launch(module, name, threads, arguments, block)
+
+    monkeypatch.setattr(HostModule, "launch", noted)
+    run(isotherm.DoubleWellEnergy(), HostBackend.name, dim=2)
+    assert lengths == [3 + 20]
+
+
+def test_a_first_piece_of_trajectories_is_shorter(limits):
+    limits(launch=1000 * 2 * 300 * 2)
+    lengths = []
+    for n_leapfrog in (1, 9, 99):
+        plan = isotherm.make_plan(
+            isotherm.DoubleWellEnergy(), dim=2, n_samples=300, n_steps=2000, sampler="hmc",
+            step_size=0.1, n_leapfrog=n_leapfrog, jitter=0.0, backend=HostBackend.name,
+        )  # fmt: skip
+        kernel = kernels.kernel_of(plan, isotherm.DoubleWellEnergy())
+        runner = chains.FusedChains(plan, kernel, np, lambda source: Noted())
+        lengths.append(runner.steps_at_first(5))
+        assert runner.steps_at_first(1999) == 1
+        assert runner.steps_at_first(2000) == 0
+    assert lengths == [1000, 111, 10]
+
+
+def test_a_loop_of_calls_makes_one_runner(monkeypatch):
+    made = []
+
+    class Counted(chains.FusedChains):
+        def __init__(self, *given):
+            made.append(self)
+            super().__init__(*given)
+
+    monkeypatch.setattr(chains, "FusedChains", Counted)
+    options = {"step_size": 0.01, "backend": HostBackend.name}
+    one = isotherm.MALA(gaussian(2), **options)
+    found = [one.sample_chain(dim=2, n_samples=9, n_steps=5, seed=seed) for seed in (1, 2, 1)]
+    assert len(made) == 1
+    for seed, samples in zip((1, 2, 1), found, strict=True):
+        fresh = isotherm.MALA(gaussian(2), **options)
+        expected = fresh.sample_chain(dim=2, n_samples=9, n_steps=5, seed=seed)
+        assert samples.tobytes() == expected.tobytes()
 
 
 class Noted:
@@ -154,7 +202,8 @@ def test_a_long_run_of_few_chains_is_many_launches_and_little_memory(dtype, keep
     module = Noted()
     runner = chains.FusedChains(plan, kernels.kernel_of(plan, energy), np, lambda source: module)
     outputs = Outputs(*(None, *np.empty((3, 2, 3), dtype))) if keeps else Outputs()
-    runner.advance({"x": np.zeros((1, 3), dtype)}, 0, n_steps, outputs)
+    with np.errstate(all="ignore"):  # moments that nobody has written are what memory held
+        runner.advance({"x": np.zeros((1, 3), dtype)}, 0, n_steps, outputs)
     assert sum(module.lengths) == n_steps
     assert max(module.lengths) <= LIMITS.launch_steps
     assert max(module.n_bytes) < 1000

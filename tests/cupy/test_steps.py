@@ -126,6 +126,38 @@ def test_totals_of_any_number_of_coordinates_are_folded_alike(build, dim):
     assert_same(got, expected)
 
 
+def spd(dim):
+    return np.eye(dim) + 0.1 * np.exp(-np.abs(np.subtract.outer(np.arange(dim), np.arange(dim))))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [SAMPLERS["langevin"], SAMPLERS["mala"], SAMPLERS["malt"], {"inverse_mass": spd(33)}],
+    ids=["langevin", "mala", "malt", "langevin of a matrix"],
+)
+@pytest.mark.parametrize("build", BUILDS)
+def test_chains_of_a_tile_have_the_bits_of_chains_by_themselves(build, options, limits):
+    limits(launch=50 * 33 * 33 * 7)
+    energy = isotherm.GaussianEnergy(np.linspace(-1, 1, 33), spd(33))
+    options = {"step_size": 0.02, "dim": 33, "n_samples": 18, **options}  # no whole tiles
+    expected = run(energy, "numpy", options)
+    for tiled in (19, 1):
+        limits(tiled=tiled)
+        assert_same(run(energy, build, options), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sampler", ["langevin", "underdamped", "mala", "malt"])
+@pytest.mark.parametrize("build", BUILDS)
+def test_chains_of_many_coordinates_have_the_array_loops_bits(build, sampler, dtype, limits):
+    limits(launch=1)  # launches of a block of steps, which begin within one
+    options = SAMPLERS[sampler] | {"dim": kernels._UNROLLED + 1, "dtype": dtype}
+    options |= {"step_size": 0.01, "step_offset": 5, "n_samples": 37}
+    got, expected = (run(ENERGIES["rosenbrock"], each, options) for each in (build, "numpy"))
+    assert got.info.path == "fused program"
+    assert_same(got, expected)
+
+
 @pytest.mark.parametrize("sampler", ["langevin", "underdamped that cools", "mala", "malt"])
 @pytest.mark.parametrize("energy", ["double well", "gaussian"])
 @pytest.mark.parametrize("build", BUILDS)

@@ -133,3 +133,33 @@ def test_copies_and_pickles_of_samplers_take_no_runner_along():
     for other in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one), copy.copy(one)):
         same(other.sample_chain(x=X, n_steps=3, seed=0), expected)
     assert len(pickle.dumps(Prepared())) < 200
+
+
+@pytest.mark.parametrize(
+    ("sampler", "name", "value"),
+    [
+        (isotherm.LangevinDynamics, "clamp", (-0.1, 0.1)),
+        (isotherm.LangevinDynamics, "decay", 0.5),
+        (isotherm.LangevinDynamics, "noise_scale", 0.1),
+        (isotherm.UnderdampedLangevin, "friction", 50.0),
+        (isotherm.UnderdampedLangevin, "bounds", (-0.5, 0.5)),
+        (isotherm.MALA, "inverse_mass", 0.01),
+        (isotherm.MALA, "gradient_clip", 0.01),
+        (isotherm.HamiltonianMonteCarlo, "n_leapfrog", 5),
+        (isotherm.HamiltonianMonteCarlo, "jitter", 0.0),
+    ],
+)
+def test_what_is_set_on_a_sampler_acts_at_the_next_run(sampler, name, value):
+    energy, options = isotherm.DoubleWellEnergy(), {"step_size": 0.05, "backend": "numpy"}
+    run = {"x": np.full((3, 2), 0.3), "n_steps": 5, "seed": 0, "on_divergence": "ignore"}
+    made = sampler(energy, **options)
+    before = made.sample_chain(**run)
+    setattr(made, name, value)
+    after = made.sample_chain(**run)
+    np.testing.assert_array_equal(
+        after, sampler(energy, **options, **{name: value}).sample_chain(**run)
+    )
+    assert not np.array_equal(after, before)
+    setattr(made, name, "much")
+    with pytest.raises(isotherm.InputError, match=name):
+        made.sample_chain(**run)

@@ -1,6 +1,8 @@
 """What is told of a run while it lasts, and runs that are ended early."""
 
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 import isotherm
 from isotherm import InputError
 from isotherm._runs import advance as pieces
+from isotherm.backend import Outputs
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 RUN = {"dim": 2, "n_samples": 5, "n_steps": 60, "step_size": 0.05, "seed": 3}
@@ -203,6 +206,40 @@ def test_a_slow_callback_does_not_make_pieces_shorter(monkeypatch, limits):
 
     run(callback, energy=Slow())
     assert told == [4, *range(12, 61, 8)]
+
+
+def test_a_device_is_waited_for_before_the_clock_is_read(monkeypatch, limits):
+    """Its work is queued: what took no time to queue may take long."""
+    clock, queued = [0.0], [0.0]
+
+    class Queue:
+        path = "a queue"
+
+        def advance(self, state, start, stop, outputs):
+            queued[0] += stop - start  # seconds
+            return state
+
+    def finite(x):
+        clock[0] += queued[0]
+        queued[0] = 0.0
+        return True
+
+    monkeypatch.setattr(pieces.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(pieces, "all_finite", finite)
+    limits(piece_seconds=8.0)
+    plan = isotherm.make_plan(
+        WELL, **RUN | {"on_divergence": "ignore", "n_steps": 60, "burn_in": 0}, backend="numpy"
+    )
+    plan = replace(plan, device="cuda:0")
+    recorder = SimpleNamespace(full_at=lambda: 60, outputs=lambda start, stop: Outputs())
+    ends = [
+        snapshot.n_steps
+        for snapshot in pieces.advance(
+            plan, Queue(), pieces.Snapshot({"x": np.zeros((2, 2))}), 60, recorder,
+            has_callbacks=True,
+        )
+    ]  # fmt: skip
+    assert ends == [4, *range(12, 61, 8)]
 
 
 def test_users_code_has_users_floating_point_errors():

@@ -10,6 +10,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -414,6 +415,74 @@ def test_shares_that_are_called_off_are_told():
 def test_a_function_that_makes_no_executor_is_refused(made):
     with pytest.raises(InputError, match="must return one of concurrent"):
         run(executor=lambda: made)
+
+
+def memoising():
+    """An executor that remembers one result."""
+    held = []
+    return Returning(lambda run: done((held or held.append(run()) or held)[0]))
+
+
+def changing(**changes):
+    """An executor whose results come back with other arrays."""
+
+    def change(run):
+        outcome = run()
+        return done(outcome._replace(found=[replace(one, **changes) for one in outcome.found]))
+
+    return Returning(change)
+
+
+@pytest.mark.parametrize(
+    ("executor", "message"),
+    [
+        (memoising(), "each for the arguments given with it; one holds what another call"),
+        (changing(samples=np.ones((1, 2), np.float32)), r"shape \(1, 2\) where one of float32"),
+        (changing(samples=np.ones((34, 2))), "came back with an array of shape"),
+        (changing(trajectory=None), r"came back with an array of shape \(\) where"),
+    ],
+    ids=["memoising", "shape", "dtype", "none"],
+)
+def test_what_is_not_the_shards_own_is_refused(executor, message):
+    plan = isotherm.make_plan(WELL, **RUN)
+    with pytest.raises(InputError, match=message):
+        isotherm.run(plan, WELL, executor=executor, n_shares=3)
+
+
+def test_an_executor_that_takes_nothing_is_refused():
+    closed = ThreadPoolExecutor(1)
+    closed.shutdown()
+
+    def refuse(run):
+        raise ValueError("no more")
+
+    for executor, why in ((closed, "after shutdown"), (Returning(refuse), "ValueError: no more")):
+        with pytest.raises(InputError, match=rf"the executor takes no shard of .*{why}.*; give"):
+            run(executor=executor)
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, SystemExit, StopIteration])
+def test_what_an_executor_raises_is_told_from_what_a_shard_raises(kind):
+    def fail(run):
+        future = Future()
+        future.set_exception(kind("x"))
+        return future
+
+    with pytest.raises(kind) as caught:
+        run(executor=Returning(fail))
+    assert any("raised by the executor" in note for note in caught.value.__notes__)
+
+
+class Exhausted:
+    def __call__(self, x):
+        raise StopIteration("no more batches")
+
+    gradient = __call__
+
+
+def test_an_energy_that_stops_an_iteration_is_told(threads):
+    with pytest.raises(StopIteration, match="no more batches"):
+        run(Exhausted(), executor=threads)
 
 
 class SpeechlessError(Exception):

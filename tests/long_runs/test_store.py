@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray
 import zarr
 
@@ -425,8 +427,22 @@ def swap(one, other):
 
 
 def into_folder(path):
-    path.unlink()
+    path.unlink(missing_ok=True)
     path.mkdir()
+
+
+def into_link(path, *, is_dangling):
+    """A link out of the store, to a file of the user's or to where none is."""
+    target = path.parents[path.parent.name == "checkpoint"].parent / "a user's"
+    if not is_dangling:
+        target.write_text("precious")
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def into_pipe(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
 
 
 def cut(path):
@@ -517,6 +533,12 @@ TAMPERED = {
     "a folder for a chunk": lambda path: into_folder(path / "x/c/0/0/0"),
     "no lock": lambda path: (path / "checkpoint/lock").unlink(),
 }
+PLANTED = {
+    "link": partial(into_link, is_dangling=False),
+    "dangling link": partial(into_link, is_dangling=True),
+    "pipe": into_pipe,
+    "folder": into_folder,
+}
 
 
 @pytest.mark.parametrize("what", TAMPERED)
@@ -529,6 +551,41 @@ def test_a_store_that_is_not_sound_is_refused(path, what):
         with pytest.raises(StoreError, match=r"run\.zarr is not a sound store of a run: ") as error:
             use(path)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("what", PLANTED)
+@pytest.mark.parametrize(
+    "name", ["zarr.json.partial", "checkpoint/zarr.json.partial", "checkpoint/lock"]
+)
+def test_what_was_planted_is_neither_followed_nor_waited_for(path, name, what):
+    run(path)
+    root = (path / "zarr.json").read_bytes()
+    PLANTED[what](path / name)
+    with pytest.raises(StoreError, match="is a link, or no plain file"):
+        isotherm.resume(path, WELL, n_steps=3)
+    assert (path / "zarr.json").read_bytes() == root
+    target = path.parent / "a user's"
+    assert (target.read_text() if target.exists() else None) == (
+        "precious" if what == "link" else None
+    )
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_what_is_planted_in_mid_run_is_not_followed(path, what):
+    planted = []
+
+    def plant(status):
+        if not planted:
+            PLANTED[what](path / "zarr.json.partial")
+        planted.append(status.n_steps)
+
+    if what == "folder":
+        with pytest.raises(StoreError, match=r"zarr\.json is a folder, or zarr\.json\.partial"):
+            run(path, callback=plant)
+        return
+    check_same(run(path, callback=plant), run())
+    assert not (path / "zarr.json").is_symlink()
+    isotherm.open_run(path)
 
 
 @pytest.mark.parametrize("name", ["x/c/0/0/0", "checkpoint/x_1/c/0/0"])
@@ -588,7 +645,7 @@ def test_the_same_numbers_may_come_in_another_dtype(path):
 
 def test_a_store_that_tells_nothing_of_the_numbers_is_compared_at_one_state(path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("isotherm._runs.run.numbers_digest", lambda energy: None)
+        patch.setattr("isotherm._runs.run.numbers_digests", lambda energy: frozenset())
         run(path, callback=lambda status: status.n_steps >= 20)
     with pytest.raises(InputError, match=r"at one state it is .*pass the energy that the run had"):
         isotherm.resume(path, isotherm.DoubleWellEnergy(barrier_height=0.6))
@@ -610,6 +667,49 @@ class Spring:
         return self.k * x
 
 
+class Slotted:
+    __slots__ = ("k",)
+
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, x):
+        return (0.5 * self.k * x * x).sum(1)
+
+    def gradient(self, x):
+        return self.k * x
+
+
+class Configured(Spring):
+    """Whose number is in a dictionary, as the counts of its calls are."""
+
+    def __init__(self, k):
+        self.held, self.calls = {"k": k, "gradients": 0, "mean": 0.0}, 0
+
+    @property
+    def k(self):
+        self.held["gradients"] += 1
+        self.held["mean"] += 0.1
+        return self.held["k"]
+
+
+class Net(torch.nn.Module):
+    """A network that normalises, as if in training, and counts."""
+
+    def __init__(self, parameter=1.0, buffer=1.0, attribute=1.0, count=1):
+        super().__init__()
+        self.parameter = torch.nn.Parameter(torch.tensor(parameter))
+        self.register_buffer("buffer", torch.tensor(buffer))
+        self.attribute, self.inner, self.calls = attribute, torch.nn.Module(), 0
+        self.inner.count = count
+        self.norm = torch.nn.BatchNorm1d(2)
+
+    def forward(self, x):
+        self.calls += 1
+        self.norm(x)
+        return (self.parameter * self.buffer * self.attribute * self.inner.count * x * x).sum(1)
+
+
 class Score:
     def __init__(self, k):
         self.k = k
@@ -620,15 +720,43 @@ class Score:
 
 @pytest.mark.parametrize(
     ("make", "options"),
-    [(Spring, {}), (lambda k: isotherm.score(Score(k)), {"return_diagnostics": False})],
-    ids=["energy", "score"],
-)
+    [
+        (Spring, {}),
+        (lambda k: Spring(round(10 * k)), {}),
+        (lambda k: Spring(np.array([round(10 * k)])), {}),
+        (Slotted, {}),
+        (Configured, {}),
+        (lambda k: isotherm.score(Score(k)), {"return_diagnostics": False}),
+        (lambda k: Net(parameter=k), {"backend": "torch"}),
+        (lambda k: Net(buffer=k), {"backend": "torch"}),
+        (lambda k: Net(attribute=k), {"backend": "torch"}),
+        (lambda k: Net(count=round(10 * k)), {"backend": "torch"}),
+    ],
+    ids=["energy", "integer", "array", "slots", "dictionary", "score",
+         "parameter", "buffer", "attribute", "inner"],
+)  # fmt: skip
 def test_a_user_s_energy_that_changed_is_told(path, make, options, recwarn):
-    run(path, make(1.0), callback=lambda status: status.n_steps >= 20, **options)
+    energy = make(1.0)
+    run(path, energy, callback=lambda status: status.n_steps >= 20, **options)
     isotherm.resume(path, make(1.0), n_steps=3)
+    isotherm.resume(path, energy, n_steps=3)  # which has counted its calls
     assert not recwarn
     with pytest.warns(isotherm.EnergyWarning, match="the energy holds other numbers"):
         isotherm.resume(path, make(1.1))
+
+
+def scaled(x, k=1.0):
+    return (k * x * x).sum(1)
+
+
+def test_keywords_that_changed_are_told(path, recwarn):
+    plan = isotherm.make_plan(scaled, **RUN | {"backend": "torch"})
+    isotherm.run(plan, scaled, store=path, model_kwargs={"k": 2.0})
+    isotherm.resume(path, scaled, n_steps=3, model_kwargs={"k": 2.0})
+    assert not recwarn
+    for changed in ({"k": 3.0}, None):
+        with pytest.warns(isotherm.EnergyWarning, match="the energy holds other numbers"):
+            isotherm.resume(path, scaled, n_steps=3, model_kwargs=changed)
 
 
 def test_a_store_asks_a_users_energy_no_more_often(path):
@@ -687,7 +815,7 @@ def test_what_does_not_follow(path):
     refused = {
         "with friction a step of sampler 'hmc' is another": {"friction": 1.0},
         "n_leapfrog must be a positive integer": {"n_leapfrog": 2.5},
-        "noise_scale must be positive at every step": {"temperature": 0.0},
+        "noise_scale, or temperature, must be positive at every step": {"temperature": 0.0},
         "give noise_scale or temperature": {"temperature": 1.0, "noise_scale": 1.0},
         "friction must be 0 or positive": {"friction": [-1.0] * 3},
         "which rounds to 0 in float32": {"step_size": 1e-50},

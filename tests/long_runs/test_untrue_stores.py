@@ -496,6 +496,15 @@ def test_the_users_home_and_long_names(path, monkeypatch):
     (path.parent / "file").touch()
     with pytest.raises(InputError, match="cannot be made: Not a directory"):
         run(path.parent / "file" / "run")
+    with pytest.raises(InputError, match="cannot be made, as it names no new folder"):
+        run(path.parent / "new" / "..")
+    assert not (path.parent / "new").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
+def test_where_no_folder_can_be_made():
+    with pytest.raises(InputError, match=r"/proc/self/run cannot be made: .*; name another"):
+        run("/proc/self/run")
 
 
 def test_a_store_is_flushed_every_few_seconds(path):

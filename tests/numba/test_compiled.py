@@ -137,3 +137,53 @@ def test_the_functions_may_have_any_names(name):
     named = CompiledEnergy(energy, gradient)
     assert isotherm.sample_chain(named, dim=1, n_samples=2, n_steps=3).shape == (2, 1)
     assert repr(named).isprintable()
+
+
+SCALE = np.array([1.0, 1.0])
+
+
+def scaled(x):
+    return SCALE[0] * x[0] * x[0]
+
+
+def test_a_changed_global_is_seen(monkeypatch):
+    energy, x = CompiledEnergy(scaled), np.ones((1, 1))
+    run = {"x": x, "n_steps": 1, "step_size": 0.1, "noise_scale": 1e-9, "backend": "numba"}
+    assert energy(x) == [1.0]
+    before = isotherm.sample_chain(energy, **run)
+    monkeypatch.setitem(globals(), "SCALE", np.array([3.0, 1.0]))
+    assert energy(x) == [3.0]
+    np.testing.assert_allclose(energy.gradient(x), [[6.0]], rtol=1e-9)
+    np.testing.assert_allclose([before, isotherm.sample_chain(energy, **run)], [[[0.8]], [[0.4]]])
+
+
+def offset(x):
+    return 1e12 + 0.5 * x[0] ** 2
+
+
+def walled(x):
+    return np.inf if x[0] < 0.0 else x[0]
+
+
+def half(x):
+    return 0.5 * x[0] ** 2
+
+
+def not_its_slope(x, out):
+    out[0] = 2.0 * x[0]
+
+
+@pytest.mark.parametrize(
+    ("functions", "start", "message"),
+    [
+        ((offset,), 1.0, "offset: the slope of U by differences .*give CompiledEnergy a gradient"),
+        ((walled,), 1e-9, "walled: the slope of U by differences"),
+        ((half, not_its_slope), 1.0, "half: .* gradient writes 2, but U has the slope 1"),
+    ],
+)
+def test_slopes_that_are_not_right_are_told(functions, start, message):
+    with pytest.warns(isotherm.EnergyWarning, match=message):
+        isotherm.sample_chain(
+            CompiledEnergy(*functions), x=np.full((1, 1), start), n_steps=1, step_size=1e-12,
+            noise_scale=1e-9, backend="numba", on_divergence="ignore",
+        )  # fmt: skip

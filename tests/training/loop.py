@@ -69,4 +69,5 @@ def train(path: Path, n_steps: int, die_at: int | None = None, sampler: str = "L
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     train(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -172,6 +172,7 @@ def test_what_cannot_be_annealed_is_refused():
         ({"n_steps": 21}, "2 levels of 10 steps end with step 20, and step_offset=0 with"),
         ({"step_offset": 30, "x": np.zeros((2, 2))}, "goes beyond it"),
         ({"condition": "noise"}, "blurred has no parameter 'noise' of shape"),
+        ({"model_kwargs": {"sigma": 1.0}}, "is told the level as 'sigma'; leave it out of model_"),
         ({"energy": SCORE, "condition": "noise"}, "the score does not take these model_kwargs"),
         ({"energy": isotherm.GaussianEnergy([0.0], [[1.0]])}, "cannot be told sigma; give a form"),
     ]:
@@ -180,3 +181,17 @@ def test_what_cannot_be_annealed_is_refused():
             isotherm.annealed(**options)
     with pytest.raises(TypeError, match="did you mean sigmas"):
         isotherm.annealed(FORMULA, sigma=[1.0])
+
+
+def test_half_precision_goes_on_in_mid_level_with_the_same_bits():
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(2, 2).bfloat16()
+    score = isotherm.score(lambda x, sigma: net(x) / sigma, dim=2, library="torch")
+    options = {"n_samples": 20, "n_steps_each": 6, "step_size": 0.01, "seed": 0} | {
+        "dtype": "bfloat16"
+    }
+    whole = isotherm.annealed(score, [3.0, 1.0], **options)
+    half = isotherm.annealed(score, [3.0, 1.0], n_steps=8, **options)
+    rest = isotherm.annealed(score, [3.0, 1.0], half, step_offset=8, **options)
+    assert (whole.dtype, half.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(whole, rest)

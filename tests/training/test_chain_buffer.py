@@ -1,6 +1,9 @@
 """Persistent chains: functions of seed and number alone, which go on after a stop."""
 
 import copy
+import io
+import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -321,6 +324,7 @@ def test_what_cannot_be_drawn_is_refused_and_nothing_changes():
         (buffer, {"batch_size": 0}, "batch_size must be an integer of at least 1"),
         (buffer, {"labels": [0, 1]}, "labels must be 4 integers, one for each chain"),
         (buffer, {"labels": [0.0, 1.0, 2.0, 0.0]}, "labels must be 4 integers"),
+        (buffer, {"labels": [[0], [1, 2], 3, 0]}, "labels must be 4 integers"),
         (buffer, {"labels": [0, 1, 2, 3]}, "labels must be from 0 to 2, not 3"),
         (buffer, {"labels": [0, -1, 2, 1]}, "labels must be from 0 to 2, not -1"),
         (buffer, {"n": 9, "labels": [1] * 9}, "labels ask for 9 chains of class 1, which has 8"),
@@ -363,9 +367,11 @@ def test_a_state_that_is_not_one_is_refused_whole(sampler):
         ),
         (
             buffer_of(sampler, n_classes=2).state_dict(),
-            "its n_classes is 2, and this one's is None",
+            "its n_classes is 2, and this one's is 0",
         ),
         (good | {"sampler": "mala"}, "its sampler is 'mala'"),
+        (good | {"shape": [np.array([3, 3])]}, "its shape is"),
+        (good | {"n_drawn": 2**62}, "more than the noise stream can number"),
         (good | {"version": True}, "its version is True, and this one's is 1"),
         (good | {"dtype": "float64"}, "its dtype is 'float64'"),
         (good | {"seed": -1}, r"the state's seed must be an integer in \[0, 2\*\*64\), not -1"),
@@ -404,3 +410,83 @@ def test_what_was_loaded_is_a_copy():
     held["ages"][...] = 5
     same(buffer.states, source.states)
     same(buffer.ages, source.ages)
+
+
+def test_copies_and_pickles_are_buffers_of_their_own():
+    source = buffer_of(init="uniform")
+    drawn(source, 2)
+    for other in (copy.deepcopy(source), pickle.loads(pickle.dumps(source))):
+        same(other.draw(8, 3), copy.deepcopy(source).draw(8, 3))
+        other.load_state_dict(buffer_of(seed=3).state_dict())
+        same(other.draw(8, 3), buffer_of(seed=3).draw(8, 3))
+
+
+def test_an_array_of_starts_is_copied(backend):
+    starts = np.zeros((4, 3), np.float32)
+    buffer = buffer_of(backend=backend, init=starts)
+    starts[...] = 50.0
+    assert host(buffer.draw(8, 1)).max() < 10.0
+
+
+def test_the_state_goes_through_savez_without_pickle(backend):
+    source, buffer = buffer_of(backend=backend), buffer_of(backend=backend, seed=1)
+    drawn(source, 2)
+    file = io.BytesIO()
+    np.savez(file, **source.state_dict())
+    file.seek(0)
+    buffer.load_state_dict(np.load(file, allow_pickle=False))
+    same(buffer.draw(8, 2), source.draw(8, 2))
+
+
+def test_threads_draw_one_after_another():
+    class Waiting(Quadratic):
+        """The draw that comes first waits until the other is on its way, too."""
+
+        def gradient(self, x, labels=0.0):
+            began.wait(10.0)
+            return super().gradient(x)
+
+    began, found = threading.Event(), [None, None]
+    buffer = buffer_of(isotherm.LangevinDynamics(Waiting(), step_size=0.1))
+
+    def draw(i):
+        if i:
+            began.set()
+        found[i] = buffer.draw(8, 2)
+
+    threads = [threading.Thread(target=draw, args=(i,)) for i in range(2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert buffer.n_drawn == 16
+    whole = buffer_of(isotherm.LangevinDynamics(Quadratic(), step_size=0.1))
+    both = [host(whole.draw(8, 2)) for _ in range(2)]
+    same(sorted(map(float, np.ravel(found))), sorted(map(float, np.ravel(both))))
+
+
+def test_the_info_is_of_all_batches():
+    whole, cut = buffer_of("mala"), buffer_of("mala")
+    whole.draw(24, 5)
+    cut.draw(24, 5, batch_size=23)
+    assert 0.0 < cut.info.acceptance_rate == whole.info.acceptance_rate < 1.0
+    assert cut.info.n_stuck_chains == whole.info.n_stuck_chains
+
+
+@pytest.mark.parametrize("init", ["uniform", "normal"])
+def test_starts_are_reflected_into_the_bounds(init):
+    made = copy.copy(SAMPLERS["langevin"])
+    made.bounds = (0.25, 0.5)
+    states = host(buffer_of(made, init=init).draw(24, 1))
+    assert ((states > 0.25) & (states < 0.5)).all()
+    with pytest.raises(InputError, match="init holds values outside of the bounds"):
+        buffer_of(made, init=np.ones((2, 3)))
+
+
+def test_chains_without_an_energy_begin_anew():
+    torch = pytest.importorskip("torch")
+    outside = isotherm.LangevinDynamics(lambda x: (x - torch.log(x)).sum(1), step_size=0.5)
+    buffer = buffer_of(outside, "torch", shape=1, init=np.full((1, 1), 0.5))
+    with pytest.warns(isotherm.DivergenceWarning, match="where the energy is NaN"):
+        buffer.draw(24, 30, batch_size=10)
+    assert 0 < buffer.n_diverged == (buffer.ages == 0).sum() == buffer.info.divergence.n_chains

@@ -39,6 +39,8 @@ def test_what_cannot_be_packed_is_refused():
         ({"w": np.ones(2), "n": np.ones(2, int)}, {}, "of one library, floating dtype and device"),
         ({"n": np.ones(2, int)}, {}, "these are numpy int64 cpu"),
         ({"w": np.ones(2), "v": np.ones(3)}, {"stacked": True}, r"shapes \(2,\), \(3,\)"),
+        ({"w": np.ones((0, 3))}, {"stacked": True}, "a row for each chain; these have none"),
+        ({"w": np.ma.masked_array([1.0])}, {}, "w is a masked array"),
         ({"w": np.array(1.0)}, {"stacked": True}, "stacked arrays have a row for each chain"),
     ]:
         with pytest.raises(isotherm.InputError, match=sentence):

@@ -137,3 +137,38 @@ def test_labels_go_with_the_chains():
         assert labels.dtype == torch.int64
         assert given is None or torch.equal(labels, given)
         torch.testing.assert_close(states, net.centres(labels).detach())
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        isotherm.LangevinDynamics,
+        isotherm.UnderdampedLangevin,
+        isotherm.MALA,
+        isotherm.HamiltonianMonteCarlo,
+    ],
+)
+def test_inference_mode_changes_nothing(sampler):
+    net = network()
+    made = sampler(net, step_size=0.05)
+    expected = made.sample_chain(START, n_steps=3, seed=0)
+    whole = isotherm.ChainBuffer(made, capacity=8, shape=3, seed=0)
+    with torch.inference_mode():
+        assert torch.equal(made.sample_chain(START, n_steps=3, seed=0), expected)
+        assert torch.equal(made.sample_chain(START.clone(), n_steps=3, seed=0), expected)
+        buffer = isotherm.ChainBuffer(made, capacity=8, shape=3, seed=0)
+        buffer.load_state_dict(buffer.state_dict())
+        negative = buffer.draw(4, 3)
+    net(negative).mean().backward()
+    assert torch.equal(negative, whole.draw(4, 3))
+    assert torch.equal(buffer.draw(4, 3), whole.draw(4, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_negatives_have_the_dtype_of_the_network(dtype):
+    net = network().to(dtype)
+    made = isotherm.LangevinDynamics(net, step_size=0.05)
+    buffer = isotherm.ChainBuffer(made, capacity=8, shape=3, init="normal", seed=0)
+    negative = buffer.draw(8, 3)
+    assert (negative.dtype, buffer.states.dtype) == (dtype, torch.float32)
+    assert torch.equal(negative, made.sample_chain(dim=3, n_samples=8, n_steps=3, seed=0))

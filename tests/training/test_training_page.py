@@ -10,15 +10,6 @@ torch = pytest.importorskip("torch")
 PAGE = Path(__file__).parents[2] / "docs/training.md"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks so small that threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_the_pages_programs_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -1,5 +1,7 @@
 """The bias of a step size, where it is known exactly."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,36 @@ def test_baoab_has_none_of_a_gaussian():
     found = isotherm.bias(sampler, dim=2, n_steps=400, burn_in=100, seed=3)
     assert not found.is_seen, found
     assert (found.variance_error < 0.05).all()
+
+
+def test_a_large_bias_is_told_as_it_is_of_a_gaussian():
+    for step_size in (1.0, 1.6):  # the variance is 1/(1 - η/2)
+        sampler = isotherm.LangevinDynamics(
+            isotherm.HarmonicEnergy(), step_size=step_size, backend="numpy"
+        )
+        found = isotherm.bias(sampler, dim=1, n_steps=256, n_samples=2000, burn_in=50, seed=1)
+        expected = 1.0 / (1.0 - 0.5 * step_size) - 1.0
+        assert abs(found.relative - expected) < 4.0 * found.relative_error
+        assert found.relative_error < 0.05 * expected
+
+
+@pytest.mark.parametrize(
+    ("step_size", "n_chains", "told"),
+    [(0.5, 64, "not known: 64 of 64"), (0.12, 400, r"not known: \d+ of 400"),
+     (0.01, 4, "cannot tell"), (0.01, 400, "no bias is seen")],
+)  # fmt: skip
+def test_no_bias_is_seen_only_where_it_would_be(step_size, n_chains, told):
+    class Quartic:
+        def __call__(self, x):
+            return (x**4).sum(-1)
+
+        def gradient(self, x):
+            return 4.0 * x**3
+
+    sampler = isotherm.LangevinDynamics(Quartic(), step_size=step_size, backend="numpy")
+    found = isotherm.bias(sampler, dim=1, n_samples=n_chains, n_steps=400, burn_in=400, seed=0)
+    assert re.search(told, str(found)), found
+    assert found.is_seen == (found.n_diverged > 0)
 
 
 @pytest.mark.parametrize("step_size", [np.full(40, 0.1), lambda step: 0.1])

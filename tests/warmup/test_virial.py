@@ -103,6 +103,63 @@ def test_the_bias_of_langevin_steps_of_a_gaussian_is_seen():
     assert found.error < 0.01
 
 
+def normal(shape=(1000, 64), seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (normal() * np.where(np.arange(64) == 3, 1.3, 1.0), "the virial is .* at coordinate 3,"),
+        (normal((1000, 2)) * np.sqrt([1.8, 0.2]), "the virial is .* at coordinate [01]"),
+        (normal((1000, 1)) + 1.0, "the shift is .* at coordinate 0, which must be 0"),
+        (normal((1000, 64)) + 0.5 * (np.arange(64) == 5), "the shift is .* at coordinate 5"),
+        (1.2 * normal((1000, 64)), "the mean is 1.4"),
+    ],
+)
+def test_no_coordinate_hides_among_others(x, said):
+    with pytest.warns(isotherm.SamplingWarning, match=said):
+        found = isotherm.virial(isotherm.HarmonicEnergy(), x, backend="numpy")
+    assert "is not right; at worst, the " in str(found)
+
+
+@pytest.mark.parametrize("n", [2, 20, 200])
+def test_right_samples_of_many_coordinates_pass(n):
+    for seed in range(20):
+        found = isotherm.virial(isotherm.HarmonicEnergy(), normal((n, 64), seed), backend="numpy")
+        assert found.is_right, found
+
+
+class Line:
+    """x of one coordinate, 0 of the next, ½x² of the last."""
+
+    def __call__(self, x):
+        return x[:, 0] + 0.5 * x[:, 2] ** 2
+
+    def gradient(self, x):
+        return np.stack([np.ones(len(x)), np.zeros(len(x)), x[:, 2]], 1)
+
+
+def test_walls_are_no_alarm():
+    bounds = ([0.0, -1.0, -np.inf], [np.inf, 1.0, np.inf])
+    rng = np.random.default_rng(1)
+    x = np.stack([rng.exponential(size=2000), rng.uniform(-1, 1, 2000), rng.normal(size=2000)], 1)
+    found = isotherm.virial(Line(), x, bounds=bounds, backend="numpy")
+    assert found.is_right, found
+    assert np.array_equal(np.isnan(found.coordinates), [False, True, False])
+    assert np.array_equal(np.isnan(found.shift), [True, True, False])
+    with pytest.warns(isotherm.SamplingWarning, match="at coordinate 0"):
+        isotherm.virial(Line(), x * [1.5, 1.0, 1.0], bounds=bounds, backend="numpy")
+    plan = isotherm.make_plan(
+        Line(), sampler="mala", x=x, n_steps=20, step_size=0.1, bounds=bounds, seed=0,
+        backend="numpy", return_trajectory=True,
+    )  # fmt: skip
+    result = isotherm.run(plan, Line(), x)
+    assert isotherm.virial(Line(), result, backend="numpy").is_right
+    with pytest.raises(isotherm.InputError, match="between two bounds"):
+        isotherm.virial(isotherm.HarmonicEnergy(), x[:, 1:2], bounds=(-1.0, 1.0))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,5 +1,6 @@
 """Warm-ups find scales, on every backend the same, and say where they did not."""
 
+import json
 import warnings
 
 import numpy as np
@@ -153,6 +154,19 @@ def test_json_gives_the_numbers_back():
         _ = again.x
 
 
+HONEST = isotherm.Tuning(
+    word="hmc", step_size=0.5, inverse_mass=np.ones(3), n_leapfrog=4, friction=None, acceptance=0.6,
+    target_accept=0.651, r_hat=1.0, slowest=1.0, n_warmup=20, n_pilot=64, seed=1, seconds=0.1,
+    advice=(), event_shape=(3,),
+).to_json()  # fmt: skip
+
+
+def test_an_honest_tuning_is_read_and_one_with_two_step_sizes_is_not():
+    assert isotherm.Tuning.from_json(HONEST).to_json() == HONEST
+    with pytest.raises(isotherm.InputError, match="twice"):
+        isotherm.Tuning.from_json(HONEST[:-1] + ', "step_size": 3.0}')
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -162,18 +176,13 @@ def test_json_gives_the_numbers_back():
         ("seed", 2**64), ("n_leapfrog", 1.5), ("n_leapfrog", 10**30), ("word", "nuts"),
         ("word", ["hmc"]), ("advice", "none"), ("event_shape", []), ("event_shape", [10**30]),
         ("event_shape", [0]), ("acceptance", 2.0), ("friction", -1.0), ("extra", 1),
-        ("format", "other"), ("version", 99),
+        ("format", "other"), ("version", 99), ("version", True), ("n_leapfrog", None),
+        ("n_leapfrog", 10**9), ("friction", 1.0), ("step_size", 1e300),
+        ("inverse_mass", [1.0, 1e300, 1.0]), ("n_warmup", True), ("seconds", True),
     ],
 )  # fmt: skip
 def test_a_hostile_tuning_is_refused(field, value):
-    import json
-
-    energy, _ = gaussian(dim=3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", isotherm.WarmUpWarning)
-        held = json.loads(
-            isotherm.warm_up(isotherm.HamiltonianMonteCarlo(energy), n_warmup=20, seed=1).to_json()
-        )
+    held = json.loads(HONEST)
     held[field] = value
     with pytest.raises(isotherm.InputError) as error:
         isotherm.Tuning.from_json(json.dumps(held))
@@ -234,7 +243,19 @@ def test_pilots_that_cannot_move_are_an_error():
         return np.log(-1.0 - x * x)
 
     with pytest.raises(isotherm.InputError, match="no step of the pilots was accepted"):
-        isotherm.warm_up(isotherm.HamiltonianMonteCarlo(outside), dim=2, seed=1)
+        isotherm.warm_up(isotherm.HamiltonianMonteCarlo(outside, backend="numpy"), dim=2, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("slope", "options"), [(0.0, {"bounds": (0.0, 1.0)}), (0.0, {}), (-0.1, {})]
+)
+@pytest.mark.parametrize("sampler", [isotherm.HamiltonianMonteCarlo, isotherm.MALA])
+def test_an_energy_without_curvature_is_an_error_that_says_so(sampler, slope, options):
+    energy = isotherm.formula(lambda x: slope * np.sum(x))()
+    with pytest.raises(isotherm.InputError, match="flat or linear"):
+        isotherm.warm_up(
+            sampler(energy, backend="numpy", **options), x=np.full((64, 1), 0.5), seed=0
+        )
 
 
 @pytest.mark.parametrize("limits", [{"clamp": (0.0, None)}, {"bounds": (0.0, None)}])

@@ -36,12 +36,25 @@ class FusedChains:
         self._xp = xp
         self._module = compile_(kernel.source)
         self._program = kernel.request.program
-        self._parameters = self._moved(np.append(kernel.parameters, 0.0))
-        self._vectors = self._moved(_vectors(plan, kernel))
         loops = [one for one in walk(self._program.statements) if isinstance(one, Loop)]
         names = self._program.coefficients
         counts = {names[int(self._program.values[one.count].value)] for one in loops}
         self._counts = counts - kernel.request.zeros
+        self.renew(plan)
+
+    is_kept = True
+
+    def renew(self, plan: Plan) -> None:
+        """Serve a plan that differs from that of before in its seed alone."""
+        self._plan = plan
+        # Moved anew, as the queue may be another than that of the run before.
+        self._parameters = self._moved(np.append(self._kernel.parameters, 0.0))
+        self._vectors = self._moved(_vectors(plan, self._kernel))
+
+    def steps_at_first(self, start: int) -> int:
+        """Those of a launch."""
+        first, last = next(self._launches(start, self._plan.n_total, Outputs()), (start, start))
+        return last - first
 
     def _moved(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> Array:
         return self._xp.asarray(values.astype(self._plan.dtype))

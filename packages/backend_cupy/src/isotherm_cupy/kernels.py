@@ -28,22 +28,27 @@ from isotherm_cupy.steps import BLOCK as BLOCKS
 from isotherm_cupy.steps import (
     CHAIN,
     ELEMENT,
+    LONG_CHAIN,
+    WARP,
     Layout,
     Request,
+    matrices_of,
     print_advance,
     request_of,
 )
 
-# A thread that steps a whole chain holds its state, gradient and a block of normals. In float32 a
-# few more coordinates than this spill its 255 registers; in float64 a few more than 20 do, and the
-# means of a large mixture at any dimension. A kernel that spills still takes a step in one launch,
-# where the array loop takes one for each operation of the program.
+# A thread that steps a whole chain holds its state, its gradient and, of few coordinates, a block
+# of normals. Trajectories of more than some 20 coordinates in float64 spill its 255 registers, and
+# so do the means of a large mixture at any dimension. A kernel that spills still takes a step in
+# one launch, where the array loop takes one for each operation of the program.
 _WHOLE_STATE = 32
+_UNROLLED = 16  # coordinates of a whole state of which a block of steps stays in an SM's cache
 _MOST_THREADS = 1024  # of a block
 _ALL_REGISTERS = 256  # threads of a block that can have all registers of a thread
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
 _BLOCK_OF_CHAINS = 128  # threads, or at least one chain
+_TILE = 4  # chains, whose numbers are read at once
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,10 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         functions = print_program(form)
         return _kernel(plan, "fused program", request, layout, energy.parameter_values(), functions)
     if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
-        request = request_of(plan, program, "whole")
+        request, layout = request_of(plan, program, "whole"), _layout_of(program, dim, "whole")
+        assert layout is not None
         values = energy.parameter_values()
-        return _kernel(plan, "fused CUDA functions", request, CHAIN, values, energy.source())
+        return _kernel(plan, "fused CUDA functions", request, layout, values, energy.source())
     return None
 
 
@@ -113,7 +119,9 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
 
 def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout | None:
     if form == "whole":
-        return CHAIN if dim <= _WHOLE_STATE else None
+        if dim > _WHOLE_STATE:
+            return None
+        return CHAIN if dim <= _UNROLLED else LONG_CHAIN
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
     if dim <= LIMITS.separable:
@@ -130,20 +138,26 @@ def _kernel(
     functions: str = "",
 ) -> Kernel:
     dim, chains = plan.n_coordinates, plan.n_samples
-    block, threads = BLOCK, chains if layout is CHAIN else chains * dim
+    block = WARP if layout.is_long else BLOCK
+    threads = chains if layout.has_whole_chains else chains * dim
     constants: dict[str, object] = {"KEEPS": int(request.keeps)}
     if layout is not ELEMENT:
         constants["DIM"] = dim
     if layout is BLOCKS:
-        of_block = _chains_of_a_block(dim)
+        is_small = dim <= _ROW_IN_REGISTERS
+        # What is read of a large matrix serves several chains, where there are many.
+        reads_matrix = request.energy == "quadratic" or bool(matrices_of(request.program))
+        is_tiled = reads_matrix and not is_small and dim <= _QUADRATIC and chains >= LIMITS.tiled
+        tile = _TILE if is_tiled else 1
+        tiles = _tiles_of_a_block(dim)
         constants["STRIDE"] = -(-dim // 4) * 4  # a state's place in shared memory, read by fours
-        constants["CHAINS_PER_BLOCK"] = of_block
-        constants["ROW_IN_REGISTERS"] = int(dim <= _ROW_IN_REGISTERS)
-        block, threads = of_block * dim, -(-chains // of_block) * of_block * dim
+        constants |= {"TILE": tile, "TILES": tiles}
+        constants |= {"ROW_IN_REGISTERS": int(is_small), "UNROLLED": dim if is_small else 16}
+        block, threads = tiles * dim, -(-chains // (tiles * tile)) * tiles * dim
         # A thread's registers are at most 255, which may be more than so many threads can have.
         constants["BOUNDS"] = f"__launch_bounds__({block})" if block > _ALL_REGISTERS else ""
     head, kernels = _FILES[request.energy]
-    parts = (functions, *head, *layout.sums, print_advance(request, layout), kernels, "moments.cu")
+    parts = (*layout.sums, functions, *head, print_advance(request, layout), kernels, "moments.cu")
     return Kernel(
         path=path,
         request=request,
@@ -154,7 +168,7 @@ def _kernel(
     )
 
 
-def _chains_of_a_block(dim: int) -> int:
+def _tiles_of_a_block(dim: int) -> int:
     """So many that all warps are full, where that takes no more than two blocks' threads."""
     full = 32 // math.gcd(32, dim)
     if full * dim > 2 * _BLOCK_OF_CHAINS:

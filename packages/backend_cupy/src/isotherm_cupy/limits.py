@@ -21,6 +21,9 @@ class Limits:
     separable : int
         Coordinates that one thread holds of a separable energy whose chains have numbers of their
         own; beyond, a thread is a coordinate.
+    tiled : int
+        Chains from which a thread is a coordinate of several, if that spares it reading a matrix;
+        fewer would leave multiprocessors idle.
     moments_height : int
         Of the part of the moments' tree that one thread puts together: 2^8 chains.
     """
@@ -29,6 +32,7 @@ class Limits:
     launch_steps: int = 2**17
     held_bytes: int = 2**26
     separable: int = 16
+    tiled: int = 512
     moments_height: int = 8
 
 

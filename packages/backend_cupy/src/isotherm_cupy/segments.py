@@ -47,11 +47,10 @@ class Segments:
         self._dtype = np.dtype(dtype)
         self._spaces = program.spaces
         self._xp = xp
-        statements = walk((*program.prologue, *program.statements))
-        segments = dict.fromkeys(one for one in statements if isinstance(one, Segment))
-        self._names = {one: f"segment{k}" for k, one in enumerate(segments)}
-        kernels = (_printed(program, one, name) for one, name in self._names.items())
-        self._module = compile_(assemble(dtype, *kernels))
+        if program.digest not in _printed:
+            _printed[program.digest] = _print(program)
+        self._names, kernels = _printed[program.digest]
+        self._module = compile_(assemble(dtype, kernels))
 
     def __call__(self, segment: Segment, values: Mapping[int, Any]) -> Sequence[Array]:
         xp = self._xp
@@ -77,7 +76,17 @@ class Segments:
         return next(iter(arrays.values()))
 
 
-def _printed(program: TransitionProgram, segment: Segment, name: str) -> str:
+_printed: dict[str, tuple[dict[Segment, str], str]] = {}  # the segments' names, their kernels
+
+
+def _print(program: TransitionProgram) -> tuple[dict[Segment, str], str]:
+    statements = walk((*program.prologue, *program.statements))
+    segments = dict.fromkeys(one for one in statements if isinstance(one, Segment))
+    names = {one: f"segment{k}" for k, one in enumerate(segments)}
+    return names, "".join(_kernel(program, one, name) for one, name in names.items())
+
+
+def _kernel(program: TransitionProgram, segment: Segment, name: str) -> str:
     """A segment's kernel: a thread is a number of its space, an array's row a chain."""
 
     def place(index: int) -> str:

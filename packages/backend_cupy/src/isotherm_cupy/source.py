@@ -27,14 +27,22 @@ def assemble(dtype: str, *parts: str, constants: Mapping[str, object] | None = N
     constants : mapping of str to number, optional
         Macros, such as ``DIM``.
     """
+    # A text that is the same object is looked up at once.
+    return _assembled(dtype, parts, tuple((constants or {}).items()), LIMITS.moments_height)
+
+
+@cache
+def _assembled(
+    dtype: str, parts: Sequence[str], constants: Sequence[tuple[str, object]], moments_height: int
+) -> str:
     macros = {
         "REAL": "float" if dtype == "float32" else "double",
         "STEPS_PER_BLOCK": noise.steps_per_block(dtype),
         "EXPONENTIALS_PER_BLOCK": noise.EXPONENTIALS_PER_BLOCK,
         "ACCEPT": int(noise.Stream.ACCEPT),
-        "HEIGHT": LIMITS.moments_height,
+        "HEIGHT": moments_height,
         "KEEPS": 0,
-        **(constants or {}),
+        **dict(constants),
     }
     lines = [f"#define {name} {value}" for name, value in macros.items()]
     texts = [_read(part) if part.endswith((".cu", ".cuh")) else part for part in parts]

@@ -8,7 +8,7 @@ element of a thread's array.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,9 @@ if (element >= n_samples * dim) return;
 const long long chain = element / dim;
 const int j = (int)(element % dim);"""
 _BLOCK = """\
-__shared__ __align__(16) REAL rows[2][CHAINS_PER_BLOCK * STRIDE];
+__shared__ __align__(16) REAL rows[2][TILES * TILE * STRIDE];
 const int own = (int)threadIdx.x / DIM, j = (int)threadIdx.x % DIM;
-const long long chain = (long long)blockIdx.x * CHAINS_PER_BLOCK + own;
-const long long element = chain * DIM + j;
-const bool is_there = chain < n_samples;"""
+const long long chain = ((long long)blockIdx.x * TILES + own) * TILE;"""
 _CHAIN = """\
 const long long chain = thread_number();
 if (chain >= n_samples) return;"""
@@ -50,24 +48,43 @@ class Layout:
     ----------
     place : str
         The kernel's first lines: which chain a thread has, and which coordinate.
-    is_array : bool
-        Whether a thread has all coordinates of its chain.
+    each : str
+        The loop over the numbers that a thread has of a value, if it has several.
+    at : str
+        Behind the array of a value: the one that the loop has come to.
+    arrays : tuple of Space
+        The values of which it has several.
+    element, own_chain : str
+        That number's place in memory, and its chain.
     condition : str
-        Before a thread reads or writes memory.
+        Before it is read from memory or written.
     bounds : str
         A macro: what the compiler is told of a block's threads, if anything.
     first : str
         The first of its coordinates.
     sums : tuple of str
         The file that has sums over coordinates, if it can have any.
+    is_long : bool
+        Whether a block of steps, unrolled, would be longer than what a multiprocessor keeps of a
+        program, and its normals more than a thread has registers.
     """
 
     place: str
-    is_array: bool = False
+    each: str = ""
+    at: str = ""
+    arrays: tuple[Space, ...] = ()
+    element: str = "element"
+    own_chain: str = "chain"
     condition: str = ""
     bounds: str = ""
     first: str = "j"
     sums: tuple[str, ...] = ()
+    is_long: bool = False
+
+    @property
+    def has_whole_chains(self) -> bool:
+        """Whether a thread has all coordinates of its chain."""
+        return self.arrays == (Space.STATE,)
 
     @property
     def is_shared(self) -> bool:
@@ -77,15 +94,31 @@ class Layout:
 
 #: A thread is a coordinate, and nothing couples coordinates.
 ELEMENT = Layout(_ELEMENT)
-#: A thread is a coordinate, and a block has whole chains.
+#: A thread is a coordinate of a tile of chains, and a block has whole tiles.
 BLOCK = Layout(
     _BLOCK,
-    condition="if (is_there) ",
+    each="for (int c = 0; c < TILE; ++c) {",
+    at="[c]",
+    arrays=(Space.STATE, Space.CHAIN),
+    element="(chain + c) * DIM + j",
+    own_chain="chain + c",
+    condition="chain + c < n_samples",
     bounds="BOUNDS ",
     sums=("block.cuh",),
 )
 #: A thread is a chain.
-CHAIN = Layout(_CHAIN, is_array=True, first="0", sums=("whole.cuh",))
+CHAIN = Layout(
+    _CHAIN,
+    each="for (int j = 0; j < DIM; ++j) {",
+    at="[j]",
+    arrays=(Space.STATE,),
+    element="chain * DIM + j",
+    first="0",
+    sums=("whole.cuh",),
+)
+#: A thread is a chain of many coordinates, whose normals are in shared memory.
+LONG_CHAIN = replace(CHAIN, is_long=True)
+WARP = 32  # threads of a block that has these
 
 _TYPES = {
     "int": np.int32,
@@ -117,6 +150,22 @@ for_each_step(
         {step}
     }}
 );"""
+
+_LONG_BLOCKS = """\
+#pragma unroll 1
+for (int s = 0; s < n_steps; ++s) {{
+    const int position = (int)((first_step + s) % STEPS_PER_BLOCK);
+    if (s == 0 || position == 0) {{
+        const unsigned block = (unsigned)((first_step + s) / STEPS_PER_BLOCK);
+        {fill}
+    }}
+    {step}
+}}"""
+
+# Of an odd length, so that threads are served by different banks of the memory at once.
+_SHARED_NORMALS = """\
+__shared__ REAL shared_{stream}[{threads}][DIM * STEPS_PER_BLOCK + 1];
+REAL (*z_{stream})[STEPS_PER_BLOCK] = (REAL (*)[STEPS_PER_BLOCK])shared_{stream}[threadIdx.x];"""
 
 _ONE_BY_ONE = """\
 #pragma unroll 1
@@ -237,7 +286,6 @@ class _Printer:
         self._in_blocks = not has_trajectories(request)
         self._n_exchanges = 0  # of numbers between threads, in the statements printed
         self._names: dict[int, str] = {}
-        self._each = "#pragma unroll\nfor (int j = 0; j < DIM; ++j) {" if layout.is_array else "{"
 
     def text(self) -> str:
         program, layout = self._program, self._layout
@@ -247,21 +295,26 @@ class _Printer:
         before += self._constants()
         before += self._prologue()
         if self._in_blocks:
-            before += [
-                f"REAL z_{stream}{'[DIM]' if layout.is_array else ''}[STEPS_PER_BLOCK];"
-                for stream in program.streams()
-            ]
+            for stream in program.streams():
+                if layout.is_long:
+                    before += _SHARED_NORMALS.format(stream=stream, threads=WARP).splitlines()
+                else:
+                    before += [f"REAL z_{stream}{self._length(Space.STATE)}[STEPS_PER_BLOCK];"]
         if program.reports:
-            before += ["int n_accepted = 0, n_diverging = 0;"]
+            length = self._length(Space.CHAIN)
+            before += [f"int n_{name}{length} = {{0}};" for name in ("accepted", "diverging")]
         step = self._step(starts)
-        fill = self._over_coordinates(
+        fill = self._over(
+            Space.STATE,
             [
-                f"noise.fill(z_{stream}{self._at}, {int(noise.Stream[stream])}, block, "
-                "(unsigned)j, chain);"
+                f"noise.fill(z_{stream}{layout.at}, {int(noise.Stream[stream])}, block, "
+                f"(unsigned)j, {layout.own_chain});"
                 for stream in program.streams()
-            ]
+            ],
+            times="4" if layout.is_long else "",
         )
-        steps = _filled(_IN_BLOCKS if self._in_blocks else _ONE_BY_ONE, fill=fill, step=step)
+        in_blocks = _LONG_BLOCKS if layout.is_long else _IN_BLOCKS
+        steps = _filled(in_blocks if self._in_blocks else _ONE_BY_ONE, fill=fill, step=step)
         return _filled(
             _ADVANCE,
             parameters=[
@@ -277,16 +330,14 @@ class _Printer:
 
     # Names of values, and loops over coordinates.
 
-    @property
-    def _at(self) -> str:
-        return "[j]" if self._layout.is_array else ""
+    def _length(self, space: Space) -> str:
+        """What declares a thread's numbers of a value as an array, if it has several."""
+        if space not in self._layout.arrays:
+            return ""
+        return "[DIM]" if self._layout.has_whole_chains else "[TILE]"
 
-    @property
-    def _element(self) -> str:
-        return "chain * DIM + j" if self._layout.is_array else "element"
-
-    def _is_array(self, index: int) -> bool:
-        return self._layout.is_array and self._program.spaces[index] == Space.STATE
+    def _at(self, space: Space) -> str:
+        return self._layout.at if space in self._layout.arrays else ""
 
     def _variable(self, index: int) -> str:
         """The variable, or array, that holds a value between statements."""
@@ -295,33 +346,36 @@ class _Printer:
     def _number(self, index: int) -> str:
         """One number of a value: where it is of coordinates, that of coordinate j."""
         one = self._program.values[index]
-        if one.op == "vector" and self._layout.is_array:
+        if one.op == "vector" and self._layout.has_whole_chains:
             return f"vectors[{one.value} * DIM + j]"
-        return self._variable(index) + ("[j]" if self._is_array(index) else "")
+        return self._variable(index) + self._at(self._program.spaces[index])
 
     def _declared(self, index: int) -> str:
-        return f"REAL {self._variable(index)}{'[DIM]' if self._is_array(index) else ''};"
+        return f"REAL {self._variable(index)}{self._length(self._program.spaces[index])};"
 
-    def _over_coordinates(self, lines: Sequence[str]) -> list[str]:
-        if not lines or (len(lines) == 1 and not self._layout.is_array):
-            return list(lines)
-        return [*self._each.splitlines(), *_indented(lines), "}"]
+    def _over(self, space: Space, lines: Sequence[str], times: str = "") -> list[str]:
+        """Statements for each of a thread's numbers of a space, so many times in a row or all."""
+        if space in self._layout.arrays and lines:
+            head = f"#pragma unroll {times}".rstrip()
+            return [head, self._layout.each, *_indented(lines), "}"]
+        return ["{", *_indented(lines), "}"] if len(lines) > 1 else list(lines)
+
+    @property
+    def _if_there(self) -> str:
+        """The condition that lets those numbers pass that are in memory."""
+        return f"if ({self._layout.condition}) " if self._layout.condition else ""
 
     def _moved(self, pairs: Mapping[int, int]) -> list[str]:
         """Values that become others, by the numbers of these: all are read before one is set."""
         lines = []
-        for is_of_state in (True, False):
+        for space in dict.fromkeys(self._program.spaces[to] for to in pairs):
             some = {
                 to: given
                 for to, given in pairs.items()
-                if (self._program.spaces[to] == Space.STATE) == is_of_state and to != given
+                if self._program.spaces[to] == space and to != given
             }
             reads = [f"const REAL n{to} = {self._number(given)};" for to, given in some.items()]
-            writes = [f"{self._number(to)} = n{to};" for to in some]
-            if some and is_of_state:
-                lines += self._over_coordinates([*reads, *writes])
-            elif some:
-                lines += ["{", *_indented([*reads, *writes]), "}"]
+            lines += self._over(space, [*reads, *(f"{self._number(to)} = n{to};" for to in some)])
         return lines
 
     # The parts of the kernel.
@@ -331,11 +385,11 @@ class _Printer:
         lines = []
         for name in self._program.carried:
             place = self._number(starts[name])
-            value = f"{name}_before[{self._element}]"
+            value = f"{name}_before[{self._layout.element}]"
             if condition:
-                value = f"is_there ? {value} : REAL(0)"
+                value = f"{condition} ? {value} : REAL(0)"
             lines.append(f"{place} = {value};")
-        return self._over_coordinates(lines)
+        return self._over(Space.STATE, lines)
 
     def _coefficients(self, wants_varying: bool) -> Iterator[tuple[int, int]]:
         for index, one in enumerate(self._program.values):
@@ -356,7 +410,7 @@ class _Printer:
             *(
                 f"const REAL a{index} = vectors[{one.value} * dim + j];"
                 for index, one in enumerate(self._program.values)
-                if one.op == "vector" and not self._layout.is_array
+                if one.op == "vector" and not self._layout.has_whole_chains
             ),
         ]
 
@@ -399,38 +453,50 @@ class _Printer:
         accepted, diverging = (
             self._number(self._program.reports[name]) for name in ("accepted", "diverging")
         )
-        return [
-            f"n_accepted += (int)(s >= first_counted && {accepted} != REAL(0));",
-            f"n_diverging += (int)(s >= first_counted && {diverging} != REAL(0));",
-        ]
+        at = self._at(Space.CHAIN)
+        return self._over(
+            Space.CHAIN,
+            [
+                f"n_accepted{at} += (int)(s >= first_counted && {accepted} != REAL(0));",
+                f"n_diverging{at} += (int)(s >= first_counted && {diverging} != REAL(0));",
+            ],
+        )
 
     def _kept(self, x: int) -> list[str]:
-        condition = self._layout.condition
-        at = "at[j]" if self._layout.is_array else "*at"
-        lines = self._over_coordinates([f"{condition}{at} = {self._number(x)};"])
+        place = "at[j]" if self._layout.has_whole_chains else "*at"
+        if self._layout.is_shared:
+            place = "at[c * chain_stride]"
+        lines = self._over(Space.STATE, [f"{self._if_there}{place} = {self._number(x)};"])
         if self._program.reports:
             error = self._number(self._program.reports["energy_error"])
-            lines.append(f"{self._once}energy_error[number * n_samples + chain] = {error};")
+            place = f"energy_error[number * n_samples + {self._layout.own_chain}]"
+            lines += self._over(Space.CHAIN, [f"{self._once}{place} = {error};"])
         return ["kept.step([&](REAL* at, long long number) {", *_indented(lines), "});"]
 
     @property
     def _once(self) -> str:
         """The condition that lets one thread of each chain pass."""
-        return "" if self._layout.is_array else "if (is_there && j == 0) "
+        is_one_of_many = not self._layout.has_whole_chains
+        return f"if ({self._layout.condition} && j == 0) " if is_one_of_many else ""
 
     def _stored(self, starts: Mapping[str, int]) -> list[str]:
-        condition = self._layout.condition
-        return self._over_coordinates(
+        return self._over(
+            Space.STATE,
             [
-                f"{condition}{name}_after[{self._element}] = {self._number(starts[name])};"
+                f"{self._if_there}{name}_after[{self._layout.element}] = "
+                f"{self._number(starts[name])};"
                 for name in self._program.carried
-            ]
+            ],
         )
 
     def _counts(self) -> list[str]:
         if not self._program.reports:
             return []
-        return [f"{self._once}{name}[chain] += n_{name};" for name in ("accepted", "diverging")]
+        at, chain = self._at(Space.CHAIN), self._layout.own_chain
+        return self._over(
+            Space.CHAIN,
+            [f"{self._once}{name}[{chain}] += n_{name}{at};" for name in ("accepted", "diverging")],
+        )
 
     # Statements.
 
@@ -449,9 +515,7 @@ class _Printer:
     def _segment(self, segment: Segment) -> list[str]:
         inside = segment_lines(self._program, segment, self._number, self._written)
         lines = [self._declared(index) for index in segment.outputs]
-        if segment.space == Space.STATE:
-            return lines + self._over_coordinates(inside)
-        return [*lines, "{", *_indented(inside), "}"]
+        return lines + self._over(segment.space, inside)
 
     def _written(self, index: int, args: Sequence[str]) -> str:
         one = self._program.values[index]
@@ -473,15 +537,19 @@ class _Printer:
                 energy, gradient = call.results
                 return lines + self._evaluated(call.args[0], energy, gradient, in_step)
             case "total":
-                given = self._variable(call.args[0]) + self._row(in_step)
-                return [*lines, f"{self._variable(call.results[0])} = total({given});"]
+                given, out = self._variable(call.args[0]), self._variable(call.results[0])
+                if self._layout.is_shared:
+                    return [*lines, f"total({given}, {out}{self._row(in_step)});"]
+                return [*lines, f"{out} = total({given});"]
             case "matvec":
                 return lines + self._matvec(call, in_step)
             case "exponential":
-                value = "noise.exponential(t, chain)"
-                return [*lines, f"{self._variable(call.results[0])} = {value};"]
+                value = f"noise.exponential(t, {self._layout.own_chain})"
+                return lines + self._over(
+                    Space.CHAIN, [f"{self._number(call.results[0])} = {value};"]
+                )
             case "normal" if self._in_blocks:
-                value = f"z_{call.detail}{self._at}[position]"
+                value = f"z_{call.detail}{self._layout.at}[position]"
             case "normal":
                 value = self._normal(call.detail, "t / STEPS_PER_BLOCK", "t % STEPS_PER_BLOCK")
             case _:
@@ -492,12 +560,12 @@ class _Printer:
                     f"{number} % STEPS_PER_BLOCK",
                     f"(unsigned)({number} / STEPS_PER_BLOCK) << {noise.COORDINATE_BITS} | ",
                 )
-        return lines + self._over_coordinates([f"{self._number(call.results[0])} = {value};"])
+        return lines + self._over(Space.STATE, [f"{self._number(call.results[0])} = {value};"])
 
     def _normal(self, stream: str, block: str, position: str, high: str = "") -> str:
         return (
             f"noise.normal({int(noise.Stream[stream])}, (unsigned)({block}), (int)({position}), "
-            f"{high}(unsigned)j, chain)"
+            f"{high}(unsigned)j, {self._layout.own_chain})"
         )
 
     def _row(self, in_step: bool) -> str:
@@ -512,7 +580,7 @@ class _Printer:
             turn = f"(position * EXCHANGES + {number}) % 2"
         else:
             turn = "turn ^= 1"
-        return f", rows[{turn}] + own * STRIDE, j"
+        return f", rows[{turn}] + own * (TILE * STRIDE), j"
 
     def _evaluated(self, x: int, energy: int | None, gradient: int, in_step: bool) -> list[str]:
         given, out = self._variable(x), self._variable(gradient)
@@ -523,19 +591,17 @@ class _Printer:
                     lines.append(f"{self._variable(energy)} = energy({given}, uniform);")
                 return lines
             case "quadratic":
-                return [f"{out} = gradient({given}, uniform{self._row(in_step)});"]
+                return [f"gradient({given}, {out}, uniform{self._row(in_step)});"]
         lines = [f"{self._number(gradient)} = gradient({self._number(x)}, uniform);"]
         if energy is not None:
             lines.append(f"{self._number(energy)} = energy({self._number(x)}, uniform);")
-        return self._over_coordinates(lines)
+        return self._over(Space.STATE, lines)
 
     def _matvec(self, call: Call, in_step: bool) -> list[str]:
         number = matrices_of(self._program).index(call.detail)
         given, out = (self._variable(index) for index in (*call.args, *call.results))
         matrix = f"vectors + {len(self._program.vectors)} * DIM + {number} * DIM * DIM"
-        if self._layout.is_array:
-            return [f"matvec({matrix}, {given}, {out});"]
-        return [f"{out} = matvec({matrix}, {given}{self._row(in_step)});"]
+        return [f"matvec({matrix}, {given}, {out}{self._row(in_step)});"]
 
     def _loop(self, loop: Loop) -> list[str]:
         self._names |= {

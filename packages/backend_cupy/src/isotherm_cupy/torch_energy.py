@@ -51,7 +51,7 @@ class TorchEnergy(Declared):
         """The gradient at each chain's state, of the shape of `x`."""
         import torch
 
-        with torch.enable_grad(), _same_stream(x):
+        with torch.inference_mode(False), torch.enable_grad(), _same_stream(x):
             tensor = torch.from_dlpack(x).requires_grad_()
             (gradient,) = torch.autograd.grad(self.module(tensor).sum(), tensor)
             return _shared(gradient, x)

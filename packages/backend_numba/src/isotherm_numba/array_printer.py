@@ -68,6 +68,7 @@ class _Numbers:
     """What a kernel reads besides the state, one after another."""
 
     def __init__(self, program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> None:
+        self._dim = program.dim
         self._limit = 2 ** (24 if parameters.dtype == np.float32 else 53)
         self._parts: list[np.ndarray[Any, Any]] = []
         self._size = 0
@@ -87,8 +88,12 @@ class _Numbers:
         return self._place(key, values)
 
     def count(self, number: int) -> str:
-        """A number that data decide, as an expression that other data do not change."""
-        return f"u64({number})" if number <= _FEW else self._counted(number, is_place=False)
+        """A number that data may decide, as an expression that other data do not change.
+
+        As long as a state is nothing that data decide; a loop whose length is known is faster.
+        """
+        is_known = number <= _FEW or number == self._dim
+        return f"u64({number})" if is_known else self._counted(number, is_place=False)
 
     def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         # 0, then each count as two numbers, which float32 holds, too.

@@ -11,7 +11,7 @@ import numpy as np
 
 from isotherm.backend import JoinedNodes, Moments, Outputs, Plan, State, TransitionProgram, noise
 from isotherm_numba import codegen_cache, threads
-from isotherm_numba.compiled_energy import compile_for
+from isotherm_numba.compiled_energy import check_slopes, compile_for
 from isotherm_numba.driver import arguments, print_driver, vectors_of
 from isotherm_numba.kernel_calls import address_of
 from isotherm_numba.kernels import Kernel
@@ -34,6 +34,7 @@ class FusedChains:
         self.path = kernel.path
         self._plan = plan
         self._transition = transition
+        self._users = kernel.users
         self._dtype = np.dtype(plan.dtype)
         # Parts end where nodes of the moments' tree do.
         self._part = _power_of_two(max(kernel.chains_per_tile, plan.n_samples / LIMITS.parts))
@@ -70,6 +71,8 @@ class FusedChains:
         self._arguments = tuple(arguments(plan.dtype, transition.carried))
         self.renew(plan)
 
+    is_kept = True
+
     def renew(self, plan: Plan) -> None:
         """Serve a plan that differs from that of before in its seed alone."""
         self._plan = plan
@@ -79,6 +82,8 @@ class FusedChains:
         plan = self._plan
         rows = plan.n_samples, plan.n_coordinates
         parts: Any = {name: np.ascontiguousarray(one).reshape(rows) for name, one in state.items()}
+        if self._users and not start:
+            check_slopes(plan.energy, self._users, parts["x"])
         done = plan.kept_before(start)
         for first, last in self._intervals(start, stop, outputs):
             kept = plan.kept_before(first) - done, plan.kept_before(last) - done

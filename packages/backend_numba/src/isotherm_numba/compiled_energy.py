@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import linecache
+import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-from isotherm.backend import Declared, InputError, plain_name, printable, to_numpy
+from isotherm.backend import (
+    Declared,
+    EnergyWarning,
+    InputError,
+    plain_name,
+    printable,
+    to_numpy,
+    what_is_read,
+)
 
 _STEP = float(np.finfo(np.float64).eps) ** 0.2
+_ASKED = 4, 16  # chains and coordinates at which slopes are checked
+_CLOSE = 1e-3  # of the largest slope, or of 1 if that is more: what two ways may differ by
+_KEPT = 64  # functions, and what they read, that stay compiled
 
 
 class CompiledEnergy(Declared):
@@ -27,7 +39,8 @@ class CompiledEnergy(Declared):
         ``gradient(x, out)`` writes ∇U(x) to `out`, of shape (dim,). It must write every element
         and not write to x. Without it U is differentiated by differences, in float64: four calls
         of `energy` a coordinate, so for few coordinates, and right to about ten digits where U
-        is smooth.
+        is smooth. It is not right within 1.5e-3 of a kink, a wall or an edge (twice the step; of
+        |x| if that is more than 1), nor where U is large beside its changes over such a step.
     dim : int, optional
         The only number of coordinates that it takes; any by default.
 
@@ -44,7 +57,12 @@ class CompiledEnergy(Declared):
     Notes
     -----
     Both are called from several threads at once, without Python's lock, and compiled once a
-    process. What they read from outside is taken as it is when they are compiled.
+    process for what they read from outside: a changed global or closure is seen by the next run.
+    What is in functions of ``numba.njit``, these themselves or what they call, and in objects
+    stays as it was when they were compiled.
+
+    When a run begins, differences of U are taken at some starts with two steps, and compared with
+    each other and with `gradient`; an `EnergyWarning` says where they are not the same.
 
     Examples
     --------
@@ -128,12 +146,72 @@ def compile_for(functions: tuple[Any, Any], dtype: Any) -> tuple[Any, Any]:
     return energy, gradient
 
 
-@cache
+def check_slopes(name: str, functions: tuple[Any, Any], x: np.ndarray[Any, Any]) -> None:
+    """Compare the slopes of U by two steps, and those that are given, at some of the states.
+
+    Warns
+    -----
+    EnergyWarning
+        They differ.
+    """
+    energy, given = (None if f is None else _dispatcher(f) for f in functions)
+    rows, columns = x[: _ASKED[0]], slice(_ASKED[1])
+    states = [row.astype(np.float64) for row in rows]
+    count = len(states[0][columns]) if states else 0
+    with np.errstate(all="ignore"):
+        near, far = (
+            np.array([[_difference(energy, s, i, factor) for i in range(count)] for s in states])
+            for factor in (_STEP, 2.0 * _STEP)
+        )
+        finite = np.abs(near[np.isfinite(near)])
+        allowed = _CLOSE * max(1.0, finite.max(initial=0.0))
+        size = np.array([abs(float(energy(s))) for s in states])[:, None]
+        rounding = np.finfo(np.float64).eps * size / _STEP  # both steps may lose the same digits
+        is_sure = np.abs(near - far) + rounding <= allowed  # false for NaN
+    if given is None:
+        if not is_sure.all():
+            i, j = np.argwhere(~is_sure)[0]
+            warnings.warn(
+                f"{name}: the slope of U by differences at the start of chain {i}, coordinate {j}, "
+                f"is {near[i, j]:.6g} with one step and {far[i, j]:.6g} with twice that step, "
+                "because of a kink or a wall nearby, or as U is large beside its changes; give "
+                "CompiledEnergy a gradient",
+                EnergyWarning,
+                stacklevel=2,
+            )
+        return
+    slopes = np.zeros_like(rows)
+    for row, out in zip(rows, slopes, strict=True):
+        given(row.copy(), out)
+    is_wrong = is_sure & ~(np.abs(slopes[:, columns] - near) <= 10.0 * allowed)
+    if is_wrong.any():
+        i, j = np.argwhere(is_wrong)[0]
+        warnings.warn(
+            f"{name}: at the start of chain {i}, coordinate {j}, gradient writes "
+            f"{slopes[i, j]:.6g}, but U has the slope {near[i, j]:.6g} by differences; one of the "
+            "two functions is wrong",
+            EnergyWarning,
+            stacklevel=2,
+        )
+
+
 def _dispatcher(function: Any) -> Any:
     import numba
 
     if isinstance(function, numba.core.dispatcher.Dispatcher):
         return function
+    try:
+        read = what_is_read(function) if isinstance(function, FunctionType) else None
+    except ValueError:  # what no formula may read; Numba may
+        read = None
+    return _compiled(function, read)
+
+
+@lru_cache(_KEPT)
+def _compiled(function: Any, read: object) -> Any:
+    """Numba takes what a function reads as it is, for ever: it is another one for other values."""
+    import numba
+
     if isinstance(function, FunctionType):  # Numba makes identifiers of names
         function = FunctionType(
             function.__code__,
@@ -145,7 +223,23 @@ def _dispatcher(function: Any) -> Any:
     return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-@cache
+def _difference(energy: Any, state: Any, i: int, relative: float) -> Any:
+    """The derivative by one coordinate (Abramowitz and Stegun, 25.3.6)."""
+    here = state[i]
+    step = relative * max(abs(here), 1.0)
+    state[i] = here + step
+    near = energy(state)
+    state[i] = here - step
+    near -= energy(state)
+    state[i] = here + 2.0 * step
+    far = energy(state)
+    state[i] = here - 2.0 * step
+    far -= energy(state)
+    state[i] = here
+    return (8.0 * near - far) / (12.0 * step)
+
+
+@lru_cache(_KEPT)
 def _slopes(energy: Any) -> Any:
     """The gradient of a function of one chain, by differences that are exact up to fifth powers.
 
@@ -154,24 +248,14 @@ def _slopes(energy: Any) -> Any:
     """
     import numba
 
+    difference = numba.njit(nogil=True, error_model="numpy")(_difference)
+
     @numba.njit(nogil=True, error_model="numpy")
     def gradient(x: Any, out: Any) -> None:
         state = x.astype(np.float64)
         for i in range(x.size):
-            here = state[i]
-            # The fifth root of the rounding error balances it with the difference's own, h⁴
-            # (Abramowitz and Stegun, 25.3.6).
-            step = _STEP * max(abs(here), 1.0)
-            state[i] = here + step
-            near = energy(state)
-            state[i] = here - step
-            near -= energy(state)
-            state[i] = here + 2.0 * step
-            far = energy(state)
-            state[i] = here - 2.0 * step
-            far -= energy(state)
-            state[i] = here
-            out[i] = (8.0 * near - far) / (12.0 * step)
+            # The fifth root of the rounding error balances it with the difference's own, h⁴.
+            out[i] = difference(energy, state, i, _STEP)
 
     return gradient
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -67,7 +67,16 @@ def available_memory(device: str) -> int | None:
 
 
 def current(device: str) -> AbstractContextManager[Any]:
-    """The context in which this device is the current one of its kind."""
+    """The context of a run: this device is the current one of its kind.
+
+    It is none of inference mode, so that what a run makes, and keeps, can be used outside of it.
+    """
+    if torch.is_inference_mode_enabled():
+        stack = ExitStack()
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(current(device))
+        return stack
     # Triton launches on the current device, a user's kernels too.
     if kind(device) == "cuda":
         cuda: AbstractContextManager[Any] = torch.cuda.device(device)

@@ -368,6 +368,18 @@ class Segments:
         return int(np.array(number, self._dtype).view(f"i{np.dtype(self._dtype).itemsize}"))
 
 
+def segments_of(program: TransitionProgram, dtype: str) -> Segments | str:
+    """The kernels of a program's segments on the current device, or why there are none."""
+    key = program.digest, dtype, driver.active.get_current_device()
+    if key not in _made:
+        segments = Segments(program, dtype)
+        _made[key] = segments.why_not() or segments
+    return _made[key]
+
+
+_made: dict[tuple[str, str, int], Segments | str] = {}  # to ask the compiler takes as long as steps
+
+
 @cache
 def _module_of(source: str) -> dict[str, Any]:
     """What a source defines, as Triton can read it again."""

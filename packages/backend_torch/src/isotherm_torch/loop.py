@@ -221,7 +221,7 @@ def _look_at_terms(value: torch.Tensor, leaf: torch.Tensor) -> None:
 
 def _grad_mode(x: torch.Tensor) -> AbstractContextManager[Any]:
     """Autograd at hand; a state of inference mode is then taken as a copy, which is none."""
-    if not x.is_inference():
+    if not (torch.is_inference_mode_enabled() or x.is_inference()):
         return torch.enable_grad()
     stack = ExitStack()
     stack.enter_context(torch.inference_mode(False))
@@ -251,10 +251,10 @@ def _by_triton(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]
     else:
         why_not = kernel.why_not(plan.state_dtype)
         if why_not is None:
-            segments = kernel.Segments(program, plan.state_dtype)
-            why_not = segments.why_not()
-            if why_not is None:
+            segments = kernel.segments_of(program, plan.state_dtype)
+            if not isinstance(segments, str):
                 return segments, ", fused step"
+            why_not = segments
     return Segments(program, plan.state_dtype), f", no fused step ({why_not})"
 
 

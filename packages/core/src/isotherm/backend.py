@@ -61,6 +61,7 @@ from isotherm._programs.program import (
     Recursion,
     operations,
 )
+from isotherm._programs.reads import what_is_read
 from isotherm._programs.tables import lists_of
 from isotherm._transitions.program import (
     Call,
@@ -73,7 +74,7 @@ from isotherm._transitions.program import (
     Variant,
     walk,
 )
-from isotherm.errors import InputError, plain_name, printable, short_repr
+from isotherm.errors import EnergyWarning, InputError, plain_name, printable, short_repr
 
 __all__ = [
     "COMPARISONS",
@@ -87,6 +88,7 @@ __all__ = [
     "Call",
     "CompiledCache",
     "Declared",
+    "EnergyWarning",
     "Exponentials",
     "FillNormals",
     "FixedParameters",
@@ -150,4 +152,5 @@ __all__ = [
     "total",
     "walk",
     "warn_of_terms",
+    "what_is_read",
 ]

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import sys
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,8 +130,7 @@ def sample(
     For example: isotherm sample model.py:ring --sampler hmc --warm-up 500 --store run.zarr
     """
     chosen = _energy(energy, parameter or [])
-    for path in (out, plot):
-        _check_file(path)
+    out, plot = map(_target, (out, plot))
     pictures = None if plot is None else _pictures()
     is_landscape = (getattr(chosen, "dim", None) or dim) == 2
     arguments: dict[str, Any] = {
@@ -231,7 +231,7 @@ def plot(
 
     For example: isotherm plot run.zarr model.py:ring --out paths.png
     """
-    _check_file(out)
+    file = _target(out)
     pictures = _pictures()
     run = isotherm.open_run(store)
     if energy is not None:
@@ -244,7 +244,7 @@ def plot(
         raise InputError(
             f"{store} was kept without diagnostics; name its energy to draw the chains' paths"
         )
-    figure.savefig(out, dpi=120)
+    figure.savefig(file, dpi=120)
     print(f"drawn in {out}")
 
 
@@ -345,12 +345,18 @@ def _told() -> Iterator[None]:
             )
 
 
-def _check_file(path: Path | None) -> None:
-    """Refuse a file that could not be written."""
-    if path is not None and not path.parent.is_dir():
+def _target(path: Path | None) -> Path | None:
+    """The plain file that a path stands for, where a link leads to; refused if it is none."""
+    if path is None:
+        return None
+    file = Path(os.path.realpath(path))
+    if not file.parent.is_dir():
         raise InputError(f"the folder of {path} does not exist; make it first")
-    if path is not None and path.is_dir():
+    if file.is_dir():
         raise InputError(f"{path} is a folder; name a file in it")
+    if os.path.lexists(file) and not file.is_file():
+        raise InputError(f"{path} is a device, a pipe or a link to itself; name a plain file")
+    return file
 
 
 def _write_samples(path: Path, result: isotherm.Result, *, with_trajectory: bool) -> None:
@@ -358,9 +364,9 @@ def _write_samples(path: Path, result: isotherm.Result, *, with_trajectory: bool
     arrays: dict[str, Any] = {"samples": to_numpy(result.samples)}
     if with_trajectory:
         arrays["trajectory"] = np.asarray(result.trajectory)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f".isotherm-{uuid.uuid4().hex}.partial")
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             np.savez(file, seed=np.uint64(result.info.seed), **arrays)
         os.replace(part, path)
     finally:

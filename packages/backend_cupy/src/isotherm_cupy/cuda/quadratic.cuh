@@ -16,19 +16,21 @@ struct Uniform {
         for (int k = 0; k < DIM; ++k) elements[k] = column[k * DIM];
 #endif
     }
+
+    __device__ __forceinline__ REAL element(int k) const {
+#if ROW_IN_REGISTERS
+        return elements[k];
+#else
+        return column[k * DIM];
+#endif
+    }
 };
 
-// Product, then sum, in the order of the columns.
-__device__ __forceinline__ REAL gradient(REAL x, const Uniform& uniform, REAL* row, int j) {
-    row[j] = sub(x, uniform.mean);
-    __syncthreads();
-#if ROW_IN_REGISTERS
-    REAL slope = mul(uniform.elements[0], row[0]);
+__device__ __forceinline__ void gradient(
+    const REAL* x, REAL* out, const Uniform& uniform, REAL* row, int j
+) {
 #pragma unroll
-    for (int k = 1; k < DIM; ++k) slope = add(slope, mul(uniform.elements[k], row[k]));
-#else
-    REAL slope = mul(uniform.column[0], row[0]);
-    for (int k = 1; k < DIM; ++k) slope = add(slope, mul(uniform.column[k * DIM], row[k]));
-#endif
-    return slope;
+    for (int c = 0; c < TILE; ++c) row[j * TILE + c] = sub(x[c], uniform.mean);
+    __syncthreads();
+    product([&](int k) { return uniform.element(k); }, row, out);
 }

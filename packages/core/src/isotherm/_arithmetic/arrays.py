@@ -20,6 +20,7 @@ from isotherm.errors import InputError
 #: An array of any library that follows the array API standard, as array-api-compat presents it.
 Array: TypeAlias = Any
 
+_MOST_AXES = 64  # that an array of NumPy may have
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -72,10 +73,19 @@ def plain_array(name: str, x: Any) -> Any:
         It is an array of which a part would be lost, or that other libraries cannot read.
     """
     if isinstance(x, (list, tuple)):
-        for item in x:
-            if not isinstance(item, (int, float)):
-                plain_array(name, item)
-        return x
+        level = [x]
+        for _ in range(_MOST_AXES):
+            items = [item for held in level for item in held if not isinstance(item, (int, float))]
+            inner = {id(item): item for item in items if isinstance(item, (list, tuple))}
+            for item in items:
+                if id(item) not in inner:
+                    plain_array(name, item)
+            if not inner:
+                return x
+            level = list(inner.values())
+        raise InputError(
+            f"{name} holds lists within lists, more than {_MOST_AXES} deep; give an array"
+        )
     if isinstance(x, np.ndarray):
         if isinstance(x, np.ma.MaskedArray):
             raise InputError(

@@ -159,6 +159,7 @@ class ArrayLoop:
     ) -> None:
         self.path = path if why_not_fused is None else f"{path}: {why_not_fused}"
         self.why_not_fused = why_not_fused
+        self.is_kept = plan.device == "cpu"  # its noise is a device's memory
         self._plan = plan
         self._energy = energy
         self._calls = calls or calls_of(energy, energy, gradient)

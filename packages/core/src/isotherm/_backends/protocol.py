@@ -86,8 +86,23 @@ class Runner(Protocol):
         """
 
 
+class KnowsItsPace(Protocol):
+    """What a runner has besides if it knows how long steps take before it has taken any."""
+
+    def steps_at_first(self, start: int) -> int:
+        """How many steps from `start` on take a fraction of a second, the first piece of a run."""
+
+
 class Renews(Protocol):
-    """What a runner has besides if one run after another can use it."""
+    """What a runner has besides if one run after another can use it.
+
+    Attributes
+    ----------
+    is_kept : bool
+        Whether it is left to the next run; what it holds of a device's memory is held until then.
+    """
+
+    is_kept: bool
 
     def renew(self, plan: Plan) -> None:
         """Serve a plan that differs from that of before in its seed alone."""

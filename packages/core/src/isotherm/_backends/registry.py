@@ -11,7 +11,7 @@ from isotherm._backends.numpy_backend import BACKEND as REFERENCE
 from isotherm._backends.protocol import Backend, kind_of_device
 from isotherm._energies.origin import DIFFERENTIATING
 from isotherm._plans.plan import PLAN_VERSION, Plan
-from isotherm.errors import BackendError, BackendNotFoundError
+from isotherm.errors import BackendError, BackendNotFoundError, plain_name, short_repr, text_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -51,16 +51,24 @@ def load(name: str) -> Backend:
     BackendNotFoundError
         It is not installed.
     BackendError
-        It speaks another version of the plan.
+        It speaks another version of the plan, or cannot be imported.
     """
     if name in _registered:
         backend = _registered[name]
     elif name in _entry_points():
-        backend = _entry_points()[name].load()
+        try:
+            backend = _entry_points()[name].load()
+        except Exception as error:  # of what the backend imports, which may be set up wrongly
+            raise BackendError(
+                f"backend {name!r} cannot be loaded: {type(error).__name__}: {text_of(error)}; "
+                f"mend what it needs, or pip uninstall isotherm-{name}"
+            ) from error
     else:
+        is_name = plain_name(name) == name.replace("-", "_")
+        advice = f"{_how_to_install(name)}, or take" if is_name else "take"
         raise BackendNotFoundError(
-            f"backend {name!r} is not installed; {_how_to_install(name)}, or take one of those "
-            f"that are: {', '.join(names())}"
+            f"backend {short_repr(name)} is not installed; {advice} one of those that are: "
+            f"{', '.join(names())}"
         )
     if backend.plan_version != PLAN_VERSION:
         raise BackendError(

@@ -13,7 +13,14 @@ from typing import Any, cast, overload
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, array_origin, move
+from isotherm._arithmetic.arrays import (
+    Array,
+    array_origin,
+    dtype_name,
+    is_array,
+    move,
+    to_numpy,
+)
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import (
     TOLD,
@@ -116,7 +123,7 @@ class FormulaEnergy(FixedParameters):
         self.kind = Kind.TERMS if self.is_elementwise else Kind.VALUE
         self.library, self.dtype, self.device = array_origin(parameters.values(), device)
         self.parameters = Parameters(
-            (key, finite_numbers(self.name, key, value)) for key, value in parameters.items()
+            (key, _data(self.name, key, value)) for key, value in parameters.items()
         )
         self.static = Parameters(static or {})
         part = _Term(formula, self.parameters, self.static, formula.is_elementwise)
@@ -179,7 +186,7 @@ class FormulaEnergy(FixedParameters):
         InputError
             There is no parameter of this name and shape, or the value is not one of numbers.
         """
-        numbers = {name: finite_numbers(self.name, name, v) for name, v in changed.items()}
+        numbers = {name: _data(self.name, name, v) for name, v in changed.items()}
         for name, value in numbers.items():
             own = [part.parameters[name].shape for part in self._parts if name in part.parameters]
             if set(own) != {value.shape}:
@@ -343,6 +350,13 @@ class FormulaEnergy(FixedParameters):
         return f"{printable(self.name)}({given})"
 
 
+def _data(name: str, parameter: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A parameter's value, checked; truths are 1 and 0."""
+    if is_array(value) and dtype_name(value.dtype) in ("bool", "bool_"):
+        value = to_numpy(value).astype(np.float64)
+    return finite_numbers(name, parameter, value)
+
+
 def _as_shape(dim: int | tuple[int, ...] | None) -> tuple[int, ...] | None:
     return (dim,) if isinstance(dim, int) else dim
 
@@ -392,8 +406,8 @@ class Formula:
     ) -> None:
         if not inspect.isfunction(function) or not function.__code__.co_argcount:
             raise InputError(
-                "a formula is made of a plain function f(x, *, parameters); got "
-                f"{short_repr(function)}"
+                "a formula is made of a plain function f(x, *, parameters), not "
+                f"{short_repr(function)}; write one that calls it: def f(x): return ..."
             )
         dim = _checked_dim(dim)
         self.function = _twin(function, f"{function.__qualname__}.function")
@@ -461,8 +475,9 @@ def formula(
         U(x, *, parameters), the energy of a whole chain's state, where x is an array: ``x[i]``,
         slices, index arrays, `np.roll`, sums along axes, ``X @ x`` with data, and the functions of
         NumPy and of `isotherm.math` work on it and on parameters that are arrays.
-        A parameter annotated ``int`` is fixed when the function is called, and may be a count or an
-        exponent; all others are run-time values: changing them compiles nothing.
+        A parameter annotated ``int`` is fixed when the function is called, and may be a count, an
+        index or an exponent; all others are run-time values: changing them compiles nothing.
+        Arrays of truths are conditions of `np.where`, and count as 1 and 0.
     dim : int, tuple of int or None, optional
         The number of coordinates, or the shape of a state; None for any, asked when a run is
         planned.

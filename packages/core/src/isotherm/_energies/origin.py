@@ -6,13 +6,21 @@ import dis
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
+from numbers import Integral, Real
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
-from isotherm._arithmetic.arrays import FLOATING, array_origin, dtype_name, is_array, to_numpy
+from isotherm._arithmetic.arrays import (
+    FLOATING,
+    array_origin,
+    device_name,
+    dtype_name,
+    is_array,
+    to_numpy,
+)
 from isotherm._programs.trace import AnyProgram
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError
@@ -21,6 +29,8 @@ Origin = tuple[str | None, str | None, str | None]
 
 _DEPTH = 3  # an energy's attribute, of which a function, which closes over a network
 _ELEMENTS = 16  # of a list of networks, or of a dict of their parameters
+_CONTAINERS = (list, tuple, dict)
+_REAL = ("float", "bfloat", "int", "uint")  # of dtypes, without their widths
 _NOWHERE = "meta"  # a network's skeleton, which is called with parameters from elsewhere
 # Libraries whose networks and functions tell by their own modules' names where they come from.
 DIFFERENTIATING = ("torch",)
@@ -148,15 +158,30 @@ def parameters_dtype(energy: Any) -> str | None:
     return None
 
 
-def numbers_in(energy: Any) -> list[np.ndarray[Any, Any]]:
-    """The numbers that an energy is seen to hold: parameters of networks, floats and arrays."""
-    found = []
-    for part in _parts(energy):
-        for value in part.parameters() if is_module(part) else (part,):
-            is_floating = is_array(value) and dtype_name(value.dtype) in FLOATING
-            if is_floating or isinstance(value, float):
-                found.append(to_numpy(value))
+def numbers_in(energy: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """The numbers that an energy is seen to hold, by where: arrays, floats, those of networks.
+
+    And integers of what is called: of other objects they tell levels of logging and the like.
+    """
+    found = {}
+    for path, part, is_of_called in _named_parts(energy, into_modules=True):
+        if isinstance(part, Integral) and not is_of_called:
+            continue
+        values = _as_numbers(part)
+        if values is not None:
+            found[path] = values
     return found
+
+
+def _as_numbers(part: Any) -> np.ndarray[Any, Any] | None:
+    """Numbers as an array; None of what is none, or is too large for one."""
+    if isinstance(part, Real) and not isinstance(part, bool):
+        try:
+            return np.asarray(float(part))
+        except OverflowError:
+            return None
+    is_real = is_array(part) and dtype_name(part.dtype).rstrip("0123456789") in _REAL
+    return to_numpy(part) if is_real and device_name(part) != _NOWHERE else None
 
 
 def is_module(part: Any) -> bool:
@@ -209,39 +234,71 @@ def _library_of_code(part: Any) -> str | None:
 
 def _parts(energy: Any) -> Iterator[Any]:
     """The energy, and what it calculates with, nearest first."""
-    level, met = [energy], set()
-    for _ in range(_DEPTH + 1):
+    return (part for _, part, _ in _named_parts(energy))
+
+
+def _named_parts(energy: Any, *, into_modules: bool = False) -> Iterator[tuple[str, Any, bool]]:
+    """The same with names that tell where a part was found, and whether in what is called."""
+    level, met = [("", energy, True)], {}
+    for _ in range(_DEPTH + 1 + into_modules):
         following = []
-        for part in level:
-            if id(part) not in met:
-                met.add(id(part))
-                yield part
-                following += _held_by(part)
+        for path, part, is_of_called in level:
+            if isinstance(part, Real) or id(part) not in met:  # equal numbers may be one object
+                met[id(part)] = part
+                yield path, part, is_of_called
+                is_called = callable(part) or (is_of_called and isinstance(part, _CONTAINERS))
+                held = _in_module(part) if into_modules and is_module(part) else _held_by(part)
+                following += [(f"{path}.{name}", one, is_called) for name, one in held]
         level = following
 
 
-def _held_by(part: Any) -> list[Any]:
+def _held_by(part: Any) -> Iterable[tuple[object, Any]]:
     if isinstance(part, functools.partial):
-        return [part.func, *part.args, *part.keywords.values()]
+        return [("func", part.func), *enumerate(part.args), *part.keywords.items()]
     if isinstance(part, MethodType):
-        return [part.__self__, part.__func__]
+        return [("self", part.__self__), ("func", part.__func__)]
     if isinstance(part, FunctionType):
         names = _globals_of(part.__code__)
-        cells = part.__closure__ or ()
+        cells = zip(part.__code__.co_freevars, part.__closure__ or (), strict=True)
         return [
-            *(cell.cell_contents for cell in cells if not _is_empty(cell)),
-            *(part.__globals__[name] for name in names if name in part.__globals__),
-            *(part.__defaults__ or ()),
+            *((name, cell.cell_contents) for name, cell in cells if not _is_empty(cell)),
+            *((name, part.__globals__[name]) for name in names if name in part.__globals__),
+            *enumerate(part.__defaults__ or ()),
+            *(part.__kwdefaults__ or {}).items(),
         ]
     if isinstance(part, (list, tuple)):
-        return list(part[:_ELEMENTS])
+        return enumerate(part[:_ELEMENTS])
     if isinstance(part, dict):
-        return list(part.values())[:_ELEMENTS]
+        items = enumerate(islice(part.items(), _ELEMENTS))
+        return [(key if isinstance(key, str) else i, value) for i, (key, value) in items]
     if isinstance(part, (type, ModuleType)) or is_module(part) or is_array(part):
         return []
-    own = list(getattr(part, "__dict__", {}).values())
-    calls = (vars(base).get("__call__") for base in type(part).__mro__)
-    return [*own, *calls]
+    bases = type(part).__mro__
+    slots = chain.from_iterable(_slots_of(base) for base in bases)
+    return [
+        *getattr(part, "__dict__", {}).items(),
+        *((name, getattr(part, name)) for name in slots if hasattr(part, name)),
+        *(("call", vars(base).get("__call__")) for base in bases),
+    ]
+
+
+def _slots_of(base: type) -> tuple[str, ...]:
+    names = vars(base).get("__slots__", ())
+    own = (names,) if isinstance(names, str) else tuple(names)
+    return tuple(name for name in own if name not in ("__dict__", "__weakref__"))
+
+
+def _in_module(module: Any) -> Iterator[tuple[str, Any]]:
+    """The parameters and buffers of a network, and the attributes of all its parts."""
+    for kind in ("parameters", "buffers"):
+        named = getattr(module, f"named_{kind}", None)
+        values = getattr(module, kind, tuple)
+        yield from named() if named is not None else enumerate(values())
+    parts = getattr(module, "named_modules", lambda: [("", module)])
+    for path, part in parts():
+        for name, value in getattr(part, "__dict__", {}).items():
+            if isinstance(value, Real) or not name.startswith("_"):  # the library's own
+                yield f"{path}.{name}", value
 
 
 def _is_empty(cell: Any) -> bool:

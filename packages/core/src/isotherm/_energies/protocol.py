@@ -67,16 +67,21 @@ def signature(energy: Any, event_shape: tuple[int, ...]) -> str:
     return " ".join([*parts, f"on states of shape {event_shape}"])
 
 
-def numbers_digest(energy: Any) -> str | None:
-    """What is another where a number that an energy holds is; None where none is seen.
+def numbers_digests(energy: Any) -> frozenset[str]:
+    """Digests of the numbers that an energy is seen to hold, and of where; all of a formula in one.
 
-    It depends on the values alone, not on the dtype, library or device that they came in.
+    They depend on the values alone, not on the dtype, library or device that they came in.
     """
     numbers = getattr(energy, "numbers", None) if is_portable(energy) else None
-    held = numbers_in(energy) if numbers is None else numbers()
-    if not held:
-        return None
-    digest = hashlib.blake2b(digest_size=16)
+    if numbers is not None:
+        held = numbers()
+        return frozenset({_digest(b"", *held)} if held else ())
+    named = numbers_in(energy).items()
+    return frozenset(_digest(path.encode("utf-8", "replace"), values) for path, values in named)
+
+
+def _digest(path: bytes, *held: np.ndarray[Any, Any]) -> str:
+    digest = hashlib.blake2b(path, digest_size=16)
     for values in held:
         digest.update(f"{values.shape}".encode() + values.astype("<f8").tobytes())
     return digest.hexdigest()

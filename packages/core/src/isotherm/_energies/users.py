@@ -186,7 +186,7 @@ class WithKeywords:
 
     def __init__(self, energy: Any, keywords: Mapping[str, Any]) -> None:
         self.energy = energy
-        self.keywords = keywords
+        self.keywords = dict(keywords)
 
     def __call__(self, x: Array) -> Array:
         return self.energy(x, **self.keywords)
@@ -275,7 +275,7 @@ def _is_of_chains(shape: tuple[int, ...], states: tuple[int, ...]) -> bool:
 
 
 def _as_gradient(slope: Any, x: Array) -> Array:
-    slope = _in_library("energy.gradient(x)", slope, x)
+    slope = _in_library("energy.gradient(x)", slope, x, ("real floating",))
     shape, states = tuple(slope.shape), tuple(x.shape)
     if (
         shape != states
@@ -295,8 +295,10 @@ def _as_gradient(slope: Any, x: Array) -> Array:
     return slope if slope.dtype == x.dtype else compat.array_namespace(x).astype(slope, x.dtype)
 
 
-def _in_library(what: str, value: Any, x: Array) -> Array:
-    """What a function returned, as an array of the library of `x`."""
+def _in_library(
+    what: str, value: Any, x: Array, kinds: tuple[str, ...] = ("real floating", "integral")
+) -> Array:
+    """What a function returned, as an array of the library of `x`; refused if of other kinds."""
     if not is_array(value):
         raise InputError(
             f"{what} returned {type(value).__name__} for x of shape {tuple(x.shape)}; it must "
@@ -311,8 +313,9 @@ def _in_library(what: str, value: Any, x: Array) -> Array:
         return value
     value = plain_array(f"what {what} returned", value)
     where, library = device_name(value), library_of(x)
-    if not compat.array_namespace(value).isdtype(value.dtype, ("real floating", "integral")):
-        raise InputError(f"{what} returned numbers of dtype {value.dtype}; they must be real")
+    if not compat.array_namespace(value).isdtype(value.dtype, kinds):
+        wanted = "real" if "integral" in kinds else "real floating-point numbers, which do not wrap"
+        raise InputError(f"{what} returned numbers of dtype {value.dtype}; they must be {wanted}")
     if where != device_name(x):
         raise InputError(
             f"{what} returned an array of {library_of(value)} on {where} for x on "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
 import array_api_compat as compat
@@ -32,6 +33,7 @@ _MAX_CHAINS = 2**56  # the noise stream's counter gives a chain 56 bits
 _MAX_STEPS = 2**33  # ... and a block of two float64 steps 32
 _MAX_COORDINATES = 2**32
 _MAX_AXES = 60  # NumPy has 64, and what is kept has up to three more than a state
+_PIECE = 2**16  # steps that are looked at together
 _MAX_VALUES = 2**28  # of a schedule that is no formula: 2 GiB
 
 
@@ -104,9 +106,10 @@ def check_start(x: Array, dtype: str, name: str = "x", bounds: Bounds | None = N
         row = xp.asarray(side, dtype=state.dtype, device=compat.device(state))
         rows = xp.reshape(state, (-1, side.size)) if side.ndim else state
         if bool(xp.any(sign * rows < sign * row)):
+            advice = "without x they start from N(0, I), reflected into the bounds"
             raise InputError(
-                f"{name} holds values outside of the bounds, {bounds}; chains must start inside "
-                "(without x they start from N(0, I), reflected into the bounds)"
+                f"{name} holds values outside of the bounds, {bounds}; chains must start inside"
+                + (f" ({advice})" if name == "x" else "")
             )
 
 
@@ -138,6 +141,7 @@ def as_schedule(
 
 def check_meaning(step_size: Any, n_steps: int, event_shape: tuple[int, ...]) -> None:
     """Refuse an array that may be meant for the steps, and as well for the coordinates."""
+    step_size = plain_array("step_size", step_size)
     is_array_like = is_array(step_size) or isinstance(step_size, (list, tuple))
     if not is_array_like or event_shape != (n_steps,) or n_steps == 1:
         return
@@ -172,8 +176,11 @@ def decayed(step_size: np.ndarray[Any, np.dtype[np.float64]], decay: Any, steps:
     return Schedule(step_size * Schedule(1.0, float(decay), steps.start, len(steps)).values)
 
 
-def as_clamp(clamp: Any) -> tuple[float | None, float | None] | None:
-    """A pair (low, high), of which each may be None; None where there is no bound."""
+def as_clamp(clamp: Any, dtype: str = "float64") -> tuple[float | None, float | None] | None:
+    """A pair (low, high), of which each may be None; None where there is no bound.
+
+    For half precision, to which states are rounded after the clamp, both are rounded inwards.
+    """
     if clamp is None:
         return None
     try:
@@ -189,7 +196,26 @@ def as_clamp(clamp: Any) -> tuple[float | None, float | None] | None:
         )
     if low is not None and high is not None and low >= high:
         raise InputError(f"clamp must be (low, high) with low < high, not {short_repr(clamp)}")
+    if dtype in ("float16", "bfloat16"):
+        low, high = _inwards(low, dtype, 1.0), _inwards(high, dtype, -1.0)
+        if low is not None and high is not None and low > high:
+            raise InputError(f"no number of {dtype} is within clamp={short_repr(clamp)}; widen it")
     return None if low is None and high is None else (low, high)
+
+
+def _inwards(bound: float | None, dtype: str, sign: float) -> float | None:
+    """The nearest number of a dtype that is at least a bound, or with the sign -1 at most."""
+    if bound is None:
+        return None
+    with np.errstate(over="ignore"):
+        nearest = rounded = float(round_to(np.array([bound]), dtype)[0])
+    if not math.isfinite(nearest):
+        return bound
+    gap = bound - nearest  # at most half of the distance to the number on the other side
+    while sign * rounded < sign * bound:
+        gap *= 2.0
+        rounded = float(round_to(np.array([nearest + gap]), dtype)[0])
+    return rounded
 
 
 def as_bounds(given: Any, event_shape: tuple[int, ...] | None) -> Bounds | None:
@@ -261,12 +287,15 @@ def check_rounded(plan: Plan) -> None:
         mass = plan.inverse_mass.values
         diagonal = mass if mass.ndim == 1 else np.diagonal(mass)
         _check_held("inverse_mass", diagonal, dtype, remedy)
+        least = diagonal[diagonal > 0.0].min(initial=np.inf)  # frozen coordinates have 0
+        _check_held("step_size·inverse_mass", plan.step_size.ends * least, dtype, remedy)
     _check_held("divergence_threshold", np.array([plan.divergence_threshold]), dtype, remedy)
     if plan.clamp is not None:
         _check_clamp(plan.clamp, dtype, plan.dtype)
     for name in ("gradient_clip", "gradient_clip_norm"):
         if getattr(plan, name) is not None:
             _check_held(name, np.array([getattr(plan, name)]), dtype, remedy)
+    _check_noise(plan, wider)
     if plan.bounds is not None:
         rounded = plan.bounds.rounded(plan.dtype)
         if not (rounded.low < rounded.high).all():
@@ -274,6 +303,35 @@ def check_rounded(plan: Plan) -> None:
                 f"the bounds {plan.bounds} are equal, or infinite, once they are rounded to "
                 f"{plan.dtype}; give wider bounds{wider}"
             )
+
+
+def _check_noise(plan: Plan, wider: str) -> None:
+    """Refuse steps whose noise, a product, the dtype cannot hold though it can each factor."""
+    if plan.noise_scale == Schedule(1.0):
+        return
+    schedules = (plan.noise_scale, plan.step_size, plan.friction, plan.n_leapfrog)
+    is_short = all(one is None or one.is_constant or one.decay for one in schedules)
+    last = plan.n_total - 1
+    starts = dict.fromkeys((0, last)) if is_short else range(0, plan.n_total, _PIECE)
+    plain = replace(plan, noise_scale=Schedule(1.0))
+    for start in starts if plan.n_total else ():
+        stop = start + 1 if is_short else min(start + _PIECE, plan.n_total)
+        scales = plan.noise_scale.between(start, stop)
+        with np.errstate(over="ignore", invalid="ignore"):
+            made, unscaled = plan.coefficients(start, stop), plain.coefficients(start, stop)
+            for name, noise in made.items():
+                # What is not a multiple of the noise scale, such as a rate, may well vanish.
+                product = round_to(scales * unscaled[name], plan.state_dtype)
+                is_lost = (noise == product) & ((noise == 0.0) | ~np.isfinite(noise))
+                is_lost &= (scales > 0.0) & (unscaled[name] != 0.0) & np.isfinite(unscaled[name])
+                if is_lost.any():
+                    first = int(np.argmax(is_lost))
+                    (step_size,) = plan.step_size.between(start + first, start + first + 1)
+                    raise InputError(
+                        f"noise_scale {float(scales[first]):g} and step_size {step_size:g} make "
+                        f"noise of size {float(noise[first]):g} in {plan.state_dtype}; scale x and "
+                        f"the energy, so that both are nearer to 1{wider}"
+                    )
 
 
 def _check_held(

@@ -142,7 +142,7 @@ def make_plan(
     clamp : (float or None, float or None), optional
         Bounds into which every coordinate is put after each step of ``"langevin"``. What would
         leave them then sits on them, where the law has mass: of a half normal 16 % in steps of
-        0.05. `bounds` reflect instead.
+        0.05. `bounds` reflect instead. In half precision they are rounded inwards.
     bounds : (low, high), optional
         Which reflect: each a number, None or an array of the shape of a chain's state (-inf and inf
         for no bound). Every sampler's drifts are mirrored at them and momenta turned, after which a
@@ -242,8 +242,8 @@ def make_plan(
             "divergence_threshold": divergence_threshold,
         },
     )
-    check_meaning(step_size, len(steps), event_shape)
     given = as_schedule("step_size", own["step_size"], steps, positive=True)
+    check_meaning(step_size, len(steps), event_shape)
     step_sizes = decayed(given, decay, steps)
     scales = as_noise_scale(noise_scale, temperature, steps)
     noise_scales = Schedule(1.0 if scales is None else scales)
@@ -287,7 +287,7 @@ def make_plan(
         library=asked.library if x is None else library,
         burn_in=burn_in,
         thinning=thinning,
-        clamp=as_clamp(own["clamp"]),
+        clamp=as_clamp(own["clamp"], as_dtype),
         bounds=as_bounds(own["bounds"], event_shape),
         gradient_clip=as_clip("gradient_clip", own["gradient_clip"]),
         gradient_clip_norm=as_clip("gradient_clip_norm", own["gradient_clip_norm"]),

@@ -112,8 +112,9 @@ def check_noise_scale(transition: Transition, noise_scale: Schedule) -> None:
     """Refuse a noise scale of 0 where steps end in a Metropolis decision."""
     if transition.is_adjusted and (noise_scale.values == 0.0).any():
         raise InputError(
-            f"noise_scale, or temperature, must be positive at every step for sampler {transition.name!r}, which "
-            "accepts with probability exp(-ΔH/noise_scale²); for gradient descent take 'langevin'"
+            "noise_scale, or temperature, must be positive at every step for sampler "
+            f"{transition.name!r}, which accepts with probability exp(-ΔH/noise_scale²); for "
+            "gradient descent take 'langevin'"
         )
 
 

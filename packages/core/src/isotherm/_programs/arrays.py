@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from isotherm._programs.symbols import Symbol, implements, innermost, lifted, not_known
+from isotherm._programs.symbols import Symbol, implements, innermost, lifted
 from isotherm.errors import FormulaError
 
 Axis = int | tuple[int, ...] | None
@@ -26,7 +26,8 @@ def _placed(function: Callable[..., Any]) -> Callable[..., Symbol]:
     def apply(x: Symbol, *args: Any, **kwargs: Any) -> Symbol:
         own = np.arange(1, x.size + 1).reshape(x.shape)
         indices = np.asarray(function(own, *args, **kwargs)) - 1
-        return Symbol(x.builder, x.builder.take(x.index, indices))
+        placed = Symbol(x.builder, x.builder.take(x.as_number().index, indices))
+        return placed > 0.5 if x.is_condition else placed
 
     return apply
 
@@ -56,7 +57,7 @@ def _joined(function: Callable[..., Any]) -> Callable[..., Symbol]:
         first = innermost(arrays)
         if first is None:
             first = next(element for a in arrays for element in np.asarray(a).ravel().tolist())
-        symbols = [first.lift(array) for array in arrays]
+        symbols = [first.lift(array).as_number() for array in arrays]
         ends = np.cumsum([symbol.size for symbol in symbols])
         own = [
             np.arange(end - symbol.size, end).reshape(symbol.shape)
@@ -81,14 +82,15 @@ for _function in _JOINING:
 
 
 def _last(x: Symbol, axis: Axis) -> Symbol:
-    """The axes that are folded as one, the last."""
+    """The axes that are folded as one, the last, of numbers."""
+    x = x.as_number()
     own = np.arange(x.size).reshape(x.shape)
     if axis is None:
         return Symbol(x.builder, x.builder.reshape(x.index, (x.size,)))
     axes = axis if isinstance(axis, tuple) else (axis,)
     moved = np.moveaxis(own, axes, range(-len(axes), 0))
-    rest = moved.shape[: x.ndim - len(axes)]
-    return Symbol(x.builder, x.builder.take(x.index, moved.reshape(*rest, -1)))
+    rest, folded = moved.shape[: x.ndim - len(axes)], moved.shape[x.ndim - len(axes) :]
+    return Symbol(x.builder, x.builder.take(x.index, moved.reshape(*rest, math.prod(folded))))
 
 
 def _kept(result: Symbol, x: Symbol, axis: Axis, keepdims: bool) -> Symbol:
@@ -101,7 +103,7 @@ def _kept(result: Symbol, x: Symbol, axis: Axis, keepdims: bool) -> Symbol:
 @implements(np.sum)
 def _sum(x: Symbol, axis: Axis = None, keepdims: bool = False) -> Symbol:
     if not x.shape:
-        return x
+        return x.as_number()
     folded = _last(x, axis)
     return _kept(Symbol(x.builder, x.builder.total(folded.index)), x, axis, keepdims)
 
@@ -109,7 +111,9 @@ def _sum(x: Symbol, axis: Axis = None, keepdims: bool = False) -> Symbol:
 @implements(np.mean)
 def _mean(x: Symbol, axis: Axis = None, keepdims: bool = False) -> Symbol:
     total = _sum(x, axis, keepdims)
-    return total / float(x.size // max(total.size, 1))
+    if not x.size:
+        raise FormulaError("np.mean of no elements has no value; the data have no rows")
+    return total / float(x.size // total.size)
 
 
 @implements(np.var)
@@ -126,6 +130,10 @@ def _std(x: Symbol, axis: Axis = None, ddof: float = 0, keepdims: bool = False) 
 
 def _folded(x: Symbol, join: Callable[[Symbol, Symbol], Symbol], neutral: float | None) -> Symbol:
     """The last axis, folded by halves; without `neutral` what has no partner meets itself."""
+    if not x.shape[-1]:
+        if neutral is None:
+            raise FormulaError("np.max and np.min of no elements have no value")
+        return x.lift(np.full(x.shape[:-1], neutral))
     while (count := x.shape[-1]) > 1:
         half = 1 << (count - 1).bit_length() - 1
         own = np.arange(x.size).reshape(x.shape)
@@ -161,6 +169,7 @@ def _min(x: Symbol, axis: Axis = None, keepdims: bool = False) -> Symbol:
 
 @implements(np.cumsum)
 def _cumsum(x: Symbol, axis: int | None = None) -> Symbol:
+    x = x.as_number()
     if axis is None:
         x, axis = _placed(np.ravel)(x), 0
     own = np.arange(x.size).reshape(x.shape)
@@ -195,7 +204,7 @@ def _clip(x: Symbol, low: Any = None, high: Any = None, /) -> Symbol:
 
 @implements(np.dot, np.matmul, np.vdot, np.inner)
 def _matmul(a: Any, b: Any) -> Symbol:
-    a, b = lifted(a, b)
+    a, b = (one.as_number() for one in lifted(a, b))
     if not a.shape or not b.shape:
         return cast(Symbol, a * b)
     if a.ndim > 2 or b.ndim > 2:
@@ -265,16 +274,3 @@ def _size(x: Symbol) -> int:
 @implements(np.ndim)
 def _ndim(x: Symbol) -> int:
     return x.ndim
-
-
-@implements(np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.slogdet, np.linalg.cholesky)
-def _linear_algebra(*args: Any) -> Symbol:
-    raise FormulaError(
-        "matrices of x are not solved or factored in a formula; write the few steps of a small one "
-        "with loops over x[i, j]"
-    )
-
-
-@implements(np.einsum)
-def _einsum(*args: Any) -> Symbol:
-    raise FormulaError(not_known("einsum") + "; write a product with @, or * and np.sum")

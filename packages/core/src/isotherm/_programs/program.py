@@ -296,6 +296,8 @@ class Builder:
         if not self.shapes[value]:
             value = self.reshape(value, (1,))
         size = math.prod(self.shapes[value])
+        if not (size and table.values.size):  # of nothing, there are only zeros
+            return self.fill(self.const(0.0), table.shape)
         if np.array_equal(table.values.ravel(), np.arange(size)):
             return self.reshape(value, table.shape)
         return self.write(Instruction("take", (value,), table), table.shape)
@@ -317,6 +319,8 @@ class Builder:
     def total(self, value: int) -> int:
         """The sum over the last axis."""
         *rest, count = self.shapes[value]
+        if not count or 0 in rest:
+            return self.fill(self.const(0.0), tuple(rest))
         if count == 1:
             return self.reshape(value, tuple(rest))
         return self.write(Instruction("total", (value,)), tuple(rest))
@@ -325,6 +329,8 @@ class Builder:
         """The product of a matrix that depends on no coordinate with a vector or a matrix."""
         rows, columns = self.shapes[matrix]
         shape = (columns if transposed else rows, *self.shapes[value][1:])
+        if 0 in (rows, columns, *shape):
+            return self.fill(self.const(0.0), shape)
         return self.write(
             Instruction("matmul_t" if transposed else "matmul", (matrix, value)), shape
         )

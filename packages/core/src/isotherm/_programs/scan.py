@@ -45,7 +45,8 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], init: Any, rows: Any) -> t
     Raises
     ------
     FormulaError
-        The step returns no pair, or a carry of other shapes, or there is no row.
+        The step returns no pair, or a carry of other shapes, or the arrays have no rows or not as
+        many.
 
     Examples
     --------
@@ -59,12 +60,17 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], init: Any, rows: Any) -> t
     lengths = {column.shape[:1] for column in columns}
     if not list(_leaves(init)):
         raise FormulaError("a scan hands on a carry; give init a number, an array or a tuple")
-    if len(lengths) != 1 or lengths & {(), (0,)}:
+    if len(lengths) != 1 or () in lengths:
         shapes = ", ".join(str(column.shape) for column in columns)
         raise FormulaError(f"the rows of a scan are as many in each array, not of shapes {shapes}")
-    first = _like(rows, iter([column[0] for column in columns]))
+    has_rows = (0,) not in lengths
+    first = [column[0] if has_rows else np.zeros(column.shape[1:]) for column in columns]
+    taken = _pair(step, init, _like(rows, iter(first)))
+    if not has_rows:  # the carry stays, and nothing is left
+        nothing = (np.zeros((0, *np.shape(leaf))) for leaf in _leaves(taken[1]))
+        return init, _like(taken[1], nothing)
     # What the step reads besides its arguments may be a symbol, too.
-    one = innermost([*_leaves(init), *columns, *_leaves(_pair(step(init, first)))])
+    one = innermost([*_leaves(init), *columns, *_leaves(taken)])
     if one is None:
         return _by_rows(step, init, rows, columns)
     return _traced(step, init, rows, columns, one)
@@ -75,7 +81,7 @@ def _by_rows(
 ) -> tuple[Any, Any]:
     carry, left, output = init, list[list[Any]](), None
     for row in zip(*columns, strict=True):
-        carry, output = _pair(step(carry, _like(rows, iter(row))))
+        carry, output = _pair(step, carry, _like(rows, iter(row)))
         left.append(list(_leaves(output)))
     return carry, _like(output, (np.stack(one) for one in zip(*left, strict=True)))
 
@@ -84,15 +90,15 @@ def _traced(
     step: Callable[..., Any], init: Any, rows: Any, columns: Sequence[Any], one: Symbol
 ) -> tuple[Any, Any]:
     outer = one.builder
-    before = [one.lift(leaf) for leaf in _leaves(init)]
-    lifted = [one.lift(column) for column in columns]
+    before = [one.lift(leaf).as_number() for leaf in _leaves(init)]
+    lifted = [one.lift(column).as_number() for column in columns]
     inner = Builder(outer)
     carry = [_input(inner, symbol.shape) for symbol in before]
     row = [_input(inner, symbol.shape[1:]) for symbol in lifted]
-    after, output = _pair(step(_like(init, iter(carry)), _like(rows, iter(row))))
+    after, output = _pair(step, _like(init, iter(carry)), _like(rows, iter(row)))
     given = Symbol(inner, inner.const(0.0))
-    next_carry = [given.lift(leaf) for leaf in _leaves(after)]
-    left = [given.lift(leaf) for leaf in _leaves(output)]
+    next_carry = [given.lift(leaf).as_number() for leaf in _leaves(after)]
+    left = [given.lift(leaf).as_number() for leaf in _leaves(output)]
     had, has = ([symbol.shape for symbol in symbols] for symbols in (carry, next_carry))
     if had != has:
         shapes = " and ".join(", ".join(map(str, some)) for some in (had, has))
@@ -136,7 +142,16 @@ def _joined(symbols: Sequence[Symbol]) -> Symbol:
     return joined
 
 
-def _pair(returned: Any) -> tuple[Any, Any]:
+def _pair(step: Callable[..., Any], carry: Any, row: Any) -> tuple[Any, Any]:
+    """One step taken."""
+    try:
+        returned = step(carry, row)
+    except IndexError as error:
+        parts = len(row) if isinstance(row, tuple) else 0
+        given = f"a tuple of {parts}, one of each array" if parts else f"of shape {np.shape(row)}"
+        raise FormulaError(
+            f"the step of a scan asks for an element that is not there ({error}): a row is {given}"
+        ) from error
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise FormulaError("the step of a scan returns a pair, (carry, output); output may be None")
     return returned

@@ -67,8 +67,20 @@ UFUNCS: Mapping[np.ufunc, str] = {
     np.greater_equal: "ge",
     np.equal: "eq",
     np.not_equal: "ne",
+    np.bitwise_and: "and",
+    np.bitwise_or: "or",
+    np.invert: "not",
+    np.logical_and: "and",
+    np.logical_or: "or",
+    np.logical_not: "not",
 }
 
+_INDEX = (
+    "an index must be known when the formula is traced: a parameter annotated int (i: int), or an "
+    "array that the formula reads from outside, as a global or a closure; other parameters and "
+    "what is made of x are not"
+)
+_JOINT = {"and": "min", "or": "max"}
 _LARGEST_POWER = 64  # beyond this many factors a product loses more digits than exp(p * log(x))
 
 
@@ -115,9 +127,7 @@ class Symbol:
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A function of NumPy's arrays, called with this symbol as the first argument."""
-        if function not in ARRAY_FUNCTIONS:
-            raise FormulaError(not_known(function.__name__))
-        return ARRAY_FUNCTIONS[function](self, *args, **kwargs)
+        return _known(function)(self, *args, **kwargs)
 
     def apply(self, op: str, *operands: Any) -> Symbol:
         """The symbol of `op` on `operands`, of which this symbol is one, element by element."""
@@ -125,8 +135,12 @@ class Symbol:
         if one is not None and one.builder.depth > self.builder.depth:
             return one.apply(op, *operands)
         symbols = [self.lift(operand) for operand in operands]
-        if op == "where" and not symbols[0].is_condition and is_mask(operands[0]):
-            symbols[0] = symbols[0] > 0.5
+        if op in ("and", "or", "not"):
+            truths = [symbol.apply("where", symbol, 1.0, 0.0) for symbol in symbols]
+            joint = 1.0 - truths[0] if op == "not" else self.apply(_JOINT[op], *truths)
+            return joint > 0.5
+        if op == "where":
+            symbols[0] = symbols[0].as_condition()
         for position, symbol in enumerate(symbols):
             if symbol.is_condition != (op == "where" and position == 0):
                 raise FormulaError(
@@ -152,6 +166,22 @@ class Symbol:
             case "exp2":
                 return (symbols[0] * math.log(2.0)).exp()
         return self._emit(op, symbols)
+
+    def as_number(self) -> Symbol:
+        """1 where a comparison holds and 0 where not, as NumPy counts; other values as they are."""
+        return self.apply("where", self, 1.0, 0.0) if self.is_condition else self
+
+    def as_condition(self) -> Symbol:
+        """Data hold where they are not 0; other values as they are."""
+        is_data = self.index in self.builder.uniform and not self.is_condition
+        return self != 0.0 if is_data and self._is_given() else self
+
+    def _is_given(self) -> bool:
+        """Whether this is a parameter or an array, or elements of one, and not calculated."""
+        instruction = self.builder.instructions[self.index]
+        while instruction.op in ("take", "reshape", "fill"):
+            instruction = self.builder.instructions[instruction.args[0]]
+        return instruction.op in ("parameter", "array", "const")
 
     def _emit(self, op: str, symbols: Sequence[Symbol]) -> Symbol:
         """An elementwise operation, with NumPy's rules for shapes that differ."""
@@ -296,6 +326,17 @@ class Symbol:
     def __ne__(self, other: Any) -> Symbol:  # type: ignore[override]
         return self._binary(np.not_equal, self, other)
 
+    def __and__(self, other: Any) -> Symbol:
+        return self._binary(np.bitwise_and, self, other)
+
+    def __or__(self, other: Any) -> Symbol:
+        return self._binary(np.bitwise_or, self, other)
+
+    __rand__, __ror__ = __and__, __or__
+
+    def __invert__(self) -> Symbol:
+        return self.apply("not", self)
+
     def __neg__(self) -> Symbol:
         return self.apply("neg", self)
 
@@ -330,8 +371,15 @@ class Symbol:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if ufunc is np.matmul and method == "__call__" and not kwargs:
             return self.call_any(np.matmul, *inputs)
-        if method != "__call__" or kwargs or ufunc not in UFUNCS:
+        if ufunc not in UFUNCS:
             raise FormulaError(not_known(ufunc.__name__))
+        if method != "__call__" or kwargs:
+            called = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            raise FormulaError(
+                f"np.{called}({', '.join(['...', *(f'{key}=' for key in kwargs)])}) is not known "
+                f"in a formula; np.{ufunc.__name__} without keywords is, and np.sum, np.prod, "
+                "np.max, np.min and np.cumsum of an array"
+            )
         return self.apply(UFUNCS[ufunc], *inputs)
 
     def __array_function__(
@@ -339,9 +387,7 @@ class Symbol:
     ) -> Any:
         if function is np.where and len(args) == 3 and not kwargs:
             return self.apply("where", *args)
-        if function not in ARRAY_FUNCTIONS:
-            raise FormulaError(not_known(function.__name__))
-        return ARRAY_FUNCTIONS[function](*args, **kwargs)
+        return _known(function)(*args, **kwargs)
 
     def call_any(self, function: Callable[..., Any], *operands: Any) -> Any:
         """A function of NumPy's arrays, of which this symbol is one."""
@@ -365,7 +411,10 @@ class Symbol:
             "isotherm.math.exp (and so on) rather than functions of the module math"
         )
 
-    __int__ = __index__ = __complex__ = __float__
+    __int__ = __complex__ = __float__
+
+    def __index__(self) -> NoReturn:
+        raise FormulaError(_INDEX)
 
     def __len__(self) -> int:
         self._check_is_array()
@@ -380,10 +429,7 @@ class Symbol:
         for part in key if isinstance(key, tuple) else (key,):
             plain_array("an index", part)
             if isinstance(part, Symbol):
-                raise FormulaError(
-                    "an index must be known when the formula is traced: use integers, slices, or "
-                    "arrays that are no parameters and not made of x"
-                )
+                raise FormulaError(_INDEX)
         own = np.arange(self.size).reshape(self.shape)
         return Symbol(self.builder, self.builder.take(self.index, own[key]))
 
@@ -422,6 +468,23 @@ def implements(*functions: Callable[..., Any]) -> Callable[[_F], _F]:
     return register
 
 
+#: Functions that a formula cannot have, and what is said of them.
+REFUSED: dict[Callable[..., Any], str] = {
+    np.einsum: "np.einsum is not known in a formula; write a product with @, or * and np.sum",
+    **dict.fromkeys(
+        (np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.slogdet, np.linalg.cholesky),
+        "matrices of x are not solved or factored in a formula; write the few steps of a small one "
+        "with loops over x[i, j]",
+    ),
+}
+
+
+def _known(function: Callable[..., Any]) -> Callable[..., Any]:
+    if function not in ARRAY_FUNCTIONS:
+        raise FormulaError(REFUSED.get(function) or not_known(function.__name__))
+    return ARRAY_FUNCTIONS[function]
+
+
 def innermost(operands: Iterable[Any]) -> Symbol | None:
     """Of operands that are symbols one inside as many recursions as any."""
     symbols = [operand for operand in operands if isinstance(operand, Symbol)]
@@ -444,11 +507,6 @@ def not_known(name: str) -> str:
         f"the nearest known are {', '.join(near)}" if near else f"known are {', '.join(known)}"
     )
     return f"np.{name} is not known in a formula; {nearest}, and those of isotherm.math"
-
-
-def is_mask(operand: Any) -> bool:
-    """Whether an operand is made of known truths."""
-    return isinstance(operand, (bool, np.bool_)) or getattr(operand, "dtype", None) == np.bool_
 
 
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -19,6 +19,7 @@ from isotherm._programs.functions import without_composed
 from isotherm._programs.program import Builder, Instruction, Program
 from isotherm._programs.reads import what_is_read
 from isotherm._programs.symbols import Symbol
+from isotherm._programs.tables import Table
 from isotherm._programs.unroll import is_small, unroll
 from isotherm.errors import FormulaError, InputError, printable, short_repr, text_of
 
@@ -121,6 +122,8 @@ def _part(term: Term, x: Symbol, names: list[str], *, is_of_state: bool) -> Symb
     arguments: dict[str, Any] = dict(term.static)
     for name, shape in term.shapes:
         instruction = Instruction("parameter", (), len(names))
+        if 0 in shape:  # no number of the parameters is its first
+            instruction = Instruction("array", (), Table(np.zeros(shape)))
         arguments[name] = Symbol(builder, builder.write(instruction, shape))
         positions = np.ndindex(shape) if shape else [()]
         names += [f"{name}[{','.join(map(str, at))}]" if shape else name for at in positions]

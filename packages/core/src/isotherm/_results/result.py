@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
 
 from isotherm._arithmetic.arrays import Array
+from isotherm._plans.bounds import Bounds
 from isotherm._results.diagnostics import Diagnostics
 
 
@@ -23,11 +27,17 @@ class Divergence:
     of_energy : bool
         Whether the states are finite and it is their energy that is NaN: chains are outside of its
         support.
+    chains : int64 array of NumPy, shape (n_chains,), or None
+        Which they were when they were counted, as rows of the samples; None of a run that was
+        shared out among workers, or read from a store.
     """
 
     first_step: int
     n_chains: int
     of_energy: bool = False
+    chains: np.ndarray[Any, np.dtype[np.int64]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,8 @@ class Info:
     sampler : str
     tuning : str or None
         What a warm-up found, where it led to this run; `isotherm.Tuning.from_json` reads it.
+    bounds : Bounds or None
+        Those that reflected the chains.
     """
 
     seed: int
@@ -140,6 +152,36 @@ class Info:
     n_stuck_chains: int | None = None
     sampler: str = "langevin"
     tuning: str | None = None
+    bounds: Bounds | None = None
+
+
+def joined(infos: Sequence[tuple[int, Info]], n_counted: int) -> Info:
+    """How runs of several chains each went together.
+
+    Parameters
+    ----------
+    infos : sequence of (int, Info)
+        The number of chains of each run, and how it went.
+    n_counted : int
+        Steps of each after the burn-in.
+    """
+    of_all = [info for _, info in infos]
+    found = [one.divergence for one in of_all if one.divergence is not None]
+    told: dict[str, Any] = {"divergence": None, "seconds": sum(one.seconds for one in of_all)}
+    if found:
+        counted = [one for one in found if not one.of_energy] or found
+        told["divergence"] = Divergence(
+            min(one.first_step for one in counted),
+            sum(one.n_chains for one in counted),
+            of_energy=counted[0].of_energy,
+        )
+    if of_all[0].acceptance_rate is not None:
+        # Whole numbers, so that the rate is that of one run, to its last digit.
+        accepted = sum(round(n * n_counted * (one.acceptance_rate or 0)) for n, one in infos)
+        told["acceptance_rate"] = accepted / (n_counted * sum(n for n, _ in infos))
+        for name in ("n_divergences", "n_diverging_chains", "n_stuck_chains"):
+            told[name] = sum(getattr(one, name) for one in of_all)
+    return replace(of_all[0], **told)
 
 
 @dataclass(frozen=True, eq=False)  # results hold arrays, whose == is no yes or no

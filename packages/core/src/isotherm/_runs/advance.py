@@ -14,7 +14,7 @@ from functools import cached_property
 import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, all_finite
+from isotherm._arithmetic.arrays import Array, all_finite, to_numpy
 from isotherm._backends.protocol import Outputs, Runner, State
 from isotherm._limits import LIMITS
 from isotherm._plans.plan import Plan
@@ -114,7 +114,7 @@ def advance(
             starts_outside = count_nan(energy_at_end(snapshot.state["x"])) > 0
     # Between pieces the host waits; where nothing needs it, a device is left to run on.
     is_asynchronous = plan.device != "cpu" and not checks_divergence and not has_callbacks
-    length = _MOST_STEPS if is_asynchronous else _FIRST_STEPS
+    length = _MOST_STEPS if is_asynchronous else first_length(plan, runner, snapshot.n_steps)
     while snapshot.n_steps < last:
         start, before, first_bad = snapshot.n_steps, snapshot.state, snapshot.first_bad
         stop = min(start + length, last, recorder.full_at())
@@ -138,6 +138,8 @@ def advance(
                     first_bad = 0
                 if first_bad is not None and plan.on_divergence == "raise":
                     raise DivergenceError(describe(plan, divergence_of(first_bad, x, energies)))
+            elif plan.device != "cpu" and not is_asynchronous:
+                all_finite(x)  # what is asked for an answer is done when the clock is read
         if stop < last:
             taken = time.perf_counter() - began
             tell_once_if_slow(runner, taken * (last - stop) / (stop - start))
@@ -150,26 +152,36 @@ def advance(
         yield snapshot
 
 
+def not_finite(x: Array) -> Array:
+    """Which chains are not finite; shape (n_samples,)."""
+    xp = compat.array_namespace(x)
+    return ~xp.all(xp.isfinite(xp.reshape(x, (x.shape[0], -1))), axis=1)
+
+
 def count_diverged(x: Array) -> int:
     """How many chains are not finite."""
-    xp = compat.array_namespace(x)
-    finite = xp.all(xp.isfinite(xp.reshape(x, (x.shape[0], -1))), axis=1)
-    return int(x.shape[0] - xp.count_nonzero(finite))
+    return int(compat.array_namespace(x).count_nonzero(not_finite(x)))
+
+
+def without_energy(energies: Array) -> Array:
+    """Which chains have no energy; `energies` have shape (n_samples,) or () or are terms."""
+    xp = compat.array_namespace(energies)
+    n_chains = energies.shape[0] if energies.ndim else 1
+    return xp.any(xp.isnan(xp.reshape(energies, (n_chains, -1))), axis=1)
 
 
 def count_nan(energies: Array) -> int:
-    """How many chains have no energy; `energies` have shape (n_samples,) or are terms."""
-    xp = compat.array_namespace(energies)
-    rows = xp.isnan(xp.reshape(energies, (energies.shape[0], -1)) if energies.ndim else energies)
-    return int(xp.count_nonzero(xp.any(rows, axis=1) if energies.ndim else rows))
+    """How many chains have no energy."""
+    return int(compat.array_namespace(energies).count_nonzero(without_energy(energies)))
 
 
 def divergence_of(first_step: int, x: Array, energies: Array | None) -> Divergence:
     """What is known of chains that are not finite, or that have no energy."""
-    n_chains = count_diverged(x)
-    if n_chains or energies is None:
-        return Divergence(first_step, n_chains)
-    return Divergence(first_step, max(1, count_nan(energies)), of_energy=True)
+    chains = np.flatnonzero(to_numpy(not_finite(x)))
+    if chains.size or energies is None:
+        return Divergence(first_step, chains.size, chains=chains)
+    chains = np.flatnonzero(to_numpy(without_energy(energies)))
+    return Divergence(first_step, max(1, chains.size), of_energy=True, chains=chains)
 
 
 def describe(plan: Plan, divergence: Divergence) -> str:
@@ -194,6 +206,15 @@ def describe(plan: Plan, divergence: Divergence) -> str:
         f"{plan.n_total}; take a smaller step_size (it is {plan.step_size}), {bounds}or check the "
         "energy with isotherm.check_gradient"
     )
+
+
+def first_length(plan: Plan, runner: Runner, start: int) -> int:
+    """Steps of the first piece from the step `start` on: few, where the runner does not know."""
+    knows: Callable[[int], int] | None = getattr(runner, "steps_at_first", None)
+    length = _FIRST_STEPS if knows is None else knows(start)
+    if start + length < plan.n_total:
+        length -= length % plan.steps_per_block
+    return max(_FIRST_STEPS, length)
 
 
 def next_length(plan: Plan, length: int, taken: int, seconds: float) -> int:

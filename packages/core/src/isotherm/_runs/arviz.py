@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from isotherm._arithmetic.arrays import is_array, to_numpy
-from isotherm._planning.arguments import as_count
+from isotherm._planning.arguments import BoundsLike, as_count
+from isotherm._plans.bounds import Bounds
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Result
 from isotherm._runs.resume import open_run
@@ -27,6 +28,7 @@ def summary(
     energy: Any = None,
     noise_scale: float | None = None,
     temperature: float | None = None,
+    bounds: BoundsLike | Bounds | None = None,
     **options: Any,
 ) -> Any:
     """Mean, sd, their Monte Carlo errors, effective sample sizes and R-hat of every coordinate.
@@ -56,6 +58,8 @@ def summary(
         Carlo error ``mcse_virial``; and warns where they are not; see `isotherm.virial`.
     noise_scale, temperature : float, optional
         Of the target, for the virial: one of both; 1 by default.
+    bounds : (low, high), optional
+        Of the chains, for the virial; a Result knows its own.
     **options
         Those of ``arviz.summary``: ``round_to="none"`` for all digits, ``kind="diagnostics"``.
 
@@ -89,10 +93,13 @@ def summary(
         found = virial(
             energy, _trajectory(result), noise_scale=noise_scale, temperature=temperature,
             is_trajectory=True,
+            bounds=result.info.bounds if bounds is None and isinstance(result, Result) else bounds,
         )  # fmt: skip
         made["virial"], made["mcse_virial"] = found.coordinates.ravel(), found.errors.ravel()
-    elif noise_scale is not None or temperature is not None:
-        raise InputError("noise_scale and temperature are for the virial; give the energy, too")
+    elif any(given is not None for given in (noise_scale, temperature, bounds)):
+        raise InputError(
+            "noise_scale, temperature and bounds are for the virial; give the energy, too"
+        )
     if isinstance(result, Result) and result.info.acceptance_rate is not None:
         made["acceptance"] = result.info.acceptance_rate
         made["divergences"] = result.info.n_divergences

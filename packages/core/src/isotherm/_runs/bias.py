@@ -13,11 +13,12 @@ from isotherm._planning.arguments import as_count
 from isotherm._planning.keywords import knows_keywords
 from isotherm._plans.plan import Plan, Schedule
 from isotherm._runs.run import run
+from isotherm._runs.significance import most_errors
 from isotherm.errors import InputError
 
 _ORDERS = {"langevin": 1, "underdamped": 2}  # of the bias in the step size
 _MOST_KEPT = 64  # states of a chain, whose means are taken
-_ERRORS = 4.0
+_SMALL = 0.1  # a relative bias of the variance that a run must be able to see
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -44,8 +45,12 @@ class Bias:
     variance, variance_error : array, shape (*event_shape)
         The same of the variance.
     relative : array, shape (*event_shape)
-        The variance's bias as a part of the variance.
-    n_chains : int
+        `variance` as a part of the variance at half the step, which is exact of Langevin steps of a
+        Gaussian, else right to the first power of the bias: above about 0.5 take it as a lower
+        bound.
+    relative_error : array, shape (*event_shape)
+    n_chains, n_diverged : int
+        Chains, and those of them that left the finite numbers; with any there are no moments.
     """
 
     mean: Numbers
@@ -53,21 +58,39 @@ class Bias:
     variance: Numbers
     variance_error: Numbers
     relative: Numbers
+    relative_error: Numbers
     n_chains: int
+    n_diverged: int
 
     @property
     def is_seen(self) -> bool:
-        """Whether some bias is more than 4 of its errors."""
+        """Whether chains diverged, or some bias is more than chance and 4 of its errors explain."""
         pairs = (self.mean, self.mean_error), (self.variance, self.variance_error)
-        return any(bool((np.abs(bias) > _ERRORS * error).any()) for bias, error in pairs)
+        most = most_errors(2 * self.mean.size, self.n_chains)
+        return self.n_diverged > 0 or any(
+            bool((np.abs(bias) > most * error).any()) for bias, error in pairs
+        )
 
     def __str__(self) -> str:
+        if self.n_diverged:
+            return (
+                f"the bias is not known: {self.n_diverged} of {self.n_chains} chains diverged; "
+                "take a smaller step_size"
+            )
         i = int(np.argmax(np.abs(self.relative)))
-        error = float(np.ravel(np.abs(self.relative / self.variance) * self.variance_error)[i])
-        said = "bias is seen" if self.is_seen else "no bias is seen"
+        value, error = (float(np.ravel(of)[i]) for of in (self.relative, self.relative_error))
+        seen = most_errors(2 * self.mean.size, self.n_chains) * float(self.relative_error.max())
+        if self.is_seen:
+            said = "bias is seen"
+        elif seen <= _SMALL:
+            said = "no bias is seen"
+        else:
+            said = (
+                f"cannot tell, as one of {seen:.0%} would not be seen (take more chains or steps)"
+            )
         return (
-            f"{said} over {self.n_chains} chains; the variance is off by "
-            f"{float(np.ravel(self.relative)[i]):+.2%} ± {error:.2%} at the worst coordinate"
+            f"{said} over {self.n_chains} chains; the variance is off by {value:+.2%} ± "
+            f"{error:.2%} at the worst coordinate"
         )
 
 
@@ -91,7 +114,7 @@ def bias(
     variance that they would have else. Where the bias grows with the power p of the step size, it
     is 2ᵖ/(2ᵖ - 1) of the difference (Talay and Tubaro, Stochastic Analysis and Applications 8,
     1990): p is 1 for `LangevinDynamics` and 2 for `UnderdampedLangevin`. So it is right to the
-    first order, for steps well below those that are not stable.
+    first order in ηᵖ. Chains that diverge leave nothing to compare, and `str` says so.
 
     Parameters
     ----------
@@ -140,28 +163,37 @@ def bias(
         burn_in=burn_in,
         thinning=-(-n_steps // _MOST_KEPT),
         return_trajectory=True,
+        on_divergence="ignore",
         seed=sampler.seed if seed is None else seed,
     )
     if plan.n_samples < 2:
         raise InputError("bias needs at least 2 chains, of which it makes its errors")
     halved = replace(plan, step_size=_half(plan.step_size))
-    whole, half = (
-        _moments(run(one, sampler.energy_function, x, model_kwargs=model_kwargs).trajectory)
+    trajectories = [
+        to_numpy(run(one, sampler.energy_function, x, model_kwargs=model_kwargs).trajectory).astype(
+            np.float64
+        )
         for one in (plan, halved)
-    )
+    ]
+    axes = tuple(range(1, trajectories[0].ndim))
+    is_finite = np.logical_and(*(np.isfinite(states).all(axis=axes) for states in trajectories))
     factor = 2.0**order / (2.0**order - 1.0)
-    (mean, mean_error), (variance, variance_error) = (
-        (factor * (a - b).mean(axis=0), factor * (a - b).std(axis=0, ddof=1) / np.sqrt(len(a)))
-        for a, b in zip(whole, half, strict=True)
-    )
     with np.errstate(all="ignore"):
-        relative = np.asarray(variance / whole[1].mean(axis=0))
-    return Bias(mean, mean_error, variance, variance_error, relative, plan.n_samples)
+        whole, half = map(_moments, trajectories)
+        (mean, mean_error), (variance, variance_error) = (
+            (factor * (a - b).mean(axis=0), factor * (a - b).std(axis=0, ddof=1) / np.sqrt(len(a)))
+            for a, b in zip(whole, half, strict=True)
+        )
+        finer = half[1].mean(axis=0)
+        relative, relative_error = np.asarray(variance / finer), np.asarray(variance_error / finer)
+    return Bias(
+        mean, mean_error, variance, variance_error, relative, relative_error, plan.n_samples,
+        int((~is_finite).sum()),
+    )  # fmt: skip
 
 
-def _moments(trajectory: Any) -> tuple[Numbers, Numbers]:
+def _moments(states: Numbers) -> tuple[Numbers, Numbers]:
     """Of each chain the mean, and the mean square deviation from that of all."""
-    states = to_numpy(trajectory).astype(np.float64)
     deviations = states - states.mean(axis=(0, 1))
     return states.mean(axis=1), (deviations * deviations).mean(axis=1)
 

@@ -26,7 +26,7 @@ from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.origin import is_declared, is_portable
 from isotherm._energies.parameters import check_held
-from isotherm._energies.protocol import numbers_digest, signature
+from isotherm._energies.protocol import numbers_digests, signature
 from isotherm._energies.users import WithKeywords, check_keywords
 from isotherm._planning.arguments import check_start
 from isotherm._plans.plan import Plan, format_bytes
@@ -99,11 +99,11 @@ def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
         return _moved(plan, backend, x, "x")
     normals = _normals(plan, backend, noise.Stream.INITIAL)
     if plan.bounds is not None:
-        normals = _inside(plan, normals)
+        normals = inside(plan, normals)
     return compat.array_namespace(normals).reshape(normals, plan.shape)
 
 
-def _inside(plan: Plan, states: Array) -> Array:
+def inside(plan: Plan, states: Array) -> Array:
     """States reflected into the bounds, by the operations of a transition; shape (n, dim)."""
     xp, sides = compat.array_namespace(states), plan.vectors()
     program = INSIDE.program(Variant(has_bounds=True))
@@ -199,17 +199,17 @@ def check_same_energy(plan: Plan, energy: Any, held: Header, path: os.PathLike[s
             f"{path} is a run of {held.plan.energy_signature}, and this is "
             f"{plan.energy_signature}; pass the energy that the run had"
         )
-    numbers = numbers_digest(energy)
-    if held.numbers is not None and numbers is not None:
-        if numbers != held.numbers and is_portable(energy):
+    if held.numbers is not None and (numbers := numbers_digests(energy)):
+        is_same = numbers.issuperset(held.numbers.split())
+        if not is_same and is_portable(energy):
             raise InputError(
                 f"the energy is not that of {path}: it is the same formula with other numbers; "
                 "pass the energy that the run had, with the same values to the last digit"
             )
-        if numbers != held.numbers:
+        if not is_same:
             warnings.warn(
-                f"the energy holds other numbers (parameters of a network, attributes) than when "
-                f"{path} was begun; the chains go on with what it is now",
+                f"the energy holds other numbers (parameters of a network, attributes, "
+                f"model_kwargs) than when {path} was begun; the chains go on with what it is now",
                 EnergyWarning,
                 stacklevel=caller_stacklevel(),
             )

@@ -11,13 +11,14 @@ import math
 import pickle
 import time
 import traceback
+import uuid
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import array_api_compat as compat
 import numpy as np
@@ -28,7 +29,7 @@ from isotherm._backends.memory import host_memory
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.recorder import mover
-from isotherm._results.result import Divergence, Info, Progress, Result
+from isotherm._results.result import Info, Progress, Result, joined
 from isotherm._runs.advance import count_diverged
 from isotherm._transitions.catalogue import find
 from isotherm.errors import InputError, IsothermError, caller_stacklevel, short_repr, text_of
@@ -41,8 +42,19 @@ _BREAKDOWNS = 3  # of executors, one after another, in which no shard was finish
 _NOT_SENT = (pickle.PicklingError, AttributeError, TypeError)  # what pickle raises
 
 Task = tuple[Any, ...]
-Done = Generator[tuple[int, list[Result]], None, BrokenExecutor | None]
+Done = Generator[tuple[int, object], None, BrokenExecutor | None]
 Numbers = np.ndarray[Any, Any]
+
+
+class Outcome(NamedTuple):
+    """What came of a shard: its results in NumPy arrays, or what it raised.
+
+    An executor that remembers or confuses what it was given would hand back that of another: the
+    `name`, which no other shard of any run has, tells.
+    """
+
+    name: str
+    found: list[Result] | Exception
 
 
 def run_on_executor(
@@ -83,7 +95,8 @@ def run_on_executor(
     BrokenExecutor
         Executors broke time after time.
     Exception
-        What a shard raised first; those that have not begun are called off.
+        What a shard raised first; those that have not begun are called off. What the executor
+        raised in its place has a note that says so.
     """
     started = time.perf_counter()
     if not (_is_executor(executor) or _makes_executors(executor)):
@@ -100,14 +113,15 @@ def run_on_executor(
     shards = _shards(plan, n_shares)
     rows = None if x is None else _rows(plan, x)
     kicks = None if momentum is None else _rows(plan, momentum)
+    names = [uuid.uuid4().hex for _ in shards]
     tasks = {
-        i: (run, energy, [_part(plan, rows, model_kwargs, kicks, chains) for chains in shard])
+        i: (names[i], run, energy, [_part(plan, rows, model_kwargs, kicks, part) for part in shard])
         for i, shard in enumerate(shards)
     }
     whole = _Whole(plan, shards)
     with closing(_results(tasks, executor)) as results:
-        for i, found in results:
-            whole.put(i, found)
+        for i, outcome in results:
+            whole.put(i, _checked(outcome, names[i], len(shards[i])))
             if callbacks:
                 status = whole.progress(time.perf_counter() - started)
                 for report in callbacks:
@@ -178,16 +192,16 @@ def _keywords(plan: Plan, keywords: Mapping[str, Any], shard: range) -> dict[str
 
 
 def _run_shard(
-    run: Callable[..., Result], energy: Any, parts: Iterable[tuple[Any, ...]]
-) -> list[Result] | Exception:
-    """The results of a shard's parts in NumPy arrays, or the error that one raised.
+    name: str, run: Callable[..., Result], energy: Any, parts: Iterable[tuple[Any, ...]]
+) -> Outcome:
+    """What comes of a shard's parts.
 
     The error is returned, so that what a future raises is the executor's own trouble.
     """
     try:
-        return [_on_host(run(plan, energy, *given)) for plan, *given in parts]
+        return Outcome(name, [_on_host(run(plan, energy, *given)) for plan, *given in parts])
     except Exception as error:
-        return _sendable(error)
+        return Outcome(name, _sendable(error))
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None  # without the result of a shard, which is of no use
 
@@ -224,7 +238,7 @@ def _sendable(error: Exception) -> Exception:
 
 
 def _results(tasks: dict[int, Task], executor: ExecutorLike) -> Done:
-    """The results of numbered tasks, in the order in which they are done."""
+    """What comes of numbered tasks, in the order in which they are done."""
     left = dict(tasks)
     make = _maker(executor)
     if make is None:
@@ -239,7 +253,7 @@ def _results(tasks: dict[int, Task], executor: ExecutorLike) -> Done:
             )
             for i in list(left):
                 task = left.pop(i)
-                yield i, _checked(_run_shard(*task), task)
+                yield i, _run_shard(*task)
         return None
     breakdowns = 0
     while left:
@@ -268,14 +282,17 @@ def _results(tasks: dict[int, Task], executor: ExecutorLike) -> Done:
 
 
 def _work(executor: Executor, left: dict[int, Task]) -> Done:
-    """The results that one executor comes to, which are then no longer left; how it broke."""
+    """What comes of the tasks that one executor does, which then are no longer left; how it broke.
+
+    What an executor raises in place of a shard is handed on like what a shard raised.
+    """
     broken: BrokenExecutor | None = None
-    futures: dict[Future[list[Result] | Exception], int] = {}
+    futures: dict[Future[Outcome], int] = {}
     try:
         try:
             with _sending():
                 for i, task in left.items():
-                    future = executor.submit(_run_shard, *task)
+                    future = _submitted(executor, task)
                     if not isinstance(future, Future):
                         raise InputError(
                             "executor.submit must return a concurrent.futures.Future, not "
@@ -286,23 +303,43 @@ def _work(executor: Executor, left: dict[int, Task]) -> Done:
             broken = error
         for future in as_completed(futures):
             try:
-                with _sending():
-                    outcome = future.result()
-            except BrokenExecutor as error:
-                broken = error
-                continue
+                trouble = future.exception()
             except CancelledError:
                 raise BrokenExecutor(
                     f"the executor called off shards of the run, {len(left)} of which were left: "
                     "it was shut down, or their futures were cancelled; run again with one that "
                     "is left to work"
                 ) from None
+            if isinstance(trouble, BrokenExecutor):
+                broken = trouble
+                continue
             i = futures.pop(future)
-            yield i, _checked(outcome, left.pop(i))
+            del left[i]
+            if trouble is None:
+                yield i, future.result()
+                continue
+            with _sending():
+                if isinstance(trouble, _NOT_SENT):
+                    raise trouble
+            trouble.add_note(f"raised by the executor in place of shard {i} of the run")
+            yield i, trouble
     finally:
         for future in futures:
             future.cancel()
     return broken
+
+
+def _submitted(executor: Executor, task: Task) -> Any:
+    """The future of a task."""
+    try:
+        return executor.submit(_run_shard, *task)
+    except (BrokenExecutor, IsothermError, *_NOT_SENT):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the executor takes no shard of the run ({type(error).__name__}: {text_of(error)}); "
+            "give one that was not shut down, or a function that makes one"
+        ) from error
 
 
 @contextmanager
@@ -316,18 +353,21 @@ def _sending() -> Iterator[None]:
         ) from error
 
 
-def _checked(outcome: list[Result] | Exception, task: Task) -> list[Result]:
-    """The results of a task, where they are that."""
-    if isinstance(outcome, Exception):
+def _checked(outcome: object, name: str, n_parts: int) -> list[Result]:
+    """The results of the shard of this name, where they are that."""
+    if isinstance(outcome, BaseException):
         raise outcome
-    *_, parts = task
-    is_list = isinstance(outcome, list) and len(outcome) == len(parts)
-    if not is_list or not all(isinstance(result, Result) for result in outcome):
-        raise InputError(
-            "the executor's futures must hold what the functions given to submit returned; one "
-            f"holds {short_repr(outcome)}"
-        )
-    return outcome
+    if isinstance(outcome, Outcome) and outcome.name == name:
+        if isinstance(outcome.found, Exception):
+            raise outcome.found
+        results = outcome.found
+        if len(results) == n_parts and all(isinstance(result, Result) for result in results):
+            return results
+    what = "what another call returned" if isinstance(outcome, Outcome) else short_repr(outcome)
+    raise InputError(
+        "the executor's futures must hold what the functions given to submit returned, each for "
+        f"the arguments given with it; one holds {what}"
+    )
 
 
 def _is_executor(given: object) -> bool:
@@ -393,6 +433,10 @@ class _Whole:
                 self._put_part(chains, result)
                 if result.diagnostics is not None:
                     mean, variance = result.diagnostics.mean, result.diagnostics.variance
+                    for moments in (mean, variance):
+                        _check_fits(
+                            moments, (self._plan.n_kept, *self._plan.event_shape), np.float64
+                        )
                     node = Moments(float(len(chains)), mean, variance)
                     self._early[i].append((chains.start, node))
             while self._next in self._early:
@@ -403,15 +447,15 @@ class _Whole:
     def _put_part(self, chains: range, result: Result) -> None:
         offset, found = self._plan.chain_offset, result.diagnostics
         rows = slice(chains.start - offset, chains.stop - offset)
-        self._samples[rows] = result.samples
+        _fill(self._samples[rows], result.samples)
         for name, part in self._state.items():
-            part[rows] = result.state[name]
+            _fill(part[rows], result.state[name])
         if self._trajectory is not None:
-            self._trajectory[rows] = result.trajectory
+            _fill(self._trajectory[rows], result.trajectory)
         if self._energy is not None and found is not None:
-            self._energy[:, rows] = found.energy
+            _fill(self._energy[:, rows], found.energy)
             if self._energy_error is not None:
-                self._energy_error[:, rows] = found.energy_error
+                _fill(self._energy_error[:, rows], found.energy_error)
             self._last_energies += float(found.energy[-1:].sum(dtype=np.float64))
         self._infos.append((len(chains), result.info))
         self._n_done += len(chains)
@@ -446,38 +490,28 @@ class _Whole:
                 divergence_threshold=plan.divergence_threshold,
                 told=plan.told_of_kept(plan.n_kept),
             )
-        found = [info.divergence for _, info in self._infos if info.divergence is not None]
-        divergence = None
-        if found:
-            counted = [one for one in found if not one.of_energy] or found
-            divergence = Divergence(
-                min(one.first_step for one in counted),
-                sum(one.n_chains for one in counted),
-                of_energy=counted[0].of_energy,
-            )
         return Result(
             samples=back(self._samples),
             trajectory=back(self._trajectory),
             diagnostics=diagnostics,
             info=replace(
-                self._infos[0][1],
+                joined(self._infos, plan.n_total - plan.burn_in),
                 n_steps=plan.n_total,
                 seconds=seconds,
-                divergence=divergence,
-                **self._rates(),
             ),
             state={name: mover(plan, plan.state_dtype)(x) for name, x in self._state.items()},
         )
 
-    def _rates(self) -> dict[str, Any]:
-        """Acceptance and divergences of all chains, of an adjusted sampler."""
-        plan = self._plan
-        if not plan.is_adjusted or plan.n_total == plan.burn_in:
-            return {}
-        n_steps = plan.n_total - plan.burn_in
-        # Whole numbers, so that the rate is that of a run on one machine, to its last digit.
-        accepted = sum(round(n * n_steps * (info.acceptance_rate or 0)) for n, info in self._infos)
-        told = ("n_divergences", "n_diverging_chains", "n_stuck_chains")
-        return {"acceptance_rate": accepted / (n_steps * plan.n_samples)} | {
-            name: sum(getattr(info, name) for _, info in self._infos) for name in told
-        }
+
+def _fill(rows: Numbers, values: Any) -> None:
+    """Put a shard's numbers in their place; what does not fit exactly is not of this run."""
+    _check_fits(values, rows.shape, rows.dtype)
+    rows[...] = values
+
+
+def _check_fits(values: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    if np.shape(values) != shape or getattr(values, "dtype", None) != dtype:
+        raise InputError(
+            f"a shard came back with an array of shape {np.shape(values)} where one of {dtype} and "
+            f"{shape} belongs; the executor must hand on what its workers returned"
+        )

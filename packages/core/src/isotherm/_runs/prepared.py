@@ -44,9 +44,8 @@ class Prepared:
         return kept
 
     def give_back(self, loan: Loan) -> None:
-        """Keep the runner of a run that has ended well; not one that holds a device's memory."""
-        plan, *_ = loan.made_of
-        if hasattr(loan.runner, "renew") and plan["device"] == "cpu":
+        """Keep the runner of a run that has ended well, if it lets itself be kept."""
+        if getattr(loan.runner, "is_kept", False):
             self._kept.append(loan)
 
     def __reduce__(self) -> tuple[type[Prepared], tuple[()]]:

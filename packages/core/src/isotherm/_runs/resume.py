@@ -89,8 +89,13 @@ def resume(
     store : path
     energy : callable
         The run's energy. Of one that is made of numbers (a formula, a Gaussian) all numbers must be
-        the same. Of a user's own a warning tells where numbers that it holds are others: a
-        network's parameters, attributes that are floats or arrays of them. Its code is not seen.
+        the same. Of a user's own a warning tells where numbers that it held are others, or gone:
+        parameters, buffers and attributes of networks; numbers and arrays of them in attributes,
+        slots, closures, defaults, globals and `model_kwargs`, and in lists and dictionaries there,
+        of which the first 16 are looked at, three levels deep. Integers are seen in what is called
+        (functions, networks, the energy), not in other objects that it holds. Not seen are code,
+        what a property calculates, and what the first call of the energy changed when the run
+        began: a count of its calls, the running mean of a normalisation. For this it is not called.
     n_steps : int, optional
         Steps to take now; by default those that were planned and are not yet done.
     backend : str, optional

@@ -20,7 +20,7 @@ from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.origin import is_declared
-from isotherm._energies.protocol import as_energy, fixed, numbers_digest
+from isotherm._energies.protocol import as_energy, fixed, numbers_digests
 from isotherm._planning.arguments import as_seconds
 from isotherm._planning.keywords import knows_keywords
 from isotherm._plans.plan import Plan
@@ -172,7 +172,7 @@ def run_prepared(
     elif n_shares is not None:
         raise InputError("n_shares shares out chains among the workers of an executor; give both")
     else:
-        result = _run(
+        result = run_here(
             plan,
             energy,
             x,
@@ -188,7 +188,7 @@ def run_prepared(
     return warn_of_divergence(plan, result)
 
 
-def _run(
+def run_here(
     plan: Plan,
     energy: Any,
     x: Array | None,
@@ -220,6 +220,7 @@ def _run(
         prepared = prepared or Prepared()
         loan = prepared.take(backend, plan, energy)
         runner = loan.runner
+        numbers = frozenset() if store is None else numbers_digests(energy)
         begin(plan, runner, state)
         callbacks = collect_callbacks(progress, callback, stack, callback_every)
         recorder: Recorder
@@ -228,8 +229,9 @@ def _run(
         else:
             disk = store_module()
             probe = probe_energy(plan, energy)
-            numbers = numbers_digest(energy)
-            folder, header = disk.create(store, plan, probe, runner.path, state, numbers)
+            # What the first call changed counts calls, or is a network's running mean.
+            lasting = " ".join(sorted(numbers & numbers_digests(energy))) or None
+            folder, header = disk.create(store, plan, probe, runner.path, state, lasting)
             stack.enter_context(folder.locked())
             recorder = disk.Writer(folder, header, allocate, flush_every)
         result = advance_to(
@@ -264,7 +266,7 @@ def _run_on_executor(
     with ExitStack() as stack:
         callbacks = collect_callbacks(progress, None, stack)
         return run_on_executor(
-            partial(_run, moments_dtype="float64"), plan, energy, as_state(x), executor,
+            partial(run_here, moments_dtype="float64"), plan, energy, as_state(x), executor,
             momentum=as_state(momentum, "momentum"),
             model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks.functions,
         )  # fmt: skip
@@ -397,6 +399,7 @@ def advance_to(
             divergence=snapshot.divergence,
             sampler=plan.sampler,
             tuning=plan.tuning,
+            bounds=plan.bounds,
             **_rates(plan, counts, n_before, snapshot.n_steps),
         ),
         state={name: mover(plan, plan.state_dtype)(x) for name, x in snapshot.state.items()},

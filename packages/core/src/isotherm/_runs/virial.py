@@ -12,52 +12,87 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, real_numbers, to_numpy
 from isotherm._energies.protocol import as_energy
-from isotherm._planning.arguments import as_number
+from isotherm._planning.arguments import BoundsLike, as_bounds, as_number
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
+from isotherm._plans.bounds import Bounds
 from isotherm._results.result import Result
 from isotherm._runs.gradients import gradients
+from isotherm._runs.significance import most_errors
 from isotherm.errors import InputError, SamplingWarning, caller_stacklevel, short_repr
 
 _MOST_NUMBERS = 2**24  # of a trajectory, for which gradients are asked for
-_ERRORS = 4.0  # so many Monte Carlo errors are no accident: 1 in 16000 by chance
 _OUTSIDE = 100.0  # interquartile ranges
+_SHRUNK = 10.0  # times, at most, that an error is taken to be too small
+_TINY = np.finfo(np.float64).tiny
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
 class Virial:
-    """⟨(x - c)·∇U⟩/(noise_scale² dim), which is 1 of samples of exp(-U/noise_scale²).
+    """⟨(x_i - c_i) ∂_iU⟩/noise_scale², which is 1, and ⟨∂_iU⟩, which is 0, of right samples.
 
     Attributes
     ----------
     ratio, error : float
-        Over all coordinates, and its Monte Carlo error.
+        The first, the mean over all coordinates, and its Monte Carlo error.
     coordinates, errors : array, shape (*event_shape)
-        The same of each coordinate alone, which is 1, too.
+        The same of each coordinate alone, which is 1, too; NaN between two walls.
+    shift, shift_errors : array, shape (*event_shape)
+        ⟨∂_iU⟩ σ_i/noise_scale² with σ_i the samples' standard deviation, which is 0: of a Gaussian
+        it tells by how many of them its samples are shifted. NaN beside a wall.
     n_chains : int
+    n_outliers : int
+        Chains that are far off all others.
     tolerance : float
-        What is off by more than this, and by more than 4 errors, is not 1.
+        What is off by more than this, and by more than 4 errors (and more where there are many
+        coordinates, or few chains), is not right.
     """
 
     ratio: float
     error: float
     coordinates: Numbers
     errors: Numbers
+    shift: Numbers
+    shift_errors: Numbers
     n_chains: int
     n_outliers: int
     tolerance: float
 
     @property
     def is_right(self) -> bool:
-        """Whether the ratio may be 1."""
-        is_near = abs(self.ratio - 1.0) <= self.tolerance + _ERRORS * self.error
-        return is_near and not self.n_outliers
+        """Whether the ratio may be 1 and the shift 0, of every coordinate."""
+        return not self.n_outliers and self.worst[0] <= 1.0
+
+    @property
+    def worst(self) -> tuple[float, str]:
+        """How far off the furthest is, 1 being as far as may be; and which that is, in words."""
+        most = most_errors(1 + 2 * self.coordinates.size, self.n_chains)
+        found = []
+        for name, right, values, errors in (
+            ("the mean", 1.0, np.array([self.ratio]), np.array([self.error])),
+            ("the virial", 1.0, self.coordinates, self.errors),
+            ("the shift", 0.0, self.shift, self.shift_errors),
+        ):
+            with np.errstate(all="ignore"):
+                # What is too small by chance has too small an error, too, in proportion.
+                shrunk = np.clip(right / np.maximum(values, right / _SHRUNK), 1.0, None)
+                off = np.abs(values - right) / (self.tolerance + most * errors * shrunk + _TINY)
+            # What is no number is of no test between walls, and else makes the mean none.
+            off = np.nan_to_num(off, nan=np.inf if name == "the mean" else 0.0)
+            at = np.unravel_index(int(np.argmax(off)), off.shape)
+            text = f"{name} is {values[at]:.4g} ± {errors[at]:.2g}"
+            where = "" if name == "the mean" else f" at coordinate {', '.join(map(str, at))}"
+            found.append((float(off[at]), f"{text}{where}, which must be {right:g}"))
+        return max(found, key=lambda one: one[0])
 
     def __str__(self) -> str:
-        said = "may be 1, as it must be" if self.is_right else "must be 1, and is not"
-        return f"virial {self.ratio:.4g} ± {self.error:.2g} over {self.n_chains} chains: {said}"
+        said = "may be right" if self.is_right else "is not right"
+        return (
+            f"virial {self.ratio:.4g} ± {self.error:.2g} over {self.n_chains} chains: {said}; at "
+            f"worst, {self.worst[1]}"
+        )
 
 
 @knows_keywords
@@ -68,6 +103,7 @@ def virial(
     noise_scale: float | None = None,
     temperature: float | None = None,
     centre: Array | None = None,
+    bounds: BoundsLike | Bounds | None = None,
     tolerance: float = 0.05,
     is_trajectory: bool = False,
     backend: str | None = None,
@@ -78,8 +114,9 @@ def virial(
     By parts, ⟨(x - c)·∇U⟩ = noise_scale² dim for any constant c where the density falls to 0 at its
     bounds; physicists' virial and equipartition theorems (Tolman, Physical Review 11, 1918). Too
     large a step, and chains that have not yet found the bulk, show. Modes that no chain visited do
-    not, and neither do samples that are all of one mode. It warns where the ratio is off by more
-    than the tolerance and 4 Monte Carlo errors.
+    not, and neither do samples that are all of one mode. The same is so of each coordinate alone,
+    and ⟨∂_iU⟩ = 0. It warns where one of these is off by more than the tolerance and 4 Monte Carlo
+    errors, or as many as are as rare with so many coordinates and chains.
 
     Parameters
     ----------
@@ -92,6 +129,10 @@ def virial(
         Of the target, one of both; 1 by default.
     centre : array, shape (*event_shape), optional
         c; the mean of the samples by default. The closer to the mean, the smaller the error.
+    bounds : (low, high), optional
+        Those that reflected the chains, as the sampler got them; a Result knows its own. Where the
+        density does not fall to 0 at a wall there is no ⟨∂_iU⟩ = 0, c_i is the wall, and of a
+        coordinate between two walls nothing is told.
     tolerance : float
         What is off by so much is right enough.
     is_trajectory : bool
@@ -112,7 +153,8 @@ def virial(
     Raises
     ------
     InputError
-        An argument is not usable, or there are fewer than 2 chains.
+        An argument is not usable, there are fewer than 2 chains, or all coordinates are between two
+        walls.
 
     Examples
     --------
@@ -123,6 +165,8 @@ def virial(
     True
     """
     scale = _square(noise_scale, temperature)
+    if bounds is None and isinstance(x, Result):
+        bounds = x.info.bounds
     rows = _chains(x, is_trajectory=is_trajectory)
     energy = as_energy(energy)
     n, n_kept = int(rows.shape[0]), int(rows.shape[1])
@@ -135,30 +179,58 @@ def virial(
     middle = states.mean(axis=(0, 1)) if centre is None else real_numbers(centre)
     if middle is None or middle.shape not in ((), event):
         raise InputError(f"centre must be a number or an array of shape {event}")
+    low, high = _walls(bounds, event)
+    has_wall, is_between = (
+        np.isfinite(low) | np.isfinite(high),
+        np.isfinite(low) & np.isfinite(high),
+    )
+    if is_between.all():
+        raise InputError(
+            "every coordinate is between two bounds, where the virial is not known; compare with "
+            "samples of an adjusted sampler, or at half the step_size"
+        )
+    middle = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, middle))
     with np.errstate(all="ignore"):
         terms = ((states - middle) * g).mean(axis=1) / scale
-        whole = terms.reshape(n, -1).mean(axis=1)
-        low, median, high = np.quantile(whole, [0.25, 0.5, 0.75])
-        is_far = ~(np.abs(whole - median) <= _OUTSIDE * (high - low))  # or no number
+        forces = g.mean(axis=1) * states.std(axis=(0, 1)) / scale
+        terms[:, is_between], forces[:, has_wall] = np.nan, np.nan
+        whole = terms[:, ~is_between].mean(axis=1)
+        lower, median, upper = np.quantile(whole, [0.25, 0.5, 0.75])
+        is_far = ~(np.abs(whole - median) <= _OUTSIDE * (upper - lower))  # or no number
+        root = np.sqrt(n)
         found = Virial(
             ratio=float(whole.mean()),
-            error=float(whole.std(ddof=1) / np.sqrt(n)),
+            error=float(whole.std(ddof=1) / root),
             coordinates=np.asarray(terms.mean(axis=0)),
-            errors=np.asarray(terms.std(axis=0, ddof=1) / np.sqrt(n)),
+            errors=np.asarray(terms.std(axis=0, ddof=1) / root),
+            shift=np.asarray(forces.mean(axis=0)),
+            shift_errors=np.asarray(forces.std(axis=0, ddof=1) / root),
             n_chains=n,
-            n_outliers=int(is_far.sum()) if high > low else 0,
+            n_outliers=int(is_far.sum()) if upper > lower else 0,
             tolerance=float(tolerance),
         )
     if not found.is_right:
         far = f", with {found.n_outliers} chains far off" if found.n_outliers else ""
         warnings.warn(
             f"these are no samples of exp(-U/noise_scale²): ⟨(x - c)·∇U⟩/(noise_scale² dim) must "
-            f"be 1 and is {found.ratio:.4g} ± {found.error:.2g}{far}; take a smaller step_size, an "
-            "adjusted sampler ('mala', 'hmc'), or more steps",
+            f"be 1 and is {found.ratio:.4g} ± {found.error:.2g}{far}; at worst, {found.worst[1]}; "
+            "take a smaller step_size, an adjusted sampler ('mala', 'hmc'), or more steps",
             SamplingWarning,
             stacklevel=caller_stacklevel(),
         )
     return found
+
+
+def _walls(bounds: Any, event: tuple[int, ...]) -> tuple[Numbers, Numbers]:
+    """Low and high of each coordinate, infinite where there is none."""
+    walls = as_bounds(bounds, event)
+    if walls is None:
+        return np.full(event, -np.inf), np.full(event, np.inf)
+    low, high = (
+        np.broadcast_to(side if side.ndim == 0 else side.reshape(event), event)
+        for side in (walls.low, walls.high)
+    )
+    return low, high
 
 
 def _square(noise_scale: float | None, temperature: float | None) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array
 from isotherm._energies.origin import name_of
 from isotherm._energies.protocol import as_energy
-from isotherm._planning.arguments import OnDivergence, ScheduleLike
+from isotherm._planning.arguments import BoundsLike, OnDivergence, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._planning.sampler_arguments import check_arguments
@@ -37,11 +37,14 @@ class Sampler:
     energy_function : callable
         U; see `isotherm.make_plan`.
     **arguments
-        Of the sampler; see `isotherm.make_plan`.
+        Of the sampler; see `isotherm.make_plan`. Each is an attribute, too, and a run takes what it
+        is then.
     """
 
     name: ClassVar[str]
     """The word for it: ``sample_chain(..., sampler=name)``."""
+
+    bounds: BoundsLike | None
 
     exact: ClassVar[str] = "mala"
     """That of the sampler without bias that a warm-up tunes for it."""
@@ -67,7 +70,7 @@ class Sampler:
         self.backend = backend
         self.seed = seed
         self._noise_scale = noise_scale
-        self._own = own
+        self._names = tuple(own)
         self._tuning: str | None = None
         self._prepared = Prepared()
         check_arguments(
@@ -88,6 +91,15 @@ class Sampler:
             return lambda step: float(np.sqrt(temperature(step)))
         root = np.sqrt(np.asarray(self.temperature, dtype=np.float64))
         return float(root) if root.ndim == 0 else root
+
+    @noise_scale.setter
+    def noise_scale(self, value: ScheduleLike | None) -> None:
+        self._noise_scale = value
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """The arguments that not every sampler has, as they are now."""
+        return {name: getattr(self, name) for name in self._names}
 
     def to(self, device: object) -> Self:
         """Sample on this device from now on; returns the sampler."""
@@ -136,8 +148,6 @@ class Sampler:
         """The sampler with these arguments instead of its own, and `tuning` in its plans."""
         made = copy.copy(self)
         made._tuning = tuning
-        made._own = {**self._own, **arguments}
-        made.step_size = made._own.pop("step_size", self.step_size)
         for name, value in arguments.items():
             setattr(made, name, value)
         return made

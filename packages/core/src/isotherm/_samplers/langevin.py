@@ -29,7 +29,8 @@ class LangevinDynamics(Sampler):
         In [0, 1): step t uses step_size·(1 - decay)^t.
     clamp : (float or None, float or None), optional
         Bounds into which every coordinate is put after each step. What would leave them then sits
-        on them, where the law has mass: of a half normal 16 % in steps of 0.05.
+        on them, where the law has mass: of a half normal 16 % in steps of 0.05. In half precision
+        they are rounded inwards.
     dtype : dtype or str, optional
         Of the samples: that of the start, else of the energy's parameters, else float32.
     device : str or device, optional

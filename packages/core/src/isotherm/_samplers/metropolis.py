@@ -44,7 +44,7 @@ class MALA(Sampler):
     >>> samples, info = sampler.sample_chain(
     ...     dim=2, n_samples=100, n_steps=200, seed=0, return_info=True
     ... )
-    >>> samples.shape, info.acceptance_rate > 0.5
+    >>> samples.shape, info.acceptance_rate > 0.8
     ((100, 2), True)
     """
 

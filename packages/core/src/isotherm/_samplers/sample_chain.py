@@ -167,7 +167,7 @@ def sample_chain(
     clamp : (float or None, float or None), optional
         Bounds into which every coordinate is put after each step of ``"langevin"``. What would
         leave them then sits on them, where the law has mass: of a half normal 16 % in steps of
-        0.05. `bounds` reflect instead.
+        0.05. `bounds` reflect instead. In half precision they are rounded inwards.
     bounds : (low, high), optional
         Which reflect: each a number, None or an array of the shape of a chain's state (-inf and inf
         for no bound). Every sampler's drifts are mirrored at them and momenta turned, after which a

@@ -11,7 +11,7 @@ import platform
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -51,7 +51,10 @@ from isotherm._store.layout import (
 from isotherm._store.plan_fields import Document, scheduled
 from isotherm.errors import InputError, StoreError, short_repr
 
+# What a system says where no folder can be made, as in /proc; that a disk is full is another thing.
+_NO_FOLDERS = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 _LONGEST_DOCUMENT = 2**24  # bytes; a thousand times what is written, for what users add
+_PARTIAL = ".partial"  # ends the names of files that are being written
 _TRIES = 100  # to read a store while a run commits to it
 
 
@@ -78,8 +81,7 @@ class Store:
         StoreError
             Somebody else is writing, or the folder is no store.
         """
-        if not (self.path / LOCK).is_file():
-            raise self._unsound(f"{LOCK} is missing")
+        self._lock_status()
         lock = filelock.FileLock(self.path / LOCK)
         try:
             lock.acquire(blocking=False)
@@ -87,7 +89,7 @@ class Store:
             raise StoreError(f"another run is writing to {self.path}; let it end first") from None
         try:
             # As long as the file is open no other is given its number.
-            self._lock = os.stat(self.path / LOCK)
+            self._lock = self._lock_status()
             yield
         finally:
             self._lock = None
@@ -132,7 +134,7 @@ class Store:
                 f"they are {plan.state_dtype} between steps, and the run would go on with other "
                 "numbers; go on with the Isotherm that began it"
             )
-        found = [file for file in self.path.rglob("*") if file.is_file()]
+        found = [file for file in self.path.rglob("*") if file.is_symlink() or file.is_file()]
         names = [file.relative_to(self.path).as_posix() for file in found]
         for name in leftovers(header, names):
             (self.path / name).unlink()
@@ -231,6 +233,7 @@ class Store:
                 divergence=header.divergence,
                 sampler=plan.sampler,
                 tuning=plan.tuning,
+                bounds=plan.bounds,
             ),
         )
 
@@ -243,8 +246,8 @@ class Store:
         own = documents(header)
         if not _holds(root, own[""]):
             raise self._unsound("its metadata are not those of the arrays of this run")
-        for name in {PurePosixPath(name).parts[0] for name in own if name}:
-            self._check_plain(self.path / name)
+        ours = {name.partition("/")[0] for name in own if name}
+        self._check_plain([*ours, f"{DOCUMENT}{_PARTIAL}"])
         marks = sum(self._mark(header, file) for file in files(header))
         if header.format > 1 and root["attributes"]["files"] != sum_as_text(marks):
             raise self._unsound(
@@ -264,16 +267,18 @@ class Store:
         self._digest = root["attributes"].get("digest")
         return replace(header, plan=plan), state
 
-    def _check_plain(self, folder: Path) -> None:
+    def _check_plain(self, names: Iterable[str]) -> None:
         """Refuse links, by which files elsewhere would be read and written."""
-        for parent, folders, names in os.walk(folder):
-            for path in (parent, *(os.path.join(parent, name) for name in (*folders, *names))):
-                with contextlib.suppress(FileNotFoundError):  # which a run was about to rename
-                    mode = os.lstat(path).st_mode
-                    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                        raise self._unsound(
-                            f"{short_repr(os.path.basename(path))} is a link, or no plain file"
-                        )
+        paths = [self.path / name for name in names]
+        for top in tuple(paths):
+            for parent, folders, held in os.walk(top):
+                paths += (Path(parent, name) for name in (*folders, *held))
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):  # which a run was about to rename
+                mode = os.lstat(path).st_mode
+                is_folder = stat.S_ISDIR(mode) and path.suffix != _PARTIAL
+                if not (stat.S_ISREG(mode) or is_folder):
+                    raise self._unsound(f"{short_repr(path.name)} is a link, or no plain file")
 
     def _mark(self, header: Header, file: File) -> int:
         """Which chunk this is and what is in it; its own checksum says so, where it is full."""
@@ -328,12 +333,13 @@ class Store:
     def _put(self, name: str, content: bytes, *, flush: bool) -> None:
         """Replace a file as a whole; flushed, it is on the disk afterwards."""
         file = self.path / name
-        new = file.with_name(f"{file.name}.partial")
+        new = file.with_name(f"{file.name}{_PARTIAL}")
         try:
             self._check_held()
             for parent in reversed(PurePosixPath(name).parents[:-1]):
                 _make_folder(self.path / parent, flush=flush)
-            with new.open("wb") as opened:
+            new.unlink(missing_ok=True)  # which a write that failed may have left
+            with new.open("xb") as opened:  # and no link to elsewhere is followed
                 opened.write(content)
                 if flush:
                     opened.flush()
@@ -342,15 +348,27 @@ class Store:
             new.replace(file)
         except FileNotFoundError as error:
             raise error if self._lock is None else self._lost() from None
+        except IsADirectoryError:
+            raise self._unsound(f"{name} is a folder, or {new.name} beside it") from None
         if flush:
             _flush_folder(file.parent)
+
+    def _lock_status(self) -> os.stat_result:
+        """Of the file that is locked, which is no link to another."""
+        try:
+            status = os.lstat(self.path / LOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._unsound(f"{LOCK} is missing") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise self._unsound(f"{LOCK} is a link, or no plain file")
+        return status
 
     def _check_held(self) -> None:
         """Refuse to write to a folder that is not the one that was locked."""
         if self._lock is None:  # a new store, of which nobody knows yet
             return
         try:
-            is_same = os.path.samestat(self._lock, os.stat(self.path / LOCK))
+            is_same = os.path.samestat(self._lock, os.lstat(self.path / LOCK))
         except (FileNotFoundError, NotADirectoryError):
             is_same = False
         if not is_same:
@@ -402,12 +420,14 @@ def create(
     is_taken = InputError(
         f"{folder} exists; go on with it by isotherm.resume, or name another store"
     )
+    if folder.name == "..":
+        raise InputError(f"{folder} cannot be made, as it names no new folder; name another store")
     try:
         os.lstat(folder)
     except FileNotFoundError:
         pass
     except OSError as error:  # a parent that is no folder
-        raise InputError(f"{folder} cannot be made: {error.strerror}; name another store") from None
+        raise _unmakable(folder, error) from None
     else:
         raise is_taken
     plan = validate_plan(plan)
@@ -417,7 +437,12 @@ def create(
     )
     new = Store(folder.with_name(f".isotherm-{header.id}.partial"))
     try:
-        new.path.mkdir(parents=True)
+        try:
+            new.path.mkdir(parents=True)
+        except OSError as error:
+            if error.errno not in _NO_FOLDERS:
+                raise
+            raise _unmakable(folder, error) from None
         new._put(LOCK, b"", flush=True)
         new.write_state(header, state)
         new.write(header, "chain", 0, plan.chain_offset + np.arange(plan.n_samples))
@@ -433,6 +458,10 @@ def create(
         raise
     new.path = folder
     return new, header
+
+
+def _unmakable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder} cannot be made: {error.strerror}; name another store")
 
 
 def local_path(store: Any) -> Path:

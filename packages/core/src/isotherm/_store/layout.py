@@ -58,7 +58,7 @@ class Header:
     probe : float or None
         The energy at states that depend on the plan alone, to tell energies apart.
     numbers : str or None
-        A digest of the numbers that the energy is made of, where they are known.
+        Digests of the numbers that the energy is made of, where they are known.
     path : str
         How the chains ran.
     carried : mapping of str to (str, tuple of int)

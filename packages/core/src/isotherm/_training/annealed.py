@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, is_array, real_numbers
-from isotherm._energies.origin import is_declared
+from isotherm._energies.origin import is_declared, origin
 from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import OnDivergence, as_count, as_number
 from isotherm._planning.keywords import knows_keywords
@@ -89,7 +89,8 @@ def annealed(
     Returns
     -------
     array, shape (n_samples, *event_shape)
-        The final states.
+        The final states. Where steps are left, and the energy is of half precision, they are in
+        float32, in which chains are kept between steps: such an `x` goes on with the same bits.
 
     Raises
     ------
@@ -105,6 +106,10 @@ def annealed(
     (100, 2)
     """
     energy = as_energy(energy)
+    if isinstance(model_kwargs, Mapping) and condition in model_kwargs:
+        raise InputError(
+            f"the energy is told the level as {condition!r}; leave it out of model_kwargs"
+        )
     levels = _as_levels(sigmas)
     each = as_count("n_steps_each", n_steps_each, 1)
     first = as_count("step_offset", step_offset, 0)
@@ -127,14 +132,17 @@ def annealed(
         "device": device, "backend": backend, "on_divergence": on_divergence,
     }  # fmt: skip
     x = as_state(x)
+    if first and dtype is None:  # x may be a state in float32, which does not tell it
+        options["dtype"] = origin(energy)[1]
     plan = make_plan(told, x, dim, n_samples=n_samples, n_steps=0, seed=seed, **options)
-    start = run(plan, told, x, model_kwargs=keywords).samples
-    x = start * levels[0] if x is None else start
+    result = run(plan, told, x, model_kwargs=keywords)
+    options["dtype"] = plan.dtype  # which a state in float32 does not tell
+    start = result.state["x"] * levels[0] if x is None else result.state["x"]
     for level, begin, end in _pieces(first, first + taken, each):
         told, keywords = _told(energy, condition, levels[level], model_kwargs)
         plan = make_plan(
             told,
-            x,
+            start,
             plan.event_shape,
             n_steps=end - begin,
             step_size=size * (levels[level] / levels[-1]) ** 2,
@@ -142,8 +150,9 @@ def annealed(
             step_offset=begin,
             **options,
         )
-        x = run(plan, told, x, model_kwargs=keywords).samples
-    return x
+        result = run(plan, told, start, model_kwargs=keywords)
+        start = result.state["x"]
+    return start if taken < left else result.samples
 
 
 def _pieces(first: int, last: int, each: int) -> Iterator[tuple[int, int, int]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import RLock
 from typing import Any, NamedTuple
 
 import array_api_compat as compat
@@ -13,13 +15,10 @@ import numpy as np
 from isotherm._arithmetic.arrays import (
     Array,
     all_finite,
-    as_state,
-    device_name,
     device_of,
     dtype_name,
     empty,
     is_array,
-    library_of,
     move,
     namespace,
     on_own_device,
@@ -42,12 +41,14 @@ from isotherm._planning.arguments import (
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
-from isotherm._results.result import Info, Result
+from isotherm._results.result import Info, Result, joined
+from isotherm._runs.advance import not_finite
 from isotherm._runs.checks import initial_state
-from isotherm._runs.run import run
+from isotherm._runs.run import run_here
 from isotherm._samplers.base import Sampler
 from isotherm._training import choices
 from isotherm._training.choices import Numbers, Words
+from isotherm._training.init import Init, Place, index, taken
 from isotherm._transitions.catalogue import find
 from isotherm.errors import (
     DivergenceError,
@@ -73,6 +74,8 @@ class ChainBuffer:
     noise of one are functions of the seed and its number. So the buffer has the same states on
     every backend and device, and goes on from `state_dict` as if it had never stopped.
 
+    Threads may share one: their draws follow one another.
+
     Parameters
     ----------
     sampler : LangevinDynamics, UnderdampedLangevin, MALA or HamiltonianMonteCarlo
@@ -85,7 +88,8 @@ class ChainBuffer:
     init : {"uniform", "normal"}, array or callable
         Where chains begin: uniformly in `init_range`; from N(0, I); from a row, picked uniformly,
         of an array (n, *shape); or from ``init(z)``, with z of shape (k, *shape) from N(0, I), in
-        the library of the chains, which is ``init(z, labels)`` where there are classes.
+        the library of the chains, which is ``init(z, labels)`` where there are classes. The first
+        two are reflected into the sampler's bounds; what is given must lie inside of them.
     init_range : (float, float)
         Of ``"uniform"``.
     reinit_probability : float
@@ -112,7 +116,7 @@ class ChainBuffer:
     n_drawn, n_reinitialised, n_diverged : int
         Chains drawn so far; begun anew by `reinit_probability`; and by divergence.
     info : Info or None
-        How the last run went: acceptance, seconds.
+        How the last draw went, all batches together: acceptance, divergence, seconds.
     seed : int
 
     Raises
@@ -164,6 +168,7 @@ class ChainBuffer:
             device=sampler.device,
             backend=sampler.backend,
             seed=sampler.seed if seed is None else seed,
+            bounds=sampler.bounds,
         )  # which tells where chains run, whatever the sampler's schedules
         self.seed = place.seed
         self.shape = place.event_shape
@@ -173,16 +178,31 @@ class ChainBuffer:
         if n_classes is not None:
             self.classes = np.repeat(np.arange(n_classes), np.diff(self._bounds))
         self._label_keyword = label_keyword
-        self._run_on = _Place(place.library, place.state_dtype, _device_of_results(place))
+        self._place = place
+        self._run_on = Place(place.library, place.state_dtype, _device_of_results(place))
         own = self._run_on.device
         if device is not None:
             own = registry.usable(place.backend).resolve_device(str(device))
         self._kept_on = self._run_on._replace(device=own)
-        self._init = self._as_init(init, init_range)
+        self._lock = RLock()
         self.info: Info | None = None
         self.n_drawn = self.n_reinitialised = self.n_diverged = 0
         self.ages = np.zeros(self.capacity, dtype=np.int64)
-        self._kept = {name: self._zeros() for name in self._carried}
+        with self._alone():
+            self._init = Init(init, init_range, place, self._run_on)
+            self._kept = {name: self._zeros() for name in self._carried}
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other thread is here, and what is made can be used whatever mode the caller is in."""
+        with self._lock, on_device(registry.usable(self._place.backend), self._place):
+            yield
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
 
     @property
     def states(self) -> Array:
@@ -223,8 +243,8 @@ class ChainBuffer:
             energies whose value for a chain does not depend on how many there are; arrays in
             `model_kwargs` with n rows are cut likewise.
         on_divergence : {"warn", "raise", "ignore"}
-            What to say of chains that leave the finite numbers. They begin anew, and are returned
-            where they begin; with ``"raise"`` nothing changes.
+            What to say of chains that leave the finite numbers, or whose energy is seen to be NaN.
+            They begin anew, and are returned where they begin; with ``"raise"`` nothing changes.
 
         Returns
         -------
@@ -248,33 +268,40 @@ class ChainBuffer:
                 f"n is {n}, and the buffer has {self.capacity} slots, of which each is drawn once; "
                 "draw fewer, or make it with a larger capacity"
             )
-        check_stream(n, self.shape, self.n_drawn, n_steps)
-        chosen = self._choose(n, labels)
-        keywords = self._keywords(chosen, model_kwargs)
-        starts = self._starts(chosen)
-        results = [
-            self._run(chosen, rows, starts, n_steps, _rows_of(keywords, n, rows))
-            for rows in (slice(i, min(i + size, n)) for i in range(0, n, size))
-        ]
-        ends = {name: _joined([one.state[name] for one in results]) for name in self._carried}
-        samples = _joined([one.samples for one in results])
-        lost = _not_finite(ends)
-        if lost.size:
-            message = (
-                f"{lost.size} of {n} chains left the finite numbers and begin anew; take a smaller "
-                f"step_size (it is {short_repr(self.sampler.step_size)}), or set clamp=(low, high)"
-            )
-            if on_divergence == "raise":
-                raise DivergenceError(message)
-            if on_divergence == "warn":
-                warnings.warn(message, DivergenceWarning, stacklevel=caller_stacklevel())
-            fresh = self._fresh(chosen, lost, 1)
-            samples = _with_rows(samples, lost, fresh)
-            ends = {name: _with_rows(end, lost, None) for name, end in ends.items()}
-            ends["x"] = _with_rows(ends["x"], lost, fresh)
-        self._put_back(chosen, ends, n_steps, lost)
-        self.info = results[-1].info
-        return samples if chosen.labels is None else (samples, self._as_labels(chosen.labels))
+        with self._alone():
+            check_stream(n, self.shape, self.n_drawn, n_steps)
+            chosen = self._choose(n, labels)
+            keywords = self._keywords(chosen, model_kwargs)
+            starts = self._starts(chosen)
+            pieces = [slice(first, min(first + size, n)) for first in range(0, n, size)]
+            results = [
+                self._run(chosen, rows, starts, n_steps, _rows_of(keywords, n, rows))
+                for rows in pieces
+            ]
+            ends = {name: _joined([one.state[name] for one in results]) for name in self._carried}
+            samples = _joined([one.samples for one in results])
+            lost = _lost({**ends, "samples": samples}, pieces, results)
+            if lost.size:
+                message = (
+                    f"{lost.size} of {n} chains left the finite numbers, or went where the energy "
+                    "is NaN, and begin anew; take a smaller step_size (it is "
+                    f"{short_repr(self.sampler.step_size)}), or set bounds=(low, high)"
+                )
+                if on_divergence == "raise":
+                    raise DivergenceError(message)
+                if on_divergence == "warn":
+                    warnings.warn(message, DivergenceWarning, stacklevel=caller_stacklevel())
+                fresh = self._fresh(chosen, lost, 1)
+                samples = _with_rows(samples, lost, fresh)
+                ends = {name: _with_rows(end, lost, None) for name, end in ends.items()}
+                ends["x"] = _with_rows(ends["x"], lost, fresh)
+            self._put_back(chosen, ends, n_steps, lost)
+            counts = [
+                (rows.stop - rows.start, one.info)
+                for rows, one in zip(pieces, results, strict=True)
+            ]
+            self.info = joined(counts, n_steps)
+            return samples if chosen.labels is None else (samples, self._as_labels(chosen.labels))
 
     def _choose(self, n: int, labels: Array | None) -> _Chosen:
         chains = np.arange(self.n_drawn, self.n_drawn + n, dtype=np.int64)
@@ -295,7 +322,10 @@ class ChainBuffer:
             raise InputError(
                 "the buffer has no classes; make it with n_classes=, or give no labels"
             )
-        values = to_numpy(labels) if is_array(labels) else np.asarray(labels)
+        try:
+            values = to_numpy(labels) if is_array(labels) else np.asarray(labels)
+        except ValueError:  # rows of several lengths
+            values = np.empty(0)
         if values.dtype.kind not in "iu" or values.shape != (n,):
             raise InputError(
                 f"labels must be {n} integers, one for each chain; got {short_repr(labels)}"
@@ -323,22 +353,19 @@ class ChainBuffer:
 
     def _starts(self, chosen: _Chosen) -> dict[str, Array]:
         """What the chains carry when they begin; momenta of those that begin anew are not in it."""
-        starts = {name: self._taken(kept, chosen.slots) for name, kept in self._kept.items()}
+        starts = {
+            name: taken(kept, chosen.slots, self._run_on) for name, kept in self._kept.items()
+        }
         rows = np.flatnonzero(chosen.begins)
         if rows.size:
             starts["x"] = _with_rows(starts["x"], rows, self._fresh(chosen, rows, 0))
         return starts
 
-    def _taken(self, kept: Array, slots: Numbers) -> Array:
-        with on_own_device(kept):
-            rows = compat.array_namespace(kept).take(kept, _index(kept, slots), axis=0)
-        return move(rows, *self._run_on)
-
     def _fresh(self, chosen: _Chosen, rows: Numbers, step: int) -> Array:
         """Where these of the chains begin: at the draw (step 0), or after a divergence (1)."""
         words = Words(*(word[rows] for word in chosen.words))
-        labels = None if chosen.labels is None else chosen.labels[rows]
-        return self._init(chosen.chains[rows], words, step, labels)
+        labels = None if chosen.labels is None else self._as_labels(chosen.labels[rows])
+        return self._init(self.seed, chosen.chains[rows], words, step, labels)
 
     def _run(
         self,
@@ -349,14 +376,16 @@ class ChainBuffer:
         keywords: Mapping[str, Any] | None,
     ) -> Result:
         x = starts["x"][rows, ...]
-        plan = self.sampler.plan(x, n_steps=n_steps, seed=self.seed, on_divergence="ignore")
-        # Put in here, so that what was planned for the last draw serves this one.
-        plan = replace(plan, chain_offset=int(chosen.chains[rows][0]))
+        plan = self.sampler.plan(x, n_steps=n_steps, seed=self.seed)
+        # Put in here, so that what was planned for the last draw serves this one. States of half
+        # precision are kept in float32, which does not tell the dtype of the samples.
+        first = int(chosen.chains[rows][0])
+        plan = replace(plan, chain_offset=first, dtype=self._place.dtype)
         momentum = None
         if "momentum" in starts:
             momentum = self._momentum(plan, x, starts["momentum"][rows, ...], chosen.begins[rows])
         energy = self.sampler.energy_function
-        return run(plan, energy, x, momentum=momentum, model_kwargs=keywords)
+        return run_here(plan, energy, x, keywords, momentum)
 
     def _momentum(self, plan: Plan, x: Array, kept: Array, begins: np.ndarray[Any, Any]) -> Array:
         """The momenta that are kept, and fresh ones of the chains that begin anew."""
@@ -366,7 +395,7 @@ class ChainBuffer:
         backend = registry.usable(plan.backend)
         with on_device(backend, plan):
             fresh = move(initial_state(plan, backend, x)["momentum"], *self._run_on)
-        return _with_rows(kept, rows, self._taken(fresh, rows))
+        return _with_rows(kept, rows, taken(fresh, rows, self._run_on))
 
     def _put_back(
         self, chosen: _Chosen, ends: Mapping[str, Array], n_steps: int, lost: Numbers
@@ -374,7 +403,7 @@ class ChainBuffer:
         moved = {name: move(end, *self._kept_on) for name, end in ends.items()}
         for name, kept in self._kept.items():
             with on_own_device(kept):
-                kept[_index(kept, chosen.slots)] = moved[name]
+                kept[index(kept, chosen.slots)] = moved[name]
         ages = np.where(chosen.begins, 0, self.ages[chosen.slots]) + n_steps
         ages[lost] = 0
         self.ages[chosen.slots] = ages
@@ -388,14 +417,15 @@ class ChainBuffer:
         Whatever saves numbers and arrays saves it: ``torch.save`` beside the network and the
         optimizer, `numpy.savez`.
         """
-        held: dict[str, Any] = self._identity() | {"seed": self.seed}
-        held |= {name: getattr(self, name) for name in _COUNTS}
         xp = namespace(self._kept_on.library)
         where = device_of(self._kept_on.library, self._kept_on.device)
-        held["ages"] = xp.asarray(self.ages, copy=True, device=where)
-        for name, kept in self._kept.items():
-            with on_own_device(kept):
-                held[_NAMES[name]] = xp.asarray(kept, copy=True)
+        with self._alone():
+            held: dict[str, Any] = self._identity() | {"seed": self.seed}
+            held |= {name: getattr(self, name) for name in _COUNTS}
+            held["ages"] = xp.asarray(self.ages, copy=True, device=where)
+            for name, kept in self._kept.items():
+                with on_own_device(kept):
+                    held[_NAMES[name]] = xp.asarray(kept, copy=True)
         return held
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -420,18 +450,22 @@ class ChainBuffer:
                 f"{short_repr(given)}"
             )
         for name, own in self._identity().items():
-            value = list(state[name]) if isinstance(state[name], tuple) else state[name]
-            if type(value) is not type(own) or value != own:
+            value = _plain(state[name], own)
+            if not _is_same(value, own):
                 raise InputError(
                     f"the state is of another buffer: its {name} is {short_repr(value)}, and this "
                     f"one's is {own!r}"
                 )
-        numbers = {name: _natural(name, state[name]) for name in ("seed", *_COUNTS)}
+        numbers = {name: _natural(name, _plain(state[name], 0)) for name in ("seed", *_COUNTS)}
+        check_stream(1, self.shape, numbers["n_drawn"], 0)
         ages = _integers(state["ages"], self.capacity)
-        kept = {name: self._checked_kept(_NAMES[name], state[_NAMES[name]]) for name in self._kept}
-        for name, value in numbers.items():
-            setattr(self, name, value)
-        self.ages, self._kept = ages, kept
+        with self._alone():
+            kept = {
+                name: self._checked_kept(_NAMES[name], state[_NAMES[name]]) for name in self._kept
+            }
+            for name, value in numbers.items():
+                setattr(self, name, value)
+            self.ages, self._kept = ages, kept
 
     def _identity(self) -> dict[str, Any]:
         """What a buffer must have in common with the one that it goes on from."""
@@ -441,7 +475,7 @@ class ChainBuffer:
             "sampler": self.sampler.name,
             "capacity": self.capacity,
             "shape": list(self.shape),
-            "n_classes": self.n_classes,
+            "n_classes": self.n_classes or 0,
             "dtype": self._kept_on.dtype,
         }
 
@@ -458,7 +492,7 @@ class ChainBuffer:
                 f"{_described(given)}"
             )
         with on_own_device(given):
-            check_start(given, dtype, f"the state's {name}")
+            check_start(given, self._place.dtype, f"the state's {name}")
         kept = move(given, *self._kept_on)
         return compat.array_namespace(kept).asarray(kept, copy=True)
 
@@ -468,64 +502,6 @@ class ChainBuffer:
             made[...] = 0.0
         return made
 
-    def _as_init(self, init: Any, init_range: Any) -> _Init:
-        """(chains, words, step, labels) → states where they run."""
-        dim, dtype = int(np.prod(self.shape)), self._run_on.dtype
-        is_uniform = isinstance(init, str) and init == "uniform"
-        if not is_uniform and init_range != (-1.0, 1.0):
-            raise InputError("init_range is for init='uniform'; leave it out")
-
-        def placed(rows: Any) -> Array:
-            return move(rows.reshape(-1, *self.shape).astype(dtype), *self._run_on)
-
-        def normal(chains: Numbers, words: Words, step: int, labels: Numbers | None) -> Array:
-            return placed(choices.normal_starts(self.seed, chains, dim, step, dtype))
-
-        if isinstance(init, str):
-            if init == "normal":
-                return normal
-            if not is_uniform:
-                raise InputError(
-                    f"init must be 'uniform', 'normal', an array or a function, not {init!r}"
-                )
-            low, high = _as_range(init_range)
-            return lambda chains, words, step, labels: placed(
-                choices.uniform_starts(self.seed, chains, dim, step, low, high)
-            )
-        if callable(init) and not is_array(init):
-
-            def of_normal(
-                chains: Numbers, words: Words, step: int, labels: Numbers | None
-            ) -> Array:
-                z = normal(chains, words, step, labels)
-                made = init(z) if labels is None else init(z, self._as_labels(labels))
-                return self._checked_starts(made, len(chains))
-
-            return of_normal
-        rows = self._checked_starts(init, None)
-        return lambda chains, words, step, labels: self._taken(
-            rows, choices.below(words.row_after if step else words.row, rows.shape[0])
-        )
-
-    def _checked_starts(self, given: Any, n: int | None) -> Array:
-        """States that a user gave, of n chains or of any number, where chains run."""
-        made = as_state(given)
-        who = "init" if n is None else "what init returned"
-        rows = "n" if n is None else n
-        shape = () if made is None else tuple(made.shape)
-        if (
-            made is None
-            or shape[1:] != self.shape
-            or shape[:1] == (0,)
-            or n not in (None, *shape[:1])
-        ):
-            raise InputError(
-                f"{who} must have shape ({rows}, {', '.join(map(str, self.shape))}), not {shape}"
-            )
-        with on_own_device(made):
-            check_start(made, self._run_on.dtype, who)
-        return move(made, *self._run_on)
-
     def __repr__(self) -> str:
         return (
             f"<ChainBuffer: {self.capacity} chains of shape {self.shape}, {self.n_drawn} drawn, "
@@ -533,18 +509,8 @@ class ChainBuffer:
         )
 
 
-_Init = Callable[[Numbers, Words, int, Numbers | None], Array]
-
 #: What a state is called in a `ChainBuffer.state_dict`.
 _NAMES = {"x": "states", "momentum": "momenta"}
-
-
-class _Place(NamedTuple):
-    """Where arrays are."""
-
-    library: str
-    dtype: str
-    device: str
 
 
 class _Chosen(NamedTuple):
@@ -583,29 +549,12 @@ def _as_probability(given: Any) -> float:
     return number
 
 
-def _as_range(given: Any) -> tuple[float, float]:
-    try:
-        low, high = map(as_number, given)
-    except (TypeError, ValueError):
-        low, high = np.nan, np.nan
-    if not (np.isfinite(high - low) and low < high):
-        raise InputError(
-            f"init_range must be (low, high), finite and low < high, not {short_repr(given)}"
-        )
-    return low, high
-
-
-def _index(like: Array, rows: Numbers) -> Array:
-    library = library_of(like)
-    return namespace(library).asarray(rows, device=device_of(library, device_name(like)))
-
-
 def _with_rows(x: Array, rows: Numbers, values: Array | None) -> Array:
     """A copy of `x` with other values in some rows; None for 0."""
     with on_own_device(x):
         xp = compat.array_namespace(x)
         made = xp.asarray(x, copy=True)
-        made[_index(x, rows)] = 0.0 if values is None else xp.astype(values, x.dtype, copy=False)
+        made[index(x, rows)] = 0.0 if values is None else xp.astype(values, x.dtype, copy=False)
     return made
 
 
@@ -613,15 +562,17 @@ def _joined(parts: list[Array]) -> Array:
     return parts[0] if len(parts) == 1 else compat.array_namespace(parts[0]).concat(parts, axis=0)
 
 
-def _not_finite(ends: Mapping[str, Array]) -> Numbers:
-    """The rows in which something is not finite."""
-    found = np.zeros(next(iter(ends.values())).shape[0], dtype=np.bool_)
+def _lost(ends: Mapping[str, Array], pieces: Sequence[slice], results: Sequence[Result]) -> Numbers:
+    """The rows in which something is not finite, or whose energy the runs saw to be NaN."""
+    found = np.zeros(pieces[-1].stop, dtype=np.bool_)
     for end in ends.values():
         with on_own_device(end), np.errstate(all="ignore"):
             if not all_finite(end):
-                xp = compat.array_namespace(end)
-                finite = xp.all(xp.isfinite(xp.reshape(end, (end.shape[0], -1))), axis=1)
-                found |= ~to_numpy(finite)
+                found |= to_numpy(not_finite(end))
+    for rows, result in zip(pieces, results, strict=True):
+        divergence = result.info.divergence
+        if divergence is not None and divergence.chains is not None:
+            found[rows.start + divergence.chains] = True
     return np.flatnonzero(found)
 
 
@@ -633,6 +584,20 @@ def _rows_of(keywords: Mapping[str, Any] | None, n: int, rows: slice) -> Mapping
         name: value[rows, ...] if is_array(value) and tuple(value.shape[:1]) == (n,) else value
         for name, value in keywords.items()
     }
+
+
+def _plain(value: Any, own: Any) -> Any:
+    """What `numpy.savez` gives back as an array of the shape of our own, as it was."""
+    if isinstance(value, tuple):
+        return list(value)
+    is_plain = isinstance(value, np.ndarray) and value.dtype.kind in "iuU"
+    return value.tolist() if is_plain and value.shape == np.shape(own) else value
+
+
+def _is_same(value: Any, own: Any) -> bool:
+    if isinstance(own, list) and type(value) is list:
+        return len(value) == len(own) and all(map(_is_same, value, own))
+    return type(value) is type(own) and bool(value == own)
 
 
 def _natural(name: str, value: Any) -> int:

@@ -16,6 +16,7 @@ from isotherm._arithmetic.arrays import (
     is_array,
     library_of,
     on_own_device,
+    plain_array,
 )
 from isotherm.errors import InputError, short_repr
 
@@ -68,6 +69,8 @@ def pack(
             f"pack takes a dict of arrays, for example dict(module.named_parameters()); got "
             f"{short_repr(arrays)}"
         )
+    for name, array in arrays.items():
+        plain_array(name, array)
     kinds = {(library_of(a), dtype_name(a.dtype), device_name(a)) for a in arrays.values()}
     if len(kinds) > 1 or next(iter(kinds))[1] not in FLOATING:
         raise InputError(
@@ -81,6 +84,8 @@ def pack(
             f"{', '.join(str(tuple(a.shape)) for a in arrays.values())}"
         )
     (rows,) = leading
+    if rows == (0,):
+        raise InputError("stacked arrays have a row for each chain; these have none")
     parts, dim = [], 0
     for name, array in arrays.items():
         shape = tuple(map(int, array.shape[len(rows) :]))

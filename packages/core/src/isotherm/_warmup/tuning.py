@@ -13,13 +13,15 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, move, real_numbers
 from isotherm._planning.sampler_arguments import as_inverse_mass
-from isotherm._transitions.catalogue import names
+from isotherm._transitions.catalogue import find, names
 from isotherm.errors import InputError, short_repr
 
 _FORMAT = "isotherm tuning"
 _VERSION = 1
 _LONGEST_FILE = 2**28  # bytes
 _MOST = sys.float_info.max
+_WIDEST = math.sqrt(_MOST)  # of steps and masses: their squares are finite
+MOST_LEAPFROG = 1024  # substeps of a trajectory
 
 
 class Tunable(Protocol):
@@ -191,12 +193,13 @@ class Tuning:
         if not isinstance(text, (str, bytes)) or len(text) > _LONGEST_FILE:
             raise InputError("a tuning must be the text that Tuning.to_json gave")
         try:
-            held = json.loads(text)
+            held = json.loads(text, object_pairs_hook=_without_duplicates)
         except (ValueError, RecursionError):
-            raise InputError("this is no tuning: it is not JSON") from None
+            raise InputError("this is no tuning: it is not JSON, or names a field twice") from None
         if not isinstance(held, dict) or held.pop("format", None) != _FORMAT:
             raise InputError('this is no tuning: "format" does not say so')
-        if held.pop("version", None) != _VERSION:
+        version = held.pop("version", None)
+        if type(version) is not int or version != _VERSION:
             raise InputError(f"a tuning's version must be {_VERSION}; make it anew")
         return cls(**_checked(held))
 
@@ -225,6 +228,13 @@ class Tuning:
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
 
 
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError
+    return made
+
+
 def _checked(held: dict[str, Any]) -> dict[str, Any]:
     """The fields of a tuning that somebody else may have written."""
     wanted = [one.name for one in fields(Tuning) if one.name[0] != "_"]
@@ -234,11 +244,15 @@ def _checked(held: dict[str, Any]) -> dict[str, Any]:
     made = dict(held)
     if held["word"] not in names():
         raise _wrong(held, "word", f"one of {', '.join(names())}")
-    for name in ("step_size", "friction"):
-        is_absent = held[name] is None and name == "friction"
-        made[name] = held[name] if is_absent else _number(held, name, 0.0, _MOST)
-        if name == "step_size" and not made[name] > 0.0:
-            raise _wrong(held, name, "a positive number")
+    made["step_size"] = _number(held, "step_size", 1.0 / _WIDEST, _WIDEST)
+    for name, has_it in (
+        ("friction", held["word"] == "underdamped"),
+        ("n_leapfrog", "n_leapfrog" in find(held["word"]).arguments),
+    ):
+        if (held[name] is not None) != has_it:
+            raise _wrong(held, name, f"{'a number' if has_it else 'null'} for {held['word']!r}")
+    if held["friction"] is not None:
+        made["friction"] = _number(held, "friction", 0.0, _WIDEST)
     for name in ("acceptance", "target_accept"):
         made[name] = _number(held, name, 0.0, 1.0)
     made["r_hat"] = math.nan if held["r_hat"] is None else _number(held, "r_hat", 0.0, _MOST)
@@ -246,7 +260,7 @@ def _checked(held: dict[str, Any]) -> dict[str, Any]:
         made[name] = _number(held, name, 0.0, _MOST)
     for name, least, most in (
         ("n_warmup", 1, 2**53), ("n_pilot", 1, 2**53), ("seed", 0, 2**64 - 1),
-        ("n_leapfrog", 1, 2**30),
+        ("n_leapfrog", 1, MOST_LEAPFROG),
     ):  # fmt: skip
         is_count = type(held[name]) is int and least <= held[name] <= most
         if not is_count and not (name == "n_leapfrog" and held[name] is None):
@@ -265,6 +279,8 @@ def _checked(held: dict[str, Any]) -> dict[str, Any]:
     if values is None or values.shape not in ((dim,), (dim, dim)):
         raise _wrong(held, "inverse_mass", f"{dim} numbers, or a matrix of them")
     as_inverse_mass(values, (dim,))
+    if np.abs(values).max() > _WIDEST:
+        raise _wrong(held, "inverse_mass", f"at most {_WIDEST:g}")
     return made | {
         "advice": tuple(held["advice"]), "event_shape": tuple(shape), "inverse_mass": values,
     }  # fmt: skip

@@ -27,7 +27,7 @@ from isotherm._runs.gradients import gradients
 from isotherm._runs.run import run
 from isotherm._warmup.dual_averaging import DualAveraging
 from isotherm._warmup.scales import Numbers, covariance, slowest, split_r_hat, variances
-from isotherm._warmup.tuning import Starts, Tunable, Tuning
+from isotherm._warmup.tuning import MOST_LEAPFROG, Starts, Tunable, Tuning
 from isotherm._warmup.windows import BLOCK, windows
 from isotherm.errors import InputError, WarmUpWarning, caller_stacklevel, short_repr
 
@@ -36,7 +36,6 @@ _TARGETS = {"mala": 0.574, "hmc": 0.651}
 
 _LEAST_STEPS = 20
 _FIRST_LEAPFROG = 10
-_MOST_LEAPFROG = 1024
 _MOST_DOUBLINGS = 60
 _MEAN_LENGTH = 1.1  # of trajectories, in units of the slowest direction's time; see `warm_up`
 _RELEASED_EVERY = 4  # blocks, of which one has steps smaller by these
@@ -125,7 +124,7 @@ def warm_up(
     Raises
     ------
     InputError
-        An argument is not usable, or no pilot can leave where it starts.
+        An argument is not usable, no pilot can leave where it starts, or U is flat or linear.
 
     Examples
     --------
@@ -292,7 +291,7 @@ class _Search:
             return {"n_leapfrog": _FIRST_LEAPFROG}
         whole = _MEAN_LENGTH * self.slowest / (1.0 - 0.5 * plan.jitter)
         # Rounded down, as the ceiling of jittered lengths adds half a substep.
-        return {"n_leapfrog": max(1, math.floor(min(whole / step_size, float(_MOST_LEAPFROG))))}
+        return {"n_leapfrog": max(1, math.floor(min(whole / step_size, float(MOST_LEAPFROG))))}
 
     def found(self, n_warmup: int, first_step: float, word: str) -> _Found:
         """The windows, one after the other; the last ones of the sampler of this word."""
@@ -341,13 +340,17 @@ class _Search:
             before, step_size = step_size, step_size * 2.0 if grows else step_size / 2.0
             if is_accepted(step_size) != grows:
                 return before if grows else step_size
-        if not grows:
+        if grows or self._knows_scales:  # or the steps of a whole window were accepted
             raise InputError(
-                "no step of the pilots was accepted, however small: U or its gradient is not "
-                "finite where they start, or they do not belong to each other; pass x, states "
-                "inside of the support, and see isotherm.check_gradient"
+                "the pilots take steps without limit: U is flat or linear as far as they see, so "
+                "that its law has no width (without bounds it is none at all); give it tails that "
+                "rise, or choose a step_size yourself, of the order of the width between bounds"
             )
-        return start
+        raise InputError(
+            "no step of the pilots was accepted, however small: U or its gradient is not "
+            "finite where they start, or they do not belong to each other; pass x, states "
+            "inside of the support, and see isotherm.check_gradient"
+        )
 
     def _adapt(self, step_size: float, n_steps: int, target: float) -> tuple[float, Numbers]:
         """A window; the step size found, and the pilots' states in it, (n_draws, n_pilot, dim).
@@ -448,9 +451,9 @@ class _Search:
                 f"{info.n_divergences} of {steps} steps diverged; raise target_accept, or sample "
                 "another parametrisation"
             )
-        if self.lengths(step_size).get("n_leapfrog") == _MOST_LEAPFROG:
+        if self.lengths(step_size).get("n_leapfrog") == MOST_LEAPFROG:
             reasons.append(
-                f"trajectories were cut at {_MOST_LEAPFROG} substeps: one direction is far wider "
+                f"trajectories were cut at {MOST_LEAPFROG} substeps: one direction is far wider "
                 "than another; take mass='dense', or another parametrisation"
             )
         return worst, reasons
