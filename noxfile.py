@@ -161,7 +161,8 @@ def newest(session: nox.Session) -> None:
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Core and Numba with the lowest versions that their metadata allow."""
-    install(session, "uv", "pytest", "hypothesis", *TEST_TOOLS)
+    # The lowest ArviZ leaves h5py to h5netcdf, which asks for it no more.
+    install(session, "uv", "pytest", "hypothesis", "h5py", *TEST_TOOLS)
     session.run(
         "uv", "pip", "install", "--resolution", "lowest-direct",
         "./packages/core[arviz,cli,plot,progress,store]", *BACKENDS["numba"],

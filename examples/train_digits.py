@@ -6,9 +6,9 @@ A class-conditional energy, a convolutional network, is trained with a buffer of
 The 8 x 8 digits of scikit-learn, blurred a little, so that there is a density to learn. Negatives
 come from persistent chains of each class (Du and Mordatch, NeurIPS 2019), which the energy is asked
 about with their labels. With ``--sampler mala`` each step ends in a Metropolis decision, so that
-the chains have the law of the energy whatever the step size. Takes about two minutes on a CPU.
+the chains have the law of the energy whatever the step size.
 
-Run it as ``python train_digits.py [FOLDER] [--steps 800] [--sampler langevin|mala]``.
+Run it as ``python train_digits.py [FOLDER] [--steps 300] [--sampler langevin|mala]``.
 """
 
 import argparse
@@ -29,7 +29,7 @@ N_HELD_OUT = 297
 
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", nargs="?", default=".", type=Path)
-parser.add_argument("--steps", type=int, default=800)
+parser.add_argument("--steps", type=int, default=300)
 parser.add_argument("--sampler", choices=["langevin", "mala"], default="langevin")
 options = parser.parse_args()
 

@@ -8,7 +8,7 @@ data, both differentiated by the parameters. Persistent chains go on from one tr
 next (Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
 gradient", ICML 2008). Short ones begin anew each time (Nijkamp et al., "Learning non-convergent
 non-persistent short-run MCMC", NeurIPS 2019): they end like the data, and yet the energy is not
-that of the data, as chains that run on show. Takes about a minute on a CPU.
+that of the data, as chains that run on show.
 
 Run it as ``python train_energy_model.py [FOLDER] [--steps 1000]``.
 """

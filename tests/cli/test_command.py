@@ -9,6 +9,7 @@ import pytest
 
 import isotherm
 from isotherm import cli
+from tests import backends
 
 SHORT = ["harmonic", "--n-samples", 5, "--n-steps", 4, "--step-size", 0.01]
 
@@ -33,7 +34,7 @@ def run(monkeypatch, capsys, *arguments):
 def test_backends_are_listed(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "backends")
     assert code == 0
-    assert all(name in out for name in ("numpy", "numba", "torch", "cupy"))
+    assert all(name in out for name in backends.names())
 
 
 def test_samples_are_written_drawn_and_summed_up(monkeypatch, capsys, tmp_path):

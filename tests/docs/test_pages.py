@@ -6,15 +6,14 @@ Pages with a test of their own elsewhere are named in `ELSEWHERE`.
 import fnmatch
 import importlib
 import linecache
-import os
 import re
-import subprocess
-import sys
 import warnings
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+from tests import programs
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -22,20 +21,14 @@ ELSEWHERE = {"clusters", "new_backend", "new_transition", "coming_from", "errors
 PEERS = {"torchebm", "blackjax", "numpyro", "emcee"}
 
 
-def programs(text):
+def programs_of(text):
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def run_alone(program, folder):
-    """What a program prints, in a process where Numba, which compiles for seconds, is left out."""
+def run(program, folder):
     path = folder / "program.py"
     path.write_text(program, "utf-8")
-    process = subprocess.run(
-        [sys.executable, path], env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, cwd=folder,
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
-    return process.stdout.splitlines()
+    return programs.run(path, folder).splitlines()
 
 
 def said(program):
@@ -48,7 +41,7 @@ def said(program):
 PAGES = sorted(
     path.stem
     for path in DOCS.glob("*.md")
-    if path.stem not in ELSEWHERE and programs(path.read_text("utf-8"))
+    if path.stem not in ELSEWHERE and programs_of(path.read_text("utf-8"))
 )
 
 
@@ -56,20 +49,20 @@ PAGES = sorted(
 def test_the_programs_run_and_print_what_is_said(page, tmp_path):
     if page == "getting_started":
         pytest.importorskip("torch")
-    program = "\n".join(programs((DOCS / f"{page}.md").read_text("utf-8")))
-    printed = run_alone(program, tmp_path)
+    program = "\n".join(programs_of((DOCS / f"{page}.md").read_text("utf-8")))
+    printed = run(program, tmp_path)
     assert [line for line in said(program) if line not in printed] == []
 
 
 def test_every_page_is_run_somewhere():
-    everywhere = {path.stem for path in DOCS.glob("*.md") if programs(path.read_text("utf-8"))}
+    everywhere = {path.stem for path in DOCS.glob("*.md") if programs_of(path.read_text("utf-8"))}
     assert {*PAGES} | ELSEWHERE == everywhere
 
 
 def test_errors_say_what_the_page_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (DOCS / "errors.md").read_text("utf-8")
-    setup, *rest = programs(text)
+    setup, *rest = programs_of(text)
     names = {"__name__": "errors"}
     exec(setup, names)
     pairs = re.findall(r"^```python\n([^`]*)^```\n\n```text\n(.*)\n```", text, re.MULTILINE)
@@ -93,13 +86,13 @@ def sections():
 
 @pytest.mark.parametrize("library", sections())
 def test_the_programs_side_by_side_run(library, tmp_path):
-    theirs, ours = programs(sections()[library])
+    theirs, ours = programs_of(sections()[library])
     peer = PEERS & {*re.findall(r"\w+", library.lower())}
     if any(map(importlib.util.find_spec, peer)):
-        run_alone(theirs, tmp_path)
+        run(theirs, tmp_path)
     if "torch" in ours:
         pytest.importorskip("torch")
-    run_alone(ours, tmp_path)
+    run(ours, tmp_path)
 
 
 @pytest.mark.parametrize(

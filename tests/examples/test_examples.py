@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,7 +23,6 @@ EXAMPLES = {
     "lattice_phi4": ({"phi4.png"}, ["--size", "16", "--steps", "100"]),
     "lennard_jones_cluster": ({"cluster.png"}, ["--steps", "200"]),
     "logistic_regression": ({"regression.png"}, ["--steps", "20"]),
-    "numpy_pipeline": (set(), []),
     "poisson_regression": ({"poisson.png"}, ["--steps", "20"]),
     "robust_regression": ({"robust.png"}, ["--steps", "20"]),
     "tempering_rastrigin": ({"tempering.png"}, ["--steps", "5000"]),
@@ -38,31 +39,32 @@ def test_an_example_runs_draws_and_finds_what_it_says(example, tmp_path):
         pytest.importorskip("sklearn")
     source = ROOT / f"examples/{example}.py"
     pictures, options = EXAMPLES[example]
-    process = subprocess.run(
-        [sys.executable, source, tmp_path, *options], check=True, capture_output=True, text=True
-    )
+    printed = programs.run(source, tmp_path, tmp_path, *options)
     assert {path.name for path in tmp_path.iterdir()} == pictures
     # What a comment beside a print says is what is printed.
     said = re.findall(r"^ *print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)
-    assert [line for line in process.stdout.splitlines() if line in said] == said
+    assert [line for line in printed.splitlines() if line in said] == said
 
 
 def test_every_example_is_run_and_has_a_title_for_the_gallery():
     sources = {path.stem: path.read_text("utf-8") for path in (ROOT / "examples").glob("*.py")}
-    trained = {"score_two_moons", "train_digits", "train_energy_model"}  # below
-    assert sources.keys() - EXAMPLES.keys() == trained
+    below = {"numpy_pipeline", "score_two_moons", "train_digits", "train_energy_model"}
+    assert sources.keys() - EXAMPLES.keys() == below
     for name, source in sources.items():
         title, line, *_ = source.removeprefix('"""').splitlines()
         assert line == "=" * len(title), f"{name} begins with a title, underlined with ="
 
 
+def test_a_pipeline_of_numpy_imports_no_torch():
+    subprocess.run([sys.executable, ROOT / "examples/numpy_pipeline.py"], check=True)
+
+
 def trained(example, picture, folder, *options):
     """What an example that trains something says, in its small form."""
     pytest.importorskip("sklearn")
-    command = [sys.executable, ROOT / f"examples/{example}.py", folder, *options]
-    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    printed = programs.run(ROOT / f"examples/{example}.py", folder, folder, *options)
     assert [path.name for path in folder.iterdir()] == [picture]
-    return process.stdout
+    return printed
 
 
 def numbers(pattern, text):

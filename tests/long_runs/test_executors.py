@@ -17,7 +17,6 @@ from types import SimpleNamespace
 import cloudpickle
 import numpy as np
 import pytest
-import torch
 from distributed import Client, LocalCluster
 
 import isotherm
@@ -144,8 +143,10 @@ def test_neither_number_of_workers_nor_order_shows_in_any_bit(processes):
             executor.shutdown()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_arrays_come_back_in_the_library_they_came_from(threads, dtype):
+    torch = pytest.importorskip("torch")
+    dtype = getattr(torch, dtype)
     x = torch.from_numpy(START).to(dtype)
     got = run(x=x, executor=threads, n_shares=5, backend="torch")
     expected = run(x=x, backend="torch")
@@ -168,12 +169,13 @@ class Measuring(ThreadPoolExecutor):
         return super().submit(function, *arguments)
 
 
-class Conditioned(torch.nn.Module):
-    def forward(self, x, at, scale=1.0):
+class Conditioned:
+    def __call__(self, x, at, scale=1.0):
         return (scale * (x - at) ** 2).sum(dim=1)
 
 
 def test_conditioning_is_shared_out_with_its_chains(threads):
+    torch = pytest.importorskip("torch")
     energy, at = Conditioned(), torch.linspace(0, 1, 101)[:, None]
     options = RUN | {"return_diagnostics": False, "backend": "torch", "n_steps": 6}
     for keywords in ({"at": at, "scale": 2.0}, {"at": at[:1], "scale": torch.tensor(2.0)}):

@@ -151,7 +151,8 @@ class Store:
         whole = replace(header, n_steps=header.plan.n_total)
         array = zarr.open_array(_Folder(self, whole, read_only=False), path=name, mode="r+")
         # A chunk of nothing but the fill value is a file like any other.
-        array = array.with_config({"write_empty_chunks": True})
+        filled: Any = {"write_empty_chunks": True}
+        array = zarr.Array(zarr.AsyncArray(array.metadata, array.store_path, filled))
         dimensions = arrays_of(header)[name]["dimension_names"]
         axis = dimensions.index("draw") if "draw" in dimensions else 0
         stop = first + values.shape[axis]
