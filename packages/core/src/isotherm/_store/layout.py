@@ -10,7 +10,7 @@ import operator
 import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -296,7 +296,9 @@ def attributes_of(header: Header, marks: int) -> Document:
     plan, divergence = header.plan, header.divergence
     elsewhere = ("plan", "id", "scheduled", "format")
     run = {key: value for key, value in vars(header).items() if key not in elsewhere}
-    run["divergence"] = None if divergence is None else astuple(divergence)
+    if divergence is not None:
+        told = divergence.first_step, divergence.n_chains, divergence.of_energy
+        run["divergence"] = told
     attributes = {
         "isotherm_store": header.format,
         "id": header.id,
