@@ -4,6 +4,7 @@ A test with an argument ``backend`` runs once for every backend that can be used
 that has a backend's name is left out where that backend is not installed.
 """
 
+import signal
 from importlib import import_module
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import settings
 
 from tests import backends
 
-# The suite takes under ten minutes on two cores. The first example of a kernel compiles it, so
+# The suite takes about ten minutes on two cores. The first example of a kernel compiles it, so
 # there is no deadline. A failure in CI must be the same failure at the desk, hence derandomize.
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
 # About an hour of two cores. With 10 and with 40 examples the tests of conformance, core and noise
@@ -31,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     backends.names()
+    # A shell that starts the tests in the background has them ignore Ctrl-C, which some send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.load_profile("thorough" if config.getoption("--thorough") else "ci")
 
 

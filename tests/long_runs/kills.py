@@ -57,10 +57,10 @@ def kill_at(write: int) -> None:
             os._exit(KILLED)
         put(self, name, content, flush=flush)
 
-    def unlink_or_die(self) -> None:
-        if is_last():
+    def unlink_or_die(self, missing_ok: bool = False) -> None:
+        if self.exists() and is_last():
             os._exit(KILLED)
-        unlink(self)
+        unlink(self, missing_ok)
 
     folder.Store._put = put_or_die
     Path.unlink = unlink_or_die
