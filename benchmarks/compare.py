@@ -1,6 +1,7 @@
 """Our backends beside other programs that do the same work.
 
     python benchmarks/compare.py [--rounds 7] [--out benchmarks/results] [--quick]
+    python benchmarks/compare.py --only MALA --beside numba mala --out mala
 
 Each program has a process of its own. A workload is run once by each, which compiles, and then in
 rounds: in each round every program in turn, beginning with another one every time. Ratios are taken
@@ -148,25 +149,34 @@ def git(*arguments: str) -> str:
     return process.stdout.strip()
 
 
+def is_asked(name: str, parts: list[str] | None) -> bool:
+    return parts is None or any(part in name for part in parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, help="benchmarks/results, if not --quick")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--only", nargs="+", help="parts of the names of workloads")
+    parser.add_argument("--beside", nargs="+", help="parts of the names of programs")
     options = parser.parse_args()
-    # Nobody wants the figures of a trial among the results.
-    out = options.out or (Path(tempfile.mkdtemp()) if options.quick else HERE / "results")
+    # Nobody wants the figures of a trial, or of a part, among the results.
+    is_trial = options.quick or options.only or options.beside
+    out = options.out or (Path(tempfile.mkdtemp()) if is_trial else HERE / "results")
     rounds, pause = (2, 0.0) if options.quick else (options.rounds, _PAUSE)
 
     def sized(workloads: tuple[Workload, ...]) -> list[Workload]:
-        return [tiny(workload) for workload in workloads[-4:]] if options.quick else [*workloads]
+        asked = [one for one in workloads if is_asked(one.name, options.only)]
+        return [tiny(workload) for workload in asked[-4:]] if options.quick else asked
 
     load = os.getloadavg()[0]
     if load > _BUSY:
         print(f"the machine is busy (load {load:.1f}): no figure will mean much", file=sys.stderr)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with ExitStack() as stack:
-        everyone = [stack.enter_context(Worker(name)) for name in PEERS]
+        asked = [name for name in PEERS if is_asked(name, options.beside)]
+        everyone = [stack.enter_context(Worker(name)) for name in asked]
         workers = [worker for worker in everyone if "missing" not in worker.about]
         timed = {
             group: {

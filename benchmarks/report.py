@@ -19,9 +19,10 @@ BASELINES = ("isotherm numba", "isotherm torch", "isotherm numpy")
 
 
 def write(result: dict[str, Any], folder: Path) -> None:
-    """Write ``compare.md`` and ``scaling.png``."""
+    """Write ``compare.md`` and, where it was measured how times grow, ``scaling.png``."""
     (folder / "compare.md").write_text(page(result), encoding="utf-8")
-    picture(result, folder / "scaling.png")
+    if all(result["times"].values()):
+        picture(result, folder / "scaling.png")
 
 
 def page(result: dict[str, Any]) -> str:
