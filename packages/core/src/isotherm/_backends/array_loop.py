@@ -261,14 +261,13 @@ class ArrayLoop:
     def _constants_for(self, x: Array) -> Values:
         """What is the same at all steps: coefficients, and vectors on the state's device."""
         if self._constants is None:
-            xp = compat.array_namespace(x)
             numbers, vectors = self._plan.coefficients(0, 1), self._plan.vectors()
             varying = self._plan.varying_coefficients()
             self._constants = {}
             for index, one in enumerate(self.program.values):
                 if one.op == "vector":
-                    row = vectors[self.program.vectors[int(one.value)]][None, :]
-                    self._constants[index] = xp.asarray(row, dtype=x.dtype, device=compat.device(x))
+                    name = self.program.vectors[int(one.value)]
+                    self._constants[index] = as_row(vectors[name], x)
                 elif one.op == "coefficient":
                     name = self.program.coefficients[int(one.value)]
                     if name in varying:
@@ -433,6 +432,12 @@ class _Noise:
             rows = list(xp.unstack(out))
             self._held[stream.name] = place, rows
         return rows
+
+
+def as_row(vector: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
+    """A number a coordinate as one row, shape (1, dim), beside the states `like`."""
+    xp = compat.array_namespace(like)
+    return xp.asarray(vector[None, :], dtype=like.dtype, device=compat.device(like))
 
 
 def matvec(matrix: np.ndarray[Any, np.dtype[np.float64]], x: Array) -> Array:

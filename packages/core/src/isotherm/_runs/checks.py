@@ -21,7 +21,7 @@ from isotherm._arithmetic.arrays import (
     on_own_device,
     round_to,
 )
-from isotherm._backends.array_loop import Segments, matvec
+from isotherm._backends.array_loop import Segments, as_row, matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.origin import is_declared, is_portable
@@ -105,13 +105,11 @@ def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
 
 def inside(plan: Plan, states: Array) -> Array:
     """States reflected into the bounds, by the operations of a transition; shape (n, dim)."""
-    xp, sides = compat.array_namespace(states), plan.vectors()
-    program = INSIDE.program(Variant(has_bounds=True))
+    program, sides = INSIDE.program(Variant(has_bounds=True)), plan.vectors()
     values = {program.start["x"]: states}
     for index, one in enumerate(program.values):
         if one.op == "vector":
-            row = sides[program.vectors[int(one.value)]][None, :]
-            values[index] = xp.asarray(row, dtype=states.dtype, device=compat.device(states))
+            values[index] = as_row(sides[program.vectors[int(one.value)]], states)
     (segment,) = program.statements
     assert isinstance(segment, Segment)
     with np.errstate(all="ignore"):  # of choices that are not taken
@@ -125,11 +123,7 @@ def _fresh_momentum(plan: Plan, backend: Backend) -> Array:
     xp = compat.array_namespace(normals)
     if plan.inverse_mass is not None:
         root = plan.vectors()["mass_root"]
-        if root.ndim == 2:
-            normals = matvec(root, normals)
-        else:
-            row = xp.asarray(root[None, :], dtype=normals.dtype, device=compat.device(normals))
-            normals = row * normals
+        normals = matvec(root, normals) if root.ndim == 2 else as_row(root, normals) * normals
     scale = float(round_to(plan.noise_scale.between(0, 1), plan.state_dtype)[0])
     return xp.reshape(scale * normals, plan.shape)
 
