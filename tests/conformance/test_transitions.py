@@ -6,16 +6,9 @@ from isotherm.testing.transitions import ENERGIES, MASSES
 from tests import backends
 from tests.conformance.strict import StrictBackend
 from tests.conformance.test_backends import SUITES
+from tests.transitions import SAMPLERS
 
 registry.register(StrictBackend())
-
-SAMPLERS = {
-    "langevin": {"step_size": 0.01},
-    "underdamped": {"step_size": 0.1, "friction": 1.5},
-    "mala": {"step_size": 0.05},
-    "hmc": {"step_size": 0.2, "n_leapfrog": 6},
-    "malt": {"step_size": 0.2, "n_leapfrog": 9, "friction": 0.7},
-}
 
 for name in [*backends.usable(), StrictBackend.name]:
     for sampler, options in SAMPLERS.items():

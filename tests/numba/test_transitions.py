@@ -13,6 +13,7 @@ from isotherm._transitions.trace import Transition, gradient, repeat, where
 from isotherm.backend import ArrayLoop, Kind, Outputs, Variant, kind_of, noise, registry
 from isotherm_numba import CompiledEnergy, fill_normals, segments
 from isotherm_numba.storage import Storage
+from tests.transitions import SAMPLERS
 
 
 @isotherm.formula(dim=3)
@@ -46,13 +47,6 @@ MASSES = {
     "unit": None,
     "vector": [0.5, 1.0, 2.0],
     "matrix": [[1.0, 0.2, 0.0], [0.2, 0.7, -0.1], [0.0, -0.1, 2.0]],
-}
-SAMPLERS = {
-    "langevin": {"step_size": 0.01},
-    "underdamped": {"step_size": 0.1, "friction": 1.5},
-    "mala": {"step_size": 0.05},
-    "hmc": {"step_size": 0.2, "n_leapfrog": 6},
-    "malt": {"step_size": 0.2, "n_leapfrog": 9, "friction": 0.7},
 }
 OPTIONS = {
     "dim": 3, "n_samples": 150, "n_steps": 17, "burn_in": 4, "thinning": 2, "seed": 3,
