@@ -26,6 +26,7 @@ energies = {
         means=[[-1.5, 0.0], [1.5, 0.0], [0.0, 2.0]], scales=0.7, weights=[0.25, 0.5, 0.25]
     ),
 }
+console.print("The first run of an energy compiles its chains, which its time counts.")
 for name, energy in energies.items():
     plan = isotherm.make_plan(energy, n_samples=1000, n_steps=4000, step_size=0.02, seed=0)
     result = isotherm.run(plan, energy)
