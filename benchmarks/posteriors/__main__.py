@@ -1,11 +1,13 @@
 """Effective samples a second on posteriors, beside nutpie, BlackJAX and NumPyro.
 
-    python -m benchmarks.posteriors [--targets FILE] [--only WORD ...] [--seconds 1] [--rounds 3]
+    python -m benchmarks.posteriors [--targets FILE] [--only WORD ...] [--missing]
+        [--seconds 1] [--rounds 3]
 
 Every program warms up, and samples until `--seconds` are over and at least as long as that took;
 all in turn, in each round beginning with another one. They compile before that. A program that has
-had `--patience` seconds on a target is not asked again. Writes
-``benchmarks/results/posteriors.json``, and from it ``posteriors.md`` and ``posteriors.png``.
+had `--patience` seconds on a target is not asked again. After each target
+``benchmarks/results/posteriors.json`` is written, and from it ``posteriors.md`` and
+``posteriors.png``; targets that are in it already stay, or are measured anew.
 """
 
 from __future__ import annotations
@@ -15,55 +17,22 @@ import datetime
 import importlib.metadata
 import json
 import math
-import os
 import statistics
 import sys
 import tempfile
-import time
-import traceback
-import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.posteriors.samplers import PROGRAMS, Run
+from benchmarks.posteriors.processes import FailedError, Process
+from benchmarks.posteriors.samplers import PROGRAMS
 from benchmarks.posteriors.targets import Target, targets
+from benchmarks.reference import commit, machine
 
 HERE = Path(__file__).parent
-_RELATIVE = 0.01  # error of second moments, to which the time is told
-
-
-def measures(run: Run, target: Target) -> dict[str, Any]:
-    """What came of a run: effective samples, times, and means of what is known."""
-    import arviz
-
-    x = np.concatenate(run.draws, axis=1).astype(np.float64)
-    share = run.n_chains / len(x)
-    middle = x.mean(axis=(0, 1))
-    squares = (x - middle) ** 2
-
-    def ess(values: Any) -> Any:
-        return share * np.array([arviz.ess(one.T.copy(), method="mean") for one in values.T])
-
-    of_x, of_squares = ess(x), ess(squares)
-    with np.errstate(all="ignore"):
-        wanted = squares.var(axis=(0, 1)) / (_RELATIVE * squares.mean(axis=(0, 1))) ** 2
-        told = target.told(x)
-        error = told.std(axis=(0, 1)) / np.sqrt(ess(told))
-        sampling = run.seconds - run.warmup
-        least = float(min(of_x.min(), of_squares.min()))
-        return {
-            "seconds": run.seconds,
-            "warmup": run.warmup,
-            "draws": int(share * x.shape[0] * x.shape[1]),
-            "ess": least,
-            "ess_per_second": least / run.seconds,
-            "ess_per_gradient": least / max(run.n_gradients, 1),
-            "seconds_to_second_moments": run.warmup + sampling * float((wanted / of_squares).max()),
-            "mean": told.mean(axis=(0, 1)).tolist(),
-            "error": error.tolist(),
-        }
 
 
 def agreement(found: dict[str, Any], target: Target, others: list[dict[str, Any]]) -> float | None:
@@ -83,40 +52,56 @@ def agreement(found: dict[str, Any], target: Target, others: list[dict[str, Any]
         return float(np.max(np.abs(np.array(found["mean"]) - mean) / both))
 
 
-def compare(target: Target, seconds: float, rounds: int, patience: float) -> dict[str, Any]:
+def compare(target: Target, options: argparse.Namespace) -> dict[str, Any]:
     """Every program, compiled first, in rounds."""
-    able, missing, spent = {}, {}, dict.fromkeys(PROGRAMS, 0.0)
-    for name, prepare in PROGRAMS.items():
+    missing: dict[str, str] = {}
+    able: dict[str, Process] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
+
+    def tried(name: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
-            able[name] = prepare(target)
-            if name != "blackjax":  # which is compiled without being run
-                began = time.perf_counter()
-                able[name](0, 0.0)
-                print(f"  {name}: {time.perf_counter() - began:.1f} s at first", file=sys.stderr)
-        except Exception as error:  # whatever keeps a program from this target
-            able.pop(name, None)
-            missing[name] = f"{type(error).__name__}: {error}"[:200]
-            traceback.print_exc()
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in able}
-    names = list(able)
-    for i in range(rounds):
-        turn = i % max(1, len(names))
-        for name in names[turn:] + names[:turn]:
-            if spent[name] < patience:
-                run = able[name](i + 1, seconds)
-                spent[name] += run.seconds
-                found[name].append(measures(run, target))
+            return do()
+        except FailedError as error:
+            able.pop(name).end()
+            missing[name] = str(error)
+            return {}
+
+    try:
+        for name in PROGRAMS:
+            able[name] = Process(name, target.name, options.targets)
+        for name in PROGRAMS:
+            process = able[name]
+            ready = tried(name, partial(process.answer, options.compiling))
+            print(f"  {name}: {missing.get(name, ready)}", file=sys.stderr)
+        found = {name: [] for name in able}
+        for i in range(options.rounds):
+            names = list(able)
+            turn = i % max(1, len(names))
+            for name in names[turn:] + names[:turn]:
+                if sum(run["seconds"] for run in found[name]) >= options.patience:
+                    continue
+                run = partial(able[name].run, i + 1, options.seconds, 20.0 * options.patience)
+                made = tried(name, run)
+                found[name] += [made] if made else []
+    finally:
+        for process in able.values():
+            process.end()
+    found = {name: runs for name, runs in found.items() if runs}
     last = {name: runs[-1] for name, runs in found.items()}
     for name, runs in found.items():
-        others = [last[other] for other in names if other != name]
+        others = [one for other, one in last.items() if other != name]
         for one in runs:
             one["agreement"] = agreement(one, target, others)
     for one in (one for runs in found.values() for one in runs):
         del one["mean"], one["error"]
     return {
-        "dim": target.dim, "mass": target.mass, "dtype": target.dtype,
-        "programs": found, "missing": missing,
+        "dim": target.dim, "mass": target.mass, "dtype": target.dtype, "date": now(),
+        "commit": commit(), "programs": found, "missing": missing,
     }  # fmt: skip
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def median(runs: list[dict[str, Any]], name: str) -> float:
@@ -139,11 +124,14 @@ def page(result: dict[str, Any]) -> str:
     """The tables."""
     works = result["targets"]
     ratios = [ratio(work)[0] for work in works.values()]
+    others = [one["others"] for work in works.values() for runs in work["programs"].values()
+              for one in runs]  # fmt: skip
     lines = [
         "# Effective samples a second",
         "",
-        f"{result['machine']} (load before {result['load_before']:.1f}); {result['date']}; commit "
-        f"{result['commit']}; "
+        f"{result['machine']}, of which other processes had {statistics.median(others):.0%} while "
+        f"the programs ran (at worst {max(others):.0%}); "
+        f"{min(work['date'] for work in works.values())} and later; "
         + ", ".join(" ".join(pair) for pair in result["versions"].items())
         + f". Medians of {result['rounds']} interleaved rounds of {result['seconds']:g} s, or of "
         "twice a warm-up; warm-ups are counted and compiling is not. An effective sample is "
@@ -209,41 +197,50 @@ def write(result: dict[str, Any], folder: Path) -> None:
     picture(result, folder / "posteriors.png")
 
 
+def before(path: Path, made: dict[str, Any]) -> dict[str, Any]:
+    """The targets of a file, where it was made by the same programs on the same machine."""
+    if not path.exists():
+        return {}
+    kept = json.loads(path.read_text("utf-8"))
+    differs = [name for name, value in made.items() if kept.get(name) != value]
+    if differs:
+        raise SystemExit(f"{path} has other {', '.join(differs)}; give another --out, or remove it")
+    found: dict[str, Any] = kept["targets"]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--targets", type=Path, help="targets.json or its folder")
     parser.add_argument("--only", nargs="+", default=[], help="parts of names")
+    parser.add_argument("--missing", action="store_true", help="only what the file does not have")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patience", type=float, default=20.0)
+    parser.add_argument("--compiling", type=float, default=600.0, help="seconds, at most")
     parser.add_argument("--out", type=Path, help="benchmarks/results, if not --quick")
     parser.add_argument("--quick", action="store_true", help="tiny runs, to see that it runs")
     options = parser.parse_args()
-    sys.path.insert(0, str(HERE.parent))
-    from reference import commit, machine
-
     out = options.out or (Path(tempfile.mkdtemp()) if options.quick else HERE.parent / "results")
-    seconds, rounds = (0.0, 1) if options.quick else (options.seconds, options.rounds)
+    if options.quick:
+        options.seconds, options.rounds = 0.0, 1
     result = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "load_before": os.getloadavg()[0],
-        "commit": commit(),
-        "seconds": seconds,
-        "rounds": rounds,
+        "seconds": options.seconds,
+        "rounds": options.rounds,
         "versions": {
             name: importlib.metadata.version(name)
             for name in ("nutpie", "blackjax", "numpyro", "jax", "numba")
         },
-        "targets": {},
     }
+    works = before(out / "posteriors.json", result)
+    result["targets"] = works
     for target in targets(options.targets):
         if options.only and not any(word in target.name for word in options.only):
             continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            work = compare(target, seconds, rounds, options.patience)
-        result["targets"][target.name] = work
+        if options.missing and target.name in works:
+            continue
+        works[target.name] = work = compare(target, options)
         said = {
             name: f"{median(runs, 'ess_per_second'):,.0f} ({median(runs, 'agreement'):.1f})"
             for name, runs in work["programs"].items()

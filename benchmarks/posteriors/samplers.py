@@ -22,7 +22,7 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 N_WARMUP = 500  # steps, where a program has no number of its own
 _LONGEST = 8000  # instructions that compile in some seconds
-_PIECE = 0.1  # seconds, of which pieces grow where they take less
+_PIECE = 0.1  # seconds, to which pieces grow
 _MEASURED = 64  # chains, in all programs; ESS is of these, times the rest
 
 
@@ -53,7 +53,7 @@ class Run:
             began = time.perf_counter()
             draws, n_gradients = next(pieces)
             self.seconds += time.perf_counter() - began
-            self.draws.append(np.asarray(draws[:_MEASURED]))
+            self.draws.append(np.array(draws[:_MEASURED]))  # a copy: not to hold the others
             self.n_gradients += n_gradients
         return self
 
@@ -90,8 +90,8 @@ def of_isotherm(target: Target) -> Sample:
                 taken = plan.kept_substeps(n_steps)
                 n_gradients = 0 if taken is None else n_chains * int(taken.sum())
                 yield result.trajectory.reshape(n_chains, n_steps, -1), n_gradients
-                if time.perf_counter() - began < _PIECE and n_steps < 64:
-                    n_steps *= 2
+                if time.perf_counter() - began < _PIECE / 4:
+                    n_steps *= 4
 
         return run.go_on(budget, pieces())
 

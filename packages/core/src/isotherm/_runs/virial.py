@@ -132,7 +132,8 @@ def virial(
     bounds : (low, high), optional
         Those that reflected the chains, as the sampler got them; a Result knows its own. Where the
         density does not fall to 0 at a wall there is no ⟨∂_iU⟩ = 0, c_i is the wall, and of a
-        coordinate between two walls nothing is told.
+        coordinate between two walls nothing is told. Not a sampler's ``clamp``: what sits on it is
+        mass that exp(-U/noise_scale²) does not have, and is rightly told to be no sample of it.
     tolerance : float
         What is off by so much is right enough.
     is_trajectory : bool
