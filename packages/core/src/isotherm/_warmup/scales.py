@@ -25,15 +25,21 @@ def variances(x: Numbers) -> Numbers:
     return np.asarray(moments(x, 0).variance)
 
 
-def covariance(x: Numbers) -> Numbers:
-    """The covariance, in the written order, shrunk to its diagonal.
+def covariance(x: Numbers, before: Numbers | None = None) -> Numbers:
+    """The covariance, in the written order, its correlations shrunk to those of `before`, or to 0.
 
-    The correlations weigh n/(n + 5), as in Stan (Reference Manual, "Euclidean metric"), which
-    shrinks to 0.001 of the identity: to the diagonal has no scale, and is positive definite.
+    They weigh n/(n + 5), as in Stan (Reference Manual, "Euclidean metric"), which shrinks to 0.001
+    of the identity: this has no scale, and is positive definite. Shrunk to 0 in every window, two
+    coordinates of a correlation of 1 - 1e-5 would keep a direction many times too wide.
     """
     made = _covariance(x)
     weight = len(x) / (len(x) + _PRIOR_DRAWS)
-    return weight * made + (1.0 - weight) * np.diag(np.diagonal(made))
+    widths = np.sqrt(np.diagonal(made))
+    other = np.diag(np.diagonal(made))
+    if before is not None:
+        ratios = widths / np.sqrt(np.diagonal(before))
+        other = before * (ratios[:, None] * ratios)
+    return weight * made + (1.0 - weight) * other
 
 
 def _covariance(x: Numbers) -> Numbers:
