@@ -22,7 +22,7 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 N_WARMUP = 500  # steps, where a program has no number of its own
 _LONGEST = 8000  # instructions that compile in some seconds
-_PIECE = 0.1  # seconds, to which pieces grow
+_FIRST, _MOST = 16, 2**27  # steps of a first piece; numbers that one may keep
 _MEASURED = 64  # chains, in all programs; ESS is of these, times the rest
 
 
@@ -79,7 +79,8 @@ def of_isotherm(target: Target) -> Sample:
         run = Run(time.perf_counter() - began, n_chains)
 
         def pieces() -> Iterator[tuple[Any, int]]:
-            x, n, n_steps = tuning.x.rows(0, n_chains), 0, 4
+            x, n, n_steps = tuning.x.rows(0, n_chains), 0, _FIRST
+            most = _MOST // (n_chains * target.dim)
             while True:
                 began = time.perf_counter()
                 plan = tuning.sampler.plan(
@@ -87,11 +88,13 @@ def of_isotherm(target: Target) -> Sample:
                 )
                 result = isotherm.run(plan, target.energy, x)
                 x, n = result.samples, n + n_steps
-                taken = plan.kept_substeps(n_steps)
-                n_gradients = 0 if taken is None else n_chains * int(taken.sum())
+                substeps = plan.kept_substeps(n_steps)
+                n_gradients = 0 if substeps is None else n_chains * int(substeps.sum())
+                taken = time.perf_counter() - began
                 yield result.trajectory.reshape(n_chains, n_steps, -1), n_gradients
-                if time.perf_counter() - began < _PIECE / 4:
-                    n_steps *= 4
+                # One call for what is left, as a user's run is one: each begins with its plan.
+                left = allowed(budget, run.warmup) - run.seconds
+                n_steps = max(_FIRST, min(most, int(n_steps * left / taken)))
 
         return run.go_on(budget, pieces())
 
