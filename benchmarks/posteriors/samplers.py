@@ -22,7 +22,7 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 N_WARMUP = 500  # steps, where a program has no number of its own
 _LONGEST = 8000  # instructions that compile in some seconds
-_FIRST, _MOST = 16, 2**27  # steps of a first piece; numbers that one may keep
+_FIRST, _MOST = 16, 2**24  # steps of a first piece; numbers that one may keep
 _MEASURED = 64  # chains, in all programs; ESS is of these, times the rest
 
 
@@ -92,7 +92,7 @@ def of_isotherm(target: Target) -> Sample:
                 n_gradients = 0 if substeps is None else n_chains * int(substeps.sum())
                 taken = time.perf_counter() - began
                 yield result.trajectory.reshape(n_chains, n_steps, -1), n_gradients
-                # One call for what is left, as a user's run is one: each begins with its plan.
+                # Few calls, as each begins with its plan; but memory that is new costs, too.
                 left = allowed(budget, run.warmup) - run.seconds
                 n_steps = max(_FIRST, min(most, int(n_steps * left / taken)))
 

@@ -83,10 +83,19 @@ def test_a_dense_inverse_mass_is_the_covariance():
     assert dense.n_leapfrog < diagonal.n_leapfrog
 
 
+def test_a_dense_inverse_mass_keeps_correlations_near_1():
+    r = 1.0 - 1e-5
+    energy = isotherm.GaussianEnergy(mean=[0.0, 0.0], cov=[[1.0, r], [r, 1.0]])
+    tuning = made(isotherm.HamiltonianMonteCarlo, energy, mass="dense")
+    narrow = np.array([1.0, -1.0]) @ tuning.inverse_mass @ np.array([1.0, -1.0])
+    assert narrow == pytest.approx(2e-5, rel=0.2)
+    assert tuning.step_size > 0.5
+
+
 def test_eight_schools_agree_with_a_long_run():
     energy = eight_schools()
     tuning = made(isotherm.HamiltonianMonteCarlo, energy)
-    assert tuning.acceptance == pytest.approx(0.651, abs=0.15)
+    assert tuning.acceptance == pytest.approx(0.8, abs=0.1)
     draws = tuning.sampler.sample_chain(
         x=tuning.x, n_samples=512, n_steps=400, burn_in=50, return_trajectory=True, seed=4
     )
