@@ -89,7 +89,7 @@ def _measured(sample: Sample, seed: int, budget: float, target: Target) -> dict[
     run = sample(seed, budget)
     own, taken = time.process_time() - own, time.perf_counter() - began
     others = (_busy() - busy - own) / (taken * (os.cpu_count() or 1))
-    return measures(run, target) | {"others": max(0.0, others)}
+    return measures(run, target) | {"cores": own / taken, "others": max(0.0, others)}
 
 
 def _busy() -> float:

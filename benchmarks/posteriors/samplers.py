@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 N_WARMUP = 500  # steps, where a program has no number of its own
 _LONGEST = 8000  # instructions that compile in some seconds
-_FIRST, _MOST = 16, 2**24  # steps of a first piece; numbers that one may keep
+_FIRST, _MOST = 16, 2**23  # steps of a first piece; numbers that one may keep
+_THINNING = 2  # of Isotherm's draws: to write the others costs more than they tell
 _MEASURED = 64  # chains, in all programs; ESS is of these, times the rest
 
 
@@ -80,21 +81,24 @@ def of_isotherm(target: Target) -> Sample:
 
         def pieces() -> Iterator[tuple[Any, int]]:
             x, n, n_steps = tuning.x.rows(0, n_chains), 0, _FIRST
-            most = _MOST // (n_chains * target.dim)
+            most = _THINNING * (_MOST // (n_chains * target.dim))
             while True:
                 began = time.perf_counter()
                 plan = tuning.sampler.plan(
-                    x, n_steps=n_steps, seed=seed, step_offset=n, return_trajectory=True
-                )
+                    x, n_steps=n_steps, seed=seed, step_offset=n, thinning=_THINNING,
+                    return_trajectory=True,
+                )  # fmt: skip
                 result = isotherm.run(plan, target.energy, x)
                 x, n = result.samples, n + n_steps
-                substeps = plan.kept_substeps(n_steps)
+                substeps = replace(plan, thinning=1).kept_substeps(n_steps)
                 n_gradients = 0 if substeps is None else n_chains * int(substeps.sum())
                 taken = time.perf_counter() - began
-                yield result.trajectory.reshape(n_chains, n_steps, -1), n_gradients
+                yield result.trajectory.reshape(n_chains, -1, target.dim), n_gradients
                 # Few calls, as each begins with its plan; but memory that is new costs, too.
                 left = allowed(budget, run.warmup) - run.seconds
-                n_steps = max(_FIRST, min(most, int(n_steps * left / taken)))
+                n_steps = max(
+                    _FIRST, min(most, int(n_steps * left / taken) // _THINNING * _THINNING)
+                )
 
         return run.go_on(budget, pieces())
 
