@@ -27,6 +27,7 @@ from isotherm_numba.printer import print_program
 
 _PROGRAM_LANES = 16  # chains of a tile that lies coordinate by coordinate, at least
 _MOST_LANES = 128
+_FEW_CHAINS = 4  # which by coordinate would leave most lanes of a tile empty
 _TILES = 16  # or more, so that there is work for several threads
 _KEPT = 128  # programs
 _LENGTHS = dict.fromkeys(("exp", "log", "sin", "cos", "tanh"), 20)  # of `functions`, about
@@ -44,6 +45,21 @@ def gradient(x, out, scratch, parameters, dim, stride, n):
 def terms(x, out, scratch, parameters, dim, stride, n):
     gradient(x, out, scratch, parameters, dim, stride, n)
     quadratic.terms(out, scratch, {dim}, {stride}, n)
+"""
+
+_QUADRATIC_BY_CHAIN = """\
+from isotherm_numba import quadratic
+
+
+@compiled
+def gradient(x, out, scratch, parameters, dim, stride, n):
+    quadratic.gradient_by_chain(x, out, scratch, parameters, {dim}, n)
+
+
+@compiled
+def terms(x, out, scratch, parameters, dim, stride, n):
+    gradient(x, out, scratch, parameters, dim, stride, n)
+    quadratic.terms(out, scratch, 1, 0, n)
 """
 
 _ONE_CHAIN = """\
@@ -117,6 +133,16 @@ def kernel_of(plan: Plan, transition: TransitionProgram, energy: Any) -> Kernel 
     """The energy's kernel, or why there is none, so that the chains are run as arrays."""
     is_coupled = transition.couples_coordinates
     form = form_of(energy, plan.event_shape)
+    if isinstance(form, Quadratic) and plan.n_samples <= _FEW_CHAINS and not is_coupled:
+        return Kernel(
+            path="fused quadratic form",
+            functions=_QUADRATIC_BY_CHAIN.format(dim=form.dim),
+            parameters=energy.parameter_values(),
+            is_elementwise=False,
+            by_coordinate=False,
+            has_terms=True,
+            chains_per_tile=_whole_chains(plan),
+        )
     if isinstance(form, Quadratic):
         chains = _lanes_of_chains(plan, LIMITS.quadratic_lanes)
         return Kernel(

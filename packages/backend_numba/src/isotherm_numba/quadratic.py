@@ -1,4 +1,4 @@
-"""The quadratic form ½ (x - μ)ᵀ P (x - μ) on a tile that lies coordinate by coordinate.
+"""The quadratic form ½ (x - μ)ᵀ P (x - μ) on a tile that lies coordinate by coordinate, or not.
 
 The parameters are μ, then P row by row. Inlined into functions that give `dim` and `stride` as
 numbers, by which the compiler sees that rows do not overlap; so does it by unsigned indices. Sums
@@ -41,6 +41,22 @@ def gradient(
                 lane = u64(i)
                 total = (out[row + lane] + p0 * scratch[c0 + lane]) + p1 * scratch[c1 + lane]
                 out[row + lane] = (total + p2 * scratch[c2 + lane]) + p3 * scratch[c3 + lane]
+
+
+@njit(inline="always")
+def gradient_by_chain(x: Any, out: Any, scratch: Any, parameters: Any, dim: Any, n: Any) -> None:
+    """The same of a tile that lies chain by chain; P is symmetric, and a column is a row."""
+    for start in range(0, n, dim):
+        chain = u64(start)
+        for j in range(dim):
+            lane = u64(j)
+            scratch[chain + lane] = x[chain + lane] - parameters[lane]
+            out[chain + lane] = parameters[u64(dim) + lane] * scratch[chain]
+        for k in range(1, dim):
+            p, distance = u64(dim + k * dim), scratch[chain + u64(k)]
+            for j in range(dim):
+                lane = u64(j)
+                out[chain + lane] = out[chain + lane] + parameters[p + lane] * distance
 
 
 @njit(inline="always")

@@ -97,8 +97,8 @@ class HamiltonianMonteCarlo(Sampler):
     where they end or stays (Neal, "MCMC using Hamiltonian dynamics", 2011). The number of substeps
     is jittered, the same for all chains. With friction the momentum is refreshed in part between
     the substeps: Metropolis-adjusted Langevin trajectories (Riou-Durand and Vogrinc, 2022). An
-    acceptance of 0.651 is best in high dimension (Beskos et al., Bernoulli 19, 2013), and one of 0.8
-    on most posteriors.
+    acceptance of 0.651 is best in high dimension (Beskos et al., Bernoulli 19, 2013), and 0.8 on
+    most posteriors.
 
     Parameters
     ----------
