@@ -118,7 +118,7 @@ def measures(run: Run, target: Target) -> dict[str, Any]:
     with np.errstate(all="ignore"):
         wanted = squares.var(axis=(0, 1)) / (_RELATIVE * squares.mean(axis=(0, 1))) ** 2
         told = target.told(x)
-        error = told.std(axis=(0, 1)) / np.sqrt(ess(told))
+        error = told.std(axis=(0, 1)) / np.sqrt(ess(told) / share)  # of the chains at hand
         sampling = run.seconds - run.warmup
         least = float(min(of_x.min(), of_squares.min()))
         return {

@@ -239,7 +239,7 @@ class _Pilots:
 
         A chain of N(0, I) may start so far out that its way takes longer than the warm-up. Of a
         Gaussian U varies by about dim/2; what is above the median by ten times that, and by 50
-        more, has no weight, whatever room there is.
+        more, has no weight, whatever room there is; nor has what has no energy.
         """
         plan = self.plan
         if self._x is None:  # nobody has taken a step
@@ -247,8 +247,11 @@ class _Pilots:
         told = self._result(1, **{**numbers, "return_diagnostics": True}).diagnostics
         assert told is not None
         height = to_numpy(told.energy)[-1] / plan.noise_scale.start**2
+        known = height[np.isfinite(height)]
+        if not known.size:
+            return
         with np.errstate(all="ignore"):
-            is_far = ~(height <= np.median(height) + _FAR_ABOVE * (plan.n_coordinates + 10.0))
+            is_far = ~(height <= np.median(known) + _FAR_ABOVE * (plan.n_coordinates + 10.0))
         if is_far.any() and not is_far.all():
             here = np.flatnonzero(~is_far)
             index = np.arange(plan.n_samples)
