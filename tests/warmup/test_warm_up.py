@@ -83,6 +83,21 @@ def test_a_dense_inverse_mass_is_the_covariance():
     assert dense.n_leapfrog < diagonal.n_leapfrog
 
 
+@isotherm.formula(dim=2)
+def lopsided(x):
+    """A mode at 0, one of a weight of e^-50 at 30, and no energy below -20."""
+    near, far = 0.5 * np.sum(x * x), 50.0 + 0.5 * np.sum((x - 30.0) ** 2)
+    return np.minimum(near, far) + 0.0 * np.sqrt(x[0] + 20.0)
+
+
+def test_pilots_without_weight_go_where_others_are():
+    start = np.zeros((64, 2))
+    start[:6], start[6:9] = 30.0, -25.0
+    tuning = made(isotherm.HamiltonianMonteCarlo, lopsided(), x=start)  # and warns of nothing
+    assert np.abs(np.asarray(tuning.x)).max() < 10.0
+    np.testing.assert_allclose(tuning.inverse_mass, 1.0, rtol=0.2)
+
+
 def test_a_dense_inverse_mass_keeps_correlations_near_1():
     r = 1.0 - 1e-5
     energy = isotherm.GaussianEnergy(mean=[0.0, 0.0], cov=[[1.0, r], [r, 1.0]])

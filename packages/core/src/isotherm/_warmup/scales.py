@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from isotherm._arithmetic import functions
 from isotherm._arithmetic.sums import moments, total
 from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS
 
@@ -80,6 +81,15 @@ def _along_widest(seen: Numbers, other: Numbers) -> float:
 
 def _unit(v: Numbers) -> Numbers:
     return np.asarray(v / np.sqrt(total(v * v)))
+
+
+def log_room(x: Numbers) -> Numbers:
+    """ln of the product of each chain's standard deviations; x has shape (n_draws, n_chains, dim).
+
+    Minus infinity of a chain that stays in a coordinate.
+    """
+    with np.errstate(all="ignore"):
+        return np.asarray(0.5 * total(functions.log(np.asarray(moments(x, 0).variance)), 1))
 
 
 def split_r_hat(x: Numbers) -> Numbers:

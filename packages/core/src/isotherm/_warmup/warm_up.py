@@ -26,7 +26,14 @@ from isotherm._results.result import Info, Result
 from isotherm._runs.gradients import gradients
 from isotherm._runs.run import run
 from isotherm._warmup.dual_averaging import DualAveraging
-from isotherm._warmup.scales import Numbers, covariance, slowest, split_r_hat, variances
+from isotherm._warmup.scales import (
+    Numbers,
+    covariance,
+    log_room,
+    slowest,
+    split_r_hat,
+    variances,
+)
 from isotherm._warmup.tuning import MOST_LEAPFROG, Starts, Tunable, Tuning
 from isotherm._warmup.windows import BLOCK, windows
 from isotherm.errors import InputError, WarmUpWarning, caller_stacklevel, short_repr
@@ -43,6 +50,7 @@ _MEAN_LENGTH = 1.1  # of trajectories, in units of the slowest direction's time;
 _RELEASED_EVERY = 4  # blocks, of which one has steps smaller by these
 _RELEASING = np.array([4.0, 16.0, 64.0, 256.0])
 _FAR_ABOVE = 5.0  # the median energy, times dim + 10; see `leave_behind`
+_DRAWS_OF_ROOM = 12  # of a pilot, from which they tell it
 _MOST_NUMBERS = 2**24  # held of a window's states
 _MOST_SEEN = 2**22  # of which gradients are asked for
 
@@ -234,24 +242,31 @@ class _Pilots:
         )
         return run(plan, self._energy, self._x, model_kwargs=self._model_kwargs)
 
-    def leave_behind(self, **numbers: Any) -> None:
+    def leave_behind(self, states: Numbers | None, **numbers: Any) -> None:
         """Put those whose energies are far above the others' where others are.
 
         A chain of N(0, I) may start so far out that its way takes longer than the warm-up. Of a
         Gaussian U varies by about dim/2; what is above the median by ten times that, and by 50
-        more, has no weight, whatever room there is; nor has what has no energy.
+        more, has no weight, whatever room there is; nor has what has no energy. Where the pilots'
+        `states` in a window, shape (n_draws, n_pilot, dim), tell how much room each has, U - ln
+        (room) is minus the logarithm of the weight of its mode, up to a constant, and some dim off;
+        one of e^-20 of the others' is left behind, too.
         """
         plan = self.plan
         if self._x is None:  # nobody has taken a step
             return
         told = self._result(1, **{**numbers, "return_diagnostics": True}).diagnostics
         assert told is not None
-        height = to_numpy(told.energy)[-1] / plan.noise_scale.start**2
+        height = to_numpy(told.energy)[-1].astype(np.float64) / plan.noise_scale.start**2
+        most = _FAR_ABOVE * (plan.n_coordinates + 10.0)
+        if states is not None and len(states) >= _DRAWS_OF_ROOM:
+            height = height - log_room(states)
+            most = plan.n_coordinates + 20.0
         known = height[np.isfinite(height)]
         if not known.size:
             return
         with np.errstate(all="ignore"):
-            is_far = ~(height <= np.median(known) + _FAR_ABOVE * (plan.n_coordinates + 10.0))
+            is_far = ~(height <= np.median(known) + most)
         if is_far.any() and not is_far.all():
             here = np.flatnonzero(~is_far)
             index = np.arange(plan.n_samples)
@@ -306,12 +321,14 @@ class _Search:
         is_mala = word == "mala"
         step_size = math.sqrt(2.0 * first_step) if is_mala else first_step
         target = trajectories if is_mala else self.target
-        step_size = self._first_step_size(step_size)
+        step_size, states = self._first_step_size(step_size), None
         for n_steps in (steps.first, *steps.slow):
-            self._pilots.leave_behind(**self._numbers(step_size))
+            self._pilots.leave_behind(states, **self._numbers(step_size))
             step_size, states = self._adapt(step_size, n_steps, target)
             self._learn(states)
             step_size = self._first_step_size(step_size)
+        assert states is not None
+        self._pilots.leave_behind(states, **self._numbers(step_size))
         if is_mala:
             self._pilots.take_single_steps()
             step_size = 0.5 * step_size * step_size  # η of MALA, h of a substep: h = √(2η)
