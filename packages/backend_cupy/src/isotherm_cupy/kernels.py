@@ -18,7 +18,9 @@ from isotherm.backend import (
     TransitionProgram,
     form_of,
     kind_of,
+    operations,
 )
+from isotherm_cupy.array_printer import PrintedArrays, print_arrays
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.limits import LIMITS
 from isotherm_cupy.modules import BLOCK
@@ -29,6 +31,7 @@ from isotherm_cupy.steps import (
     CHAIN,
     ELEMENT,
     LONG_CHAIN,
+    TEAM,
     WARP,
     Layout,
     Request,
@@ -49,6 +52,32 @@ _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads th
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
 _BLOCK_OF_CHAINS = 128  # threads, or at least one chain
 _TILE = 4  # chains, whose numbers are read at once
+_TEAMS = 256  # threads of a block of teams, which can have all registers of a thread
+_WIDEST = 32  # chains of a block of teams, one a thread: what a warp reads at once
+_SHARING = 8  # ... at least where they read the same matrix
+_MOST = 2**31  # numbers of a block that indices reach
+
+
+@dataclass(frozen=True)
+class Team:
+    """How teams of threads take chains whose arrays lie in global memory.
+
+    Attributes
+    ----------
+    size : int
+        Threads of a chain.
+    width : int
+        Chains of a block.
+    numbers : int
+        Of a chain, in memory.
+    indices : int32 array
+        What the energy's loops read besides numbers.
+    """
+
+    size: int
+    width: int
+    numbers: int
+    indices: np.ndarray[Any, np.dtype[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -65,6 +94,11 @@ class Kernel:
     parameters : float64 array
     block, threads : int
         Threads of a block, and at least in all.
+    work : int
+        What a step of a chain costs, as so many coordinates of a simple energy.
+    layout : Layout
+    team : Team or None
+        Where a chain has a team of threads, each of which takes chains until none is left.
     """
 
     path: str
@@ -73,6 +107,9 @@ class Kernel:
     parameters: np.ndarray[Any, np.dtype[np.float64]]
     block: int
     threads: int
+    work: int
+    layout: Layout
+    team: Team | None = None
 
 
 def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
@@ -84,7 +121,9 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     if isinstance(form, Quadratic) and dim <= _QUADRATIC:
         request = request_of(plan, program, "quadratic")
         return _kernel(plan, "fused quadratic form", request, BLOCKS, energy.parameter_values())
-    if isinstance(form, Program):  # an `ArrayProgram` has no printer here yet
+    if isinstance(form, ArrayProgram):
+        return _of_arrays(plan, program, form, energy.parameter_values())
+    if isinstance(form, Program):
         shape = "elementwise" if kind_of(energy) is Kind.TERMS else "whole"
         layout = _layout_of(program, dim, shape)
         if layout is None:
@@ -106,7 +145,13 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
         return f"there are no kernels in {plan.dtype}; dtype='float32' has them"
     form = form_of(energy, plan.event_shape)
     if isinstance(form, ArrayProgram):
-        return f"{plan.energy} is a formula on arrays, for which there is no CUDA kernel yet"
+        if _is_long(form):
+            return (
+                f"{form.name} is a program of more than {LIMITS.longest_program} operations on "
+                "arrays, which are not compiled; write it with sums, products and slices of arrays "
+                "in the place of loops over x[i]"
+            )
+        return f"a chain of {form.name} has more numbers than a kernel's indices reach"
     if isinstance(form, Program) or isinstance(energy, CudaEnergy):
         return f"{plan.energy} has more than {_WHOLE_STATE} coupled coordinates"
     if form is not None:
@@ -115,6 +160,59 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
         "an object whose methods take arrays is called with arrays; @isotherm.formula, or "
         "isotherm_cupy.CudaEnergy, would be fused"
     )
+
+
+def _is_long(program: ArrayProgram) -> bool:
+    return sum(1 for _ in operations(program.instructions)) > LIMITS.longest_program
+
+
+def _of_arrays(
+    plan: Plan, program: TransitionProgram, form: ArrayProgram, values: np.ndarray[Any, Any]
+) -> Kernel | None:
+    """The kernel of a formula on arrays, if it has one."""
+    if _is_long(form):
+        return None
+    try:
+        printed = print_arrays(form, values.astype(plan.dtype))
+    except OverflowError:
+        return None
+    dim = form.dim
+    request = request_of(plan, program, "arrays")
+    advance, states = print_advance(request, TEAM)
+    # A sum over coordinates uses the energy's memory.
+    numbers = states * dim + max(printed.memory, dim + 1)
+    size, width = _team_of(plan, printed, numbers)
+    if numbers * width >= _MOST:
+        return None
+    constants = {"KEEPS": int(request.keeps), "DIM": dim, "TEAM": size, "WIDTH": width}
+    parts = (*TEAM.sums, printed.source, advance, "team_energies.cu", "moments.cu")
+    return Kernel(
+        path="fused program",
+        request=request,
+        source=assemble(plan.dtype, *parts, constants=constants),
+        parameters=printed.parameters,
+        block=size * width,
+        threads=size * plan.n_samples,
+        work=dim + printed.work,
+        layout=TEAM,
+        team=Team(size, width, numbers, printed.indices),
+    )
+
+
+def _team_of(plan: Plan, printed: PrintedArrays, numbers: int) -> tuple[int, int]:
+    """Threads of a chain, and chains of a block; powers of two.
+
+    So many threads that a card's cache holds the arrays of all chains that run at once, and, of few
+    chains, that most of the card has work.
+    """
+    if printed.has_recursions:  # all but one of a team would wait
+        return 1, _WIDEST
+    in_cache = numbers * np.dtype(plan.dtype).itemsize / LIMITS.cache_share
+    wanted = max(in_cache, LIMITS.card / plan.n_samples)
+    most = min(printed.widest, _TEAMS // _SHARING if printed.has_products else _TEAMS)
+    size = 2 ** int(math.log2(max(1.0, min(wanted, most))))
+    chains = 2 ** math.ceil(math.log2(plan.n_samples))
+    return size, max(1, min(_TEAMS // size, _WIDEST, chains))
 
 
 def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout | None:
@@ -157,7 +255,8 @@ def _kernel(
         # A thread's registers are at most 255, which may be more than so many threads can have.
         constants["BOUNDS"] = f"__launch_bounds__({block})" if block > _ALL_REGISTERS else ""
     head, kernels = _FILES[request.energy]
-    parts = (*layout.sums, functions, *head, print_advance(request, layout), kernels, "moments.cu")
+    advance, _ = print_advance(request, layout)
+    parts = (*layout.sums, functions, *head, advance, kernels, "moments.cu")
     return Kernel(
         path=path,
         request=request,
@@ -165,6 +264,8 @@ def _kernel(
         parameters=parameters,
         block=block,
         threads=threads,
+        work=dim + parameters.size,
+        layout=layout,
     )
 
 
