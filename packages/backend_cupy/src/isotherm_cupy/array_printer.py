@@ -101,6 +101,10 @@ struct Uniform {
     const int* __restrict__ indices;
     REAL* memory;
     int member;
+
+    __device__ __forceinline__ Uniform(
+        const REAL* parameters, const int* indices, REAL* memory, int member
+    ) : parameters(parameters), indices(indices), memory(memory), member(member) {}
 };"""
 
 
@@ -310,7 +314,7 @@ class _Function:
             rows, columns = columns, rows
         counts = [rows, columns, across, along, math.prod(self.program.shapes[index][1:])]
         matrix = f"uniform.parameters + {self.data.uniform(args[0])}"
-        given = ", ".join([matrix, *map(count, counts), "uniform.member"])
+        given = ", ".join([matrix, *map(count, counts)])
         return f"multiply({source}, {out}, {given});"
 
     def _rows(self, index: int) -> str:

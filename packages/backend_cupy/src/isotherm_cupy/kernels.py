@@ -177,7 +177,7 @@ def _of_arrays(
     except OverflowError:
         return None
     dim = form.dim
-    request = request_of(plan, program, "arrays")
+    request = request_of(plan, program, "whole")
     advance, states = print_advance(request, TEAM)
     # A sum over coordinates uses the energy's memory.
     numbers = states * dim + max(printed.memory, dim + 1)

@@ -219,7 +219,7 @@ class Request:
     ----------
     program : TransitionProgram
     energy : str
-        ``"elementwise"``, ``"whole"``, ``"arrays"`` or ``"quadratic"``: what its functions take.
+        ``"elementwise"``, ``"whole"`` or ``"quadratic"``: what its functions take.
     varying : frozenset of str
         Coefficients that differ from step to step; the others are read once.
     zeros : frozenset of str
@@ -404,7 +404,7 @@ class _Printer:
     def _over(self, space: Space, lines: Sequence[str], times: str = "") -> list[str]:
         """Statements for each of a thread's numbers of a space, so many times in a row or all."""
         if space in self._layout.arrays and lines:
-            times = "2" if self._layout.is_team else times
+            times = times or ("2" if self._layout.is_team else "")
             head = f"#pragma unroll {times}".rstrip()
             return [head, self._layout.each, *_indented(lines), "}"]
         return ["{", *_indented(lines), "}"] if len(lines) > 1 else list(lines)
@@ -453,7 +453,8 @@ class _Printer:
                 lines.append(
                     f"noise.fill({place}, {number}, block, (unsigned)j, {layout.own_chain});"
                 )
-        return self._over(Space.STATE, lines, times="4" if layout.is_long else "")
+        times = "1" if layout.is_team else "4" if layout.is_long else ""
+        return self._over(Space.STATE, lines, times)
 
     def _coefficients(self, wants_varying: bool) -> Iterator[tuple[int, int]]:
         for index, one in enumerate(self._program.values):
@@ -464,11 +465,11 @@ class _Printer:
                 yield index, int(one.value)
 
     def _constants(self) -> list[str]:
-        of_energy = {
-            "quadratic": "(parameters, j)", "arrays": " = {parameters, indices, rest, member}"
-        }.get(self._request.energy, "(parameters)")  # fmt: skip
+        of_energy = "parameters, j" if self._request.energy == "quadratic" else "parameters"
+        if self._layout.is_team and self._request.energy == "whole":
+            of_energy = "parameters, indices, rest, member"
         return [
-            f"const Uniform uniform{of_energy};",
+            f"const Uniform uniform({of_energy});",
             *(
                 f"const REAL a{index} = coefficients[{row}];"
                 for index, row in self._coefficients(False)
@@ -597,6 +598,9 @@ class _Printer:
         return expression(one.op, args)
 
     def _call(self, call: Call, *, in_step: bool) -> list[str]:
+        if call.op == "normal" and self._in_blocks and self._layout.is_team:
+            self._names[call.results[0]] = f"(z_{call.detail} + position * (DIM * WIDTH))"
+            return []
         lines = [self._declared(index) for index in call.results]
         match call.op:
             case "gradient":
@@ -616,8 +620,6 @@ class _Printer:
                 return lines + self._over(
                     Space.CHAIN, [f"{self._number(call.results[0])} = {value};"]
                 )
-            case "normal" if self._in_blocks and self._layout.is_team:
-                value = f"z_{call.detail}[(position * DIM + j) * WIDTH]"
             case "normal" if self._in_blocks:
                 value = f"z_{call.detail}{self._layout.at}[position]"
             case "normal":
@@ -657,7 +659,7 @@ class _Printer:
     def _evaluated(self, x: int, energy: int | None, gradient: int, in_step: bool) -> list[str]:
         given, out = self._variable(x), self._variable(gradient)
         match self._request.energy:
-            case "whole" | "arrays":
+            case "whole":
                 lines = [f"gradient({given}, {out}, uniform);"]
                 if energy is not None:
                     lines.append(f"{self._variable(energy)} = energy({given}, uniform);")

@@ -70,38 +70,58 @@ static __device__ __noinline__ void scatter(
     }
 }
 
-// Some rows from (i, w) on, one after another in i, of what multiply makes.
-template <int rows>
-__device__ __forceinline__ void multiply_rows(
-    const REAL* __restrict__ v, REAL* __restrict__ out, const REAL* __restrict__ matrix, int columns,
-    int across, int along, int width, int i, int w
+// Neighbouring chains' numbers, read and written at once.
+template <int n> struct __align__(n * sizeof(REAL)) Together { REAL of[n]; };
+
+// Of multiply: some rows from row i on, for some chains from v's and out's on.
+template <int rows, int chains>
+__device__ __forceinline__ void multiply_some(
+    const REAL* __restrict__ v, REAL* __restrict__ out, const REAL* __restrict__ row, int columns,
+    int across, int along, int step
 ) {
-    const REAL* const row = matrix + (long long)i * across;
-    REAL sums[rows];
+    Together<chains> sums[rows];
 #pragma unroll
-    for (int r = 0; r < rows; ++r) sums[r] = sub(row[r * across], row[r * across]);
-#pragma unroll 4
+    for (int r = 0; r < rows; ++r)
+#pragma unroll
+        for (int c = 0; c < chains; ++c) sums[r].of[c] = sub(row[r * across], row[r * across]);
+#pragma unroll 2
     for (int j = 0; j < columns; ++j) {
-        const REAL x = v[(j * width + w) * WIDTH];
+        const Together<chains> x = *(const Together<chains>*)(v + j * step);
 #pragma unroll
-        for (int r = 0; r < rows; ++r) sums[r] = add(sums[r], mul(row[r * across + j * along], x));
+        for (int r = 0; r < rows; ++r) {
+            const REAL m = row[r * across + j * along];
+#pragma unroll
+            for (int c = 0; c < chains; ++c) sums[r].of[c] = add(sums[r].of[c], mul(m, x.of[c]));
+        }
     }
 #pragma unroll
-    for (int r = 0; r < rows; ++r) out[((i + r) * width + w) * WIDTH] = sums[r];
+    for (int r = 0; r < rows; ++r) *(Together<chains>*)(out + r * step) = sums[r];
 }
 
 // Row (i, w) of out is the sum over j, in order, of element (i, j) of the matrix times row (j, w) of v.
-// That element lies at i * across + j * along.
+// That element lies at i * across + j * along. The threads of a block share the work for its chains,
+// so that an element of the matrix is read once for several.
 static __device__ __noinline__ void multiply(
-    const REAL* __restrict__ v, REAL* __restrict__ out, const REAL* __restrict__ matrix, int rows,
-    int columns, int across, int along, int width, int member
+    const REAL* v, REAL* out, const REAL* matrix, int rows, int columns, int across, int along,
+    int width
 ) {
-    constexpr int SOME = 4;  // rows for which an element of v is read once, where all have work so
-    const int groups = rows * width >= SOME * TEAM ? rows / SOME : 0;
-    for (int k = member; k < groups * width; k += TEAM)
-        multiply_rows<SOME>(
-            v, out, matrix, columns, across, along, width, k / width * SOME, k % width
+    constexpr int CHAINS = TEAM == 1 ? 1 : WIDTH < 4 ? WIDTH : 4, PARTS = WIDTH / CHAINS, ROWS = 4;
+    const int thread = (int)threadIdx.x, c = thread % WIDTH, step = width * WIDTH;
+    // Several rows at once where all threads have work so.
+    const int groups = rows * width >= ROWS * CHAINS * TEAM ? rows / ROWS : 0;
+    const auto place = [&](int w, int part) { return w * WIDTH + part * CHAINS - c; };
+    for (int k = thread; k < groups * width * PARTS; k += TEAM * WIDTH) {
+        const int part = k % PARTS, w = k / PARTS % width, i = k / PARTS / width * ROWS;
+        multiply_some<ROWS, CHAINS>(
+            v + place(w, part), out + place(w, part) + i * step, matrix + i * across, columns,
+            across, along, step
         );
-    for (int k = groups * SOME * width + member; k < rows * width; k += TEAM)
-        multiply_rows<1>(v, out, matrix, columns, across, along, width, k / width, k % width);
+    }
+    for (int k = thread; k < (rows - groups * ROWS) * width * PARTS; k += TEAM * WIDTH) {
+        const int part = k % PARTS, w = k / PARTS % width, i = groups * ROWS + k / PARTS / width;
+        multiply_some<1, CHAINS>(
+            v + place(w, part), out + place(w, part) + i * step, matrix + i * across, columns,
+            across, along, step
+        );
+    }
 }

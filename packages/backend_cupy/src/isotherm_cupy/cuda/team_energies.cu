@@ -7,7 +7,7 @@ extern "C" __global__ void energies(
 ) {
     const int c = (int)threadIdx.x % WIDTH, member = (int)threadIdx.x / WIDTH;
     REAL* const own = memory + (long long)blockIdx.x * n_numbers * WIDTH + c;
-    const Uniform uniform = {parameters, indices, own + DIM * WIDTH, member};
+    const Uniform uniform(parameters, indices, own + DIM * WIDTH, member);
     for (long long tile = blockIdx.x; tile * WIDTH < n_samples * n_kept; tile += gridDim.x) {
         const long long number = tile * WIDTH + c;
         const bool is_there = number < n_samples * n_kept;
