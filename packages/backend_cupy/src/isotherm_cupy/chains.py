@@ -199,7 +199,7 @@ class FusedChains:
         n, count, dim = states.shape
         where = [states, *strides, np.int64(n), np.int64(count), np.int32(dim)]
         given = [*where, self._parameters, outputs.energy]
-        if self._kernel.team is None:
+        if self._kernel.team is None or self._kernel.request.energy == "elementwise":
             self._module.launch("energies", count * n, given)
         else:
             threads, memory = self._memory(count * n)

@@ -121,19 +121,23 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     if isinstance(form, Quadratic) and dim <= _QUADRATIC:
         request = request_of(plan, program, "quadratic")
         return _kernel(plan, "fused quadratic form", request, BLOCKS, energy.parameter_values())
+    if isinstance(form, (ArrayProgram, Program)) and _is_long(form):
+        return None
+    values = energy.parameter_values() if form is not None else np.empty(0)
     if isinstance(form, ArrayProgram):
-        return _of_arrays(plan, program, form, energy.parameter_values())
+        try:
+            printed = print_arrays(form, values.astype(plan.dtype))
+        except OverflowError:
+            return None
+        return _of_teams(plan, request_of(plan, program, "whole"), printed)
     if isinstance(form, Program):
         shape = "elementwise" if kind_of(energy) is Kind.TERMS else "whole"
-        layout = _layout_of(program, dim, shape)
-        if layout is None:
-            return None
-        request = request_of(plan, program, shape)
-        functions = print_program(form)
-        return _kernel(plan, "fused program", request, layout, energy.parameter_values(), functions)
+        request, layout = request_of(plan, program, shape), _layout_of(program, dim, shape)
+        if layout is TEAM:
+            return _of_teams(plan, request, _written_out(form, values, dim))
+        return _kernel(plan, "fused program", request, layout, values, print_program(form))
     if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
         request, layout = request_of(plan, program, "whole"), _layout_of(program, dim, "whole")
-        assert layout is not None
         values = energy.parameter_values()
         return _kernel(plan, "fused CUDA functions", request, layout, values, energy.source())
     return None
@@ -144,16 +148,19 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     if plan.dtype not in ("float32", "float64"):
         return f"there are no kernels in {plan.dtype}; dtype='float32' has them"
     form = form_of(energy, plan.event_shape)
-    if isinstance(form, ArrayProgram):
+    if isinstance(form, (ArrayProgram, Program)):
         if _is_long(form):
             return (
-                f"{form.name} is a program of more than {LIMITS.longest_program} operations on "
-                "arrays, which are not compiled; write it with sums, products and slices of arrays "
-                "in the place of loops over x[i]"
+                f"{form.name} is a program of more than {LIMITS.longest_program} operations, which "
+                "are not compiled; write it with sums, products and slices of arrays in the place "
+                "of loops over x[i]"
             )
         return f"a chain of {form.name} has more numbers than a kernel's indices reach"
-    if isinstance(form, Program) or isinstance(energy, CudaEnergy):
-        return f"{plan.energy} has more than {_WHOLE_STATE} coupled coordinates"
+    if isinstance(energy, CudaEnergy):
+        return (
+            f"{plan.energy} has more than {_WHOLE_STATE} coordinates, whose functions take a chain "
+            "in registers; @isotherm.formula would be fused"
+        )
     if form is not None:
         return f"a covariance of more than {_QUADRATIC} coordinates is better a matrix product"
     return (
@@ -162,22 +169,29 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     )
 
 
-def _is_long(program: ArrayProgram) -> bool:
+def _is_long(program: ArrayProgram | Program) -> bool:
     return sum(1 for _ in operations(program.instructions)) > LIMITS.longest_program
 
 
-def _of_arrays(
-    plan: Plan, program: TransitionProgram, form: ArrayProgram, values: np.ndarray[Any, Any]
-) -> Kernel | None:
-    """The kernel of a formula on arrays, if it has one."""
-    if _is_long(form):
-        return None
-    try:
-        printed = print_arrays(form, values.astype(plan.dtype))
-    except OverflowError:
-        return None
-    dim = form.dim
-    request = request_of(plan, program, "whole")
+def _written_out(program: Program, values: np.ndarray[Any, Any], dim: int) -> PrintedArrays:
+    """A program of numbers for teams; of a whole state, for teams of one."""
+    is_elementwise = program.dim is None
+    length = len(program.instructions)
+    return PrintedArrays(
+        source=print_program(program, is_for_teams=not is_elementwise),
+        parameters=values,
+        indices=np.empty(0, np.int32),
+        memory=0,
+        widest=dim if is_elementwise else 1,
+        work=dim * length if is_elementwise else length,
+        has_products=False,
+        has_recursions=False,
+    )
+
+
+def _of_teams(plan: Plan, request: Request, printed: PrintedArrays) -> Kernel | None:
+    """The kernel of teams of threads, unless a block has more numbers than indices reach."""
+    dim = plan.n_coordinates
     advance, states = print_advance(request, TEAM)
     # A sum over coordinates uses the energy's memory.
     numbers = states * dim + max(printed.memory, dim + 1)
@@ -185,7 +199,8 @@ def _of_arrays(
     if numbers * width >= _MOST:
         return None
     constants = {"KEEPS": int(request.keeps), "DIM": dim, "TEAM": size, "WIDTH": width}
-    parts = (*TEAM.sums, printed.source, advance, "team_energies.cu", "moments.cu")
+    energies = "team_energies.cu" if request.energy == "whole" else "elementwise.cu"
+    parts = (*TEAM.sums, printed.source, advance, energies, "moments.cu")
     return Kernel(
         path="fused program",
         request=request,
@@ -205,7 +220,7 @@ def _team_of(plan: Plan, printed: PrintedArrays, numbers: int) -> tuple[int, int
     So many threads that a card's cache holds the arrays of all chains that run at once, and, of few
     chains, that most of the card has work.
     """
-    if printed.has_recursions:  # all but one of a team would wait
+    if printed.has_recursions or printed.widest == 1:  # all but one of a team would wait
         return 1, _WIDEST
     in_cache = numbers * np.dtype(plan.dtype).itemsize / LIMITS.cache_share
     wanted = max(in_cache, LIMITS.card / plan.n_samples)
@@ -215,16 +230,16 @@ def _team_of(plan: Plan, printed: PrintedArrays, numbers: int) -> tuple[int, int
     return size, max(1, min(_TEAMS // size, _WIDEST, chains))
 
 
-def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout | None:
+def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout:
     if form == "whole":
         if dim > _WHOLE_STATE:
-            return None
+            return TEAM
         return CHAIN if dim <= _UNROLLED else LONG_CHAIN
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
     if dim <= LIMITS.separable:
         return CHAIN
-    return BLOCKS if dim <= _MOST_THREADS else None
+    return BLOCKS if dim <= _MOST_THREADS else TEAM
 
 
 def _kernel(
