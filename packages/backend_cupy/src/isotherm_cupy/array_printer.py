@@ -44,21 +44,23 @@ class PrintedArrays:
     indices : int32 array
     memory : int
         Numbers of a chain between the loops.
-    widest : int
-        Elements of the longest loop.
-    work : int
-        Operations of a gradient and an energy, about.
-    has_products, has_recursions : bool
+    loops : tuple of (int, int)
+        Of each loop how many elements it has, which threads may share, and the operations of one.
+    has_products : bool
+        Whether threads read matrices.
     """
 
     source: str
     parameters: np.ndarray[Any, np.dtype[np.float64]]
     indices: np.ndarray[Any, np.dtype[np.int32]]
     memory: int
-    widest: int
-    work: int
+    loops: tuple[tuple[int, int], ...]
     has_products: bool
-    has_recursions: bool
+
+    @property
+    def work(self) -> int:
+        """Operations of a gradient and an energy, about."""
+        return sum(elements * each for elements, each in self.loops)
 
 
 def print_arrays(program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> PrintedArrays:
@@ -88,10 +90,8 @@ def print_arrays(program: ArrayProgram, parameters: np.ndarray[Any, Any]) -> Pri
         parameters=data.parameters(),
         indices=data.indices(),
         memory=max(function.memory for function in functions),
-        widest=max((math.prod(program.shapes[i]) for i in changing), default=1),
-        work=sum(_work(program, i) for i in changing),
+        loops=tuple(_loop_of(program, i) for i in changing),
         has_products=not operations.isdisjoint(("matmul", "matmul_t")),
-        has_recursions="scan" in operations,
     )
 
 
@@ -108,15 +108,20 @@ struct Uniform {
 };"""
 
 
-def _work(program: ArrayProgram, index: int) -> int:
+def _loop_of(program: ArrayProgram, index: int) -> tuple[int, int]:
+    """The elements of a value and the operations of each."""
     instruction, size = program.instructions[index], math.prod(program.shapes[index])
-    if instruction.op == "scan":
-        count = program.shapes[instruction.args[1]][0]
-        return count * len(instruction.value.step.instructions)
-    if instruction.op in ("matmul", "matmul_t"):
-        matrix, value = (program.shapes[arg] for arg in instruction.args)
-        return 2 * math.prod(matrix) * math.prod(value[1:])
-    return max(size, *(math.prod(program.shapes[arg]) for arg in instruction.args), 1)
+    match instruction.op:
+        case "scan":
+            count = program.shapes[instruction.args[1]][0]
+            return 1, count * len(instruction.value.step.instructions)
+        case "matmul" | "matmul_t":
+            return size, 2 * program.shapes[instruction.args[1]][0]
+        case "scatter":
+            return size, -(-math.prod(program.shapes[instruction.args[0]]) // size)
+        case "total":
+            return math.prod(program.shapes[instruction.args[0]]), 1
+    return size, 1
 
 
 class _Data:

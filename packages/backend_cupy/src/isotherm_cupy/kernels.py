@@ -55,6 +55,9 @@ _TILE = 4  # chains, whose numbers are read at once
 _TEAMS = 256  # threads of a block of teams, which can have all registers of a thread
 _WIDEST = 32  # chains of a block of teams, one a thread: what a warp reads at once
 _SHARING = 8  # ... at least where they read the same matrix
+# A team is kept from being so large that it would take as many times what work there is, were none
+# to wait. What is one loop of one element is done by teams of one.
+_WAITING = 2
 _MOST = 2**31  # numbers of a block that indices reach
 
 
@@ -182,10 +185,8 @@ def _written_out(program: Program, values: np.ndarray[Any, Any], dim: int) -> Pr
         parameters=values,
         indices=np.empty(0, np.int32),
         memory=0,
-        widest=dim if is_elementwise else 1,
-        work=dim * length if is_elementwise else length,
+        loops=((dim, length) if is_elementwise else (1, length),),
         has_products=False,
-        has_recursions=False,
     )
 
 
@@ -218,16 +219,21 @@ def _team_of(plan: Plan, printed: PrintedArrays, numbers: int) -> tuple[int, int
     """Threads of a chain, and chains of a block; powers of two.
 
     So many threads that a card's cache holds the arrays of all chains that run at once, and, of few
-    chains, that most of the card has work.
+    chains, that most of the card has work; but not so many that most of them would wait.
     """
-    if printed.has_recursions or printed.widest == 1:  # all but one of a team would wait
-        return 1, _WIDEST
     in_cache = numbers * np.dtype(plan.dtype).itemsize / LIMITS.cache_share
-    wanted = max(in_cache, LIMITS.card / plan.n_samples)
-    most = min(printed.widest, _TEAMS // _SHARING if printed.has_products else _TEAMS)
-    size = 2 ** int(math.log2(max(1.0, min(wanted, most))))
+    wanted = max(in_cache, LIMITS.card / plan.n_samples, 1.0)
+    most = _TEAMS // _SHARING if printed.has_products else _TEAMS
+    size = 2 ** int(math.log2(min(wanted, most)))
+    while size > 1 and size * _turns(printed, size) >= _WAITING * printed.work:
+        size //= 2
     chains = 2 ** math.ceil(math.log2(plan.n_samples))
     return size, max(1, min(_TEAMS // size, _WIDEST, chains))
+
+
+def _turns(printed: PrintedArrays, size: int) -> int:
+    """Operations of the busiest thread of a team."""
+    return sum(-(-elements // size) * each for elements, each in printed.loops)
 
 
 def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout:
