@@ -84,9 +84,7 @@ def test_every_samplers_steps_have_the_array_loops_bits(
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(1, "float64"), (32, "float32"), (256, "float64")])
-def test_products_are_summed_in_the_order_of_the_columns(
-    build, size, dtype, arrays, monkeypatch
-):
+def test_products_are_summed_in_the_order_of_the_columns(build, size, dtype, arrays, monkeypatch):
     teams_of(size, monkeypatch)
     X = np.random.default_rng(0).normal(size=(1030, 5)).astype(dtype)
 
@@ -165,10 +163,10 @@ class Noted:
 
     def launch(self, name, threads, arguments, block=128):
         if name == "advance":
-            *_, self.indices, memory, per_chain = arguments
-            self.numbers.append((memory.size, threads))
-            given = list(steps.parameters_of(self.program, steps.TEAM))
-            self.lengths.append(int(arguments[given.index("n_steps")]))
+            names = steps.parameters_of(self.program, steps.TEAM)
+            given = dict(zip(names, arguments, strict=True))
+            self.numbers.append((given["memory"].size, threads))
+            self.lengths.append(int(given["n_steps"]))
 
 
 def launched(energy, available=lambda: None, **options):

@@ -129,7 +129,9 @@ ARRAYS = {
     "logistic": formulas.logistic(*formulas.data(569, 31), dim=31),
     "hidden Markov": recursions.made(recursions.hidden_markov)(recursions.rows(200)),
     "GARCH": recursions.made(recursions.garch)(recursions.rows(200)),
-    "Gaussian process": posteriors.gaussian_process(np.linspace(-10, 10, 11), np.ones(11)),
+    "Gaussian process": isotherm.formula(dim=8)(posteriors.gaussian_process.function)(
+        np.linspace(-10, 10, 6), np.ones(6)
+    ),
 }
 
 

@@ -2,8 +2,8 @@
 
 Which loops there are, and what lies in memory between them, is core's `LoopSchedule`. A chain's
 arrays lie in its column of a block's memory, and the members of its team take a loop's elements in
-turns; see ``cuda/team.cuh``. Sizes, places and tables stand among the indices, data and what depends
-on no coordinate among the parameters, so that a change of them compiles nothing.
+turns; see ``cuda/team.cuh``. Sizes, places and tables stand among the indices, data and what
+depends on no coordinate among the parameters, so that a change of them compiles nothing.
 """
 
 from __future__ import annotations

@@ -91,13 +91,7 @@ class FusedChains:
 
     def _launches(self, start: int, stop: int, outputs: Outputs) -> Iterator[tuple[int, int]]:
         plan = self._plan
-        size, work, team = plan.n_samples * plan.n_coordinates, self._kernel.work, self._kernel.team
-        per_step = plan.n_samples * work * (_SLOW if plan.dtype == "float64" else 1)
-        length = min(LIMITS.launch_steps, max(plan.steps_per_block, LIMITS.launch // per_step))
-        if team is not None:  # a step may be long by itself
-            in_turn = -(-self._blocks_of(plan.n_samples)[1] // self._blocks)
-            each = -(-work // team.size) * in_turn
-            length = max(1, min(length, LIMITS.launch // per_step, LIMITS.launch_thread // each))
+        size, length = plan.n_samples * plan.n_coordinates, self._steps_of_a_launch()
         if outputs.mean is not None and outputs.trajectory is None:
             held = max(1, LIMITS.held_bytes // (size * np.dtype(plan.dtype).itemsize))
             length = min(length, plan.thinning * held)
@@ -109,6 +103,18 @@ class FusedChains:
                 end = start + max(1, int(np.searchsorted(work, length, side="right")))
             yield start, end
             start = end
+
+    def _steps_of_a_launch(self) -> int:
+        """What takes some ten milliseconds: of all threads, and of one."""
+        plan, kernel = self._plan, self._kernel
+        per_step = plan.n_samples * kernel.work * (_SLOW if plan.dtype == "float64" else 1)
+        fitting = LIMITS.launch // per_step
+        if kernel.team is None:
+            return min(LIMITS.launch_steps, max(plan.steps_per_block, fitting))
+        # A step may be long by itself, and be taken for several chains in turn.
+        in_turn = -(-self._turns(plan.n_samples) // self._blocks)
+        each = -(-kernel.work // kernel.team.size) * in_turn
+        return max(1, min(LIMITS.launch_steps, fitting, LIMITS.launch_thread // each))
 
     def _coefficients(self, start: int, stop: int) -> Array:
         """Of some steps, or of one where they do not vary."""
@@ -164,19 +170,17 @@ class FusedChains:
             self._describe(states, strides, outputs)
         return out
 
-    def _blocks_of(self, chains: int) -> tuple[int, int]:
-        """Blocks for so many chains, and how many of them there would be with one turn each."""
+    def _turns(self, chains: int) -> int:
+        """How often a block takes as many chains as it has at once, until none is left."""
         assert self._kernel.team is not None
-        turns = -(-chains // self._kernel.team.width)
-        return min(turns, self._blocks), turns
+        return -(-chains // self._kernel.team.width)
 
     def _memory(self, chains: int) -> tuple[int, dict[str, Any]]:
         """The threads that step so many chains, and what teams of them need besides."""
-        kernel = self._kernel
-        if kernel.team is None:
+        kernel, team = self._kernel, self._kernel.team
+        if team is None:
             return kernel.threads, {}
-        blocks, _ = self._blocks_of(chains)
-        team = kernel.team
+        blocks = min(self._turns(chains), self._blocks)
         memory = self._xp.empty(blocks * team.width * team.numbers, self._plan.dtype)
         given = {"indices": self._indices, "memory": memory, "n_numbers": np.int64(team.numbers)}
         return blocks * kernel.block, given

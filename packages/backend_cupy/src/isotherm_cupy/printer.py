@@ -59,9 +59,7 @@ class _Printer:
             return self._function(head, outputs, [f"return {self._name(outputs[0])};"])
         head = "void gradient(const REAL* x, REAL* out, const Uniform& uniform)"
         # All are read before one is written, so that x and out may be the same.
-        writes = [
-            f"out[{self._at(j)}] = {self._name(value)};" for j, value in enumerate(outputs)
-        ]
+        writes = [f"out[{self._at(j)}] = {self._name(value)};" for j, value in enumerate(outputs)]
         return self._function(head, outputs, writes)
 
     def energy(self) -> list[str]:
