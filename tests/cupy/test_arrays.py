@@ -9,6 +9,7 @@ from isotherm._arithmetic.arrays import to_numpy
 from isotherm.backend import ArrayProgram, Outputs
 from isotherm_cupy import array_printer, chains, kernels, steps
 from isotherm_cupy.limits import LIMITS
+from tests import backends
 from tests.core import test_array_formulas as formulas
 from tests.core import test_scan as recursions
 from tests.cupy.host import BUILDS, HostBackend
@@ -83,8 +84,14 @@ def test_every_samplers_steps_have_the_array_loops_bits(
     assert_same(run(energy, build, options), expected)
 
 
+NUMBA = [one for one in ("numba",) if one in backends.usable()]
+
+
 @pytest.mark.parametrize(("size", "dtype"), [(1, "float64"), (32, "float32"), (256, "float64")])
-def test_products_are_summed_in_the_order_of_the_columns(build, size, dtype, arrays, monkeypatch):
+@pytest.mark.parametrize("kernels_of", [*BUILDS, *NUMBA])
+def test_kernels_add_products_in_the_order_of_the_columns(
+    kernels_of, size, dtype, arrays, monkeypatch
+):
     teams_of(size, monkeypatch)
     X = np.random.default_rng(0).normal(size=(1030, 5)).astype(dtype)
 
@@ -99,7 +106,7 @@ def test_products_are_summed_in_the_order_of_the_columns(build, size, dtype, arr
         gradient += X[i][:, None] * z[:, i, None]
     energy = isotherm.formula(dim=(5, 2))(squares)(X=X)
     found = isotherm.sample_chain(
-        energy, x, n_steps=1, step_size=0.25, noise_scale=0.0, backend=build
+        energy, x, n_steps=1, step_size=0.25, noise_scale=0.0, backend=kernels_of
     )
     np.testing.assert_array_equal(to_numpy(found), x - np.array(0.25, dtype) * gradient)
 

@@ -150,6 +150,7 @@ def test_loops_over_arrays_compile(name, dtype, architecture, sampler, record_pr
         assert spilled == 0 or name == "Gaussian process", kernel
     assert_nothing_is_flushed(ptx)
     assert ptx.decode().count("fma.rn") == 2 * ptx.decode().count("rsqrt.approx")
+    assert b"ld.global.nc" not in ptx  # what a kernel writes is not read as if it never changed
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
