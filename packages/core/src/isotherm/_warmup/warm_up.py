@@ -111,9 +111,8 @@ def warm_up(
     n_pilot : int
         At least 4.
     target_accept : float, optional
-        In (0, 1): 0.574 for ``"mala"`` and 0.8 for ``"hmc"`` by default. On posteriors 0.8 gives
-        more effective draws a second than 0.651, which is best for many equal coordinates, and
-        costs a tenth of them there.
+        In (0, 1): 0.574 for ``"mala"`` and 0.8 for ``"hmc"`` by default. On most posteriors
+        0.8 gives more effective draws a second than 0.651, which is best in high dimension.
     mass : {"diagonal", "dense", None}
         The inverse mass that is sought: a variance a coordinate, or the covariance of up to 64
         coordinates; with None the sampler keeps its own.
