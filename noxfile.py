@@ -4,6 +4,7 @@ What follows ``--`` goes to the program that the session runs. Every install is 
 ``constraints.txt``.
 """
 
+import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -37,8 +38,22 @@ PACKAGES = ["core", *(f"backend_{name}" for name in BACKENDS if name != "numpy")
 
 
 def install(session: nox.Session, *requirements: str) -> None:
-    """Install requirements at the versions of constraints.txt."""
+    """Install requirements at the versions of constraints.txt, unless that was done already."""
+    files = [
+        Path("constraints.txt"), *Path("benchmarks").glob("*.txt"),
+        *(path for path in Path("packages").rglob("*") if path.suffix != ".pyc"),
+    ]  # fmt: skip
+    wanted = hashlib.sha256(repr(requirements).encode())
+    for path in sorted(filter(Path.is_file, files)):
+        wanted.update(str(path).encode() + path.read_bytes())
+    done = Path(session.virtualenv.location, "installed.txt")
+    if done.exists() and done.read_text() == wanted.hexdigest():
+        return
+    done.unlink(missing_ok=True)
     session.install("--constraint", "constraints.txt", *requirements)
+    # Noted by a command of the install phase, which `nox -R` leaves out like the install itself.
+    note = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
+    session.run_install("python", "-c", note, str(done), wanted.hexdigest(), silent=True)
 
 
 def test(session: nox.Session, backends: list[str], *paths: str) -> None:
