@@ -86,7 +86,7 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"__init__\.py",
     "image_scrapers": (scrape_pictures,),
     "reset_argv": arguments,
-    "reset_modules": (),
+    "reset_modules": ("matplotlib",),  # a style is its example's alone
     "capture_repr": (),
     "download_all_examples": False,
     "abort_on_example_error": True,
