@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -117,7 +118,14 @@ def in_the_site(app, path, parent, content):
     content[0] = re.sub(r"\]\([A-Z_]+\.md\)", lambda found: found[0].lower(), text)
 
 
+def write_sentences(app):
+    """The page of every sentence, from the source."""
+    page = runpy.run_path(str(HERE.parent / "tools/sentences.py"))["page"]()
+    (HERE / "sentences.md").write_text(page, "utf-8")
+
+
 def setup(app):
     """Register what is above."""
+    app.connect("builder-inited", write_sentences)
     app.connect("autodoc-process-docstring", as_plain_text, priority=400)
     app.connect("include-read", in_the_site)
