@@ -23,6 +23,9 @@ BACKENDS = {
     # NVRTC, so that the CUDA source is compiled in the tests without a GPU or a CUDA toolkit.
     "cupy": ["./packages/backend_cupy[cuda12]", "nvidia-cuda-nvrtc-cu12"],
 }
+PACKAGES = ["core", *(f"backend_{name}" for name in BACKENDS if name != "numpy")]
+if sys.platform == "darwin":
+    del BACKENDS["cupy"]  # neither CuPy nor NVRTC has wheels for macOS
 PLUGINS = [requirement for requirements in BACKENDS.values() for requirement in requirements]
 TEST_TOOLS = [
     "array-api-strict", "dask", "distributed", "mpmath", "mypy", "numpydoc", "pyright[nodejs]",
@@ -34,7 +37,6 @@ EXAMPLE_TOOLS = ["pandas", "scikit-learn"]
 # What there is on the machine with a card that is lent to us now and then; torch brings Triton 3.6.
 LENT = ["torch==2.11.0", "cupy-cuda13x==14.2.0", "numpy==2.5.0", "numba"]
 DOCS_TOOLS = ["myst-parser", "numpydoc", "pydata-sphinx-theme", "sphinx", "sphinx-gallery"]
-PACKAGES = ["core", *(f"backend_{name}" for name in BACKENDS if name != "numpy")]
 
 
 def install(session: nox.Session, *requirements: str) -> None:
