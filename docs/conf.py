@@ -52,7 +52,7 @@ html_show_sourcelink = False
 html_sidebars = {"*": []}  # pages of the first level have no pages under them
 html_theme_options = {
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 4,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
