@@ -136,7 +136,7 @@ class _Reader:
             raise FormulaError(_no_random("a generator of random numbers"))
         if isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
             return value
-        if isinstance(value, BuiltinFunctionType):
+        if isinstance(value, (BuiltinFunctionType, type(np.sum))):
             return self._value(value.__self__) if _is_bound(value) else None, self._fixed(value)
         if isinstance(value, type):
             return self._fixed(value) if _is_fixed(value) else self._class(value)
