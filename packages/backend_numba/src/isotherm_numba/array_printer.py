@@ -30,8 +30,6 @@ from isotherm_numba.tiles import PADDING
 _INLINE = 8  # elements of which a total is one expression
 _FEW = 16  # elements up to which a loop's length is printed as a number
 _IMPORTS = """\
-from numpy import empty
-
 from isotherm_numba.array_loops import count, fold, rows_of, scatter
 from isotherm_numba.products import multiply
 
@@ -165,7 +163,11 @@ class _Function:
             self._print_copy(functions, calls)
         head = f"def {self._name}(x, out, scratch, parameters, dim, stride, n):"
         stride, count = f"u64({self._stride})", self._numbers.count
-        rows = [f"space = empty({count(self._rows)} * {stride}, number)"] if self._rows else []
+        rows = (
+            [f"space = tiles.space_of({count(self._rows)} * {stride}, number)"]
+            if self._rows
+            else []
+        )
         views = [
             f"{place} = rows_of(space, {count(first)}, {count(size)}, {stride})"
             for place, (first, size) in self._views.items()
@@ -294,8 +296,8 @@ class _Function:
             ]
             given = f"{at[0]}, {at[1]}, {self._numbers.count(size)}"
             return f"scatter({source}, {out}, parameters, {given}, {stride}, {lanes})"
-        matrix, counts = self._numbers.matrix(args[0], is_transposed=op == "matmul_t")
-        counts = (*counts, math.prod(self._program.shapes[index][1:]))
+        matrix, shape = self._numbers.matrix(args[0], is_transposed=op == "matmul_t")
+        counts = (*shape, math.prod(self._program.shapes[index][1:]))
         given = ", ".join([matrix, *map(self._numbers.count, counts)])
         return f"multiply({source}, {out}, parameters, {given}, {stride}, {lanes})"
 
@@ -460,6 +462,7 @@ class _Loop:
             indent + line
             for line in (
                 "kernel_calls.arrays_apart()",
+                # It is so already; the compiler knows it now, and makes no loop for a rest.
                 f"n = n // u64({PADDING}) * u64({PADDING})",
                 "zero = number(0.0)",
                 f"size = {self._function._numbers.count(self._size)}",

@@ -1,9 +1,9 @@
 """Products of a matrix with the rows of a tile, whose sums stay in registers until they are done.
 
-A loop over lanes would read and write its sums for every few columns. Here some lanes are one value,
-a vector, and several rows of the product are made at a time: a column then needs one vector of the
-tile for all of them, and one number of the matrix for each, which a processor multiplies with as it
-reads it. Such numbers lie one after another (see `in_blocks`).
+A loop over lanes would read and write its sums for every few columns. Here the lanes of a register
+are one value, a vector, and several rows of the product are made at a time: for a column that takes
+one vector of the tile, and for each row a number of the matrix, which a processor spreads as it
+multiplies. So these numbers lie one after another (see `in_blocks`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numba import njit, types
 from numba import uint64 as u64
 from numba.extending import intrinsic, models, register_model
 
+_ALIGNED = 4  # bytes that any address of a vector is a multiple of
 _ROWS = 8  # at a time: enough additions that do not wait for each other, and few for the registers
 
 
@@ -35,9 +36,10 @@ def in_blocks(matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     Rows that the last block lacks are zeros.
     """
     rows, columns = matrix.shape
-    blocks = np.zeros((-(-rows // _ROWS), _ROWS, columns), matrix.dtype)
-    blocks.reshape(-1, columns)[:rows] = matrix
-    return blocks.swapaxes(1, 2)
+    count = -(-rows // _ROWS)
+    filled = np.zeros((count * _ROWS, columns), matrix.dtype)
+    filled[:rows] = matrix
+    return filled.reshape(count, _ROWS, columns).swapaxes(1, 2)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -139,12 +141,7 @@ def _store(typing_context: Any, sums: Any, out: Any, here: Any, step: Any, rows:
     return types.void(sums, out, here, step, rows), generate
 
 
-_ALIGNED = 4  # bytes that any address of a vector is a multiple of
-
-
-def _place(
-    context: Any, builder: Any, signature: Any, args: Any, array: int, at: Any
-) -> Any:
+def _place(context: Any, builder: Any, signature: Any, args: Any, array: int, at: Any) -> Any:
     """Where the lanes of an argument that is an array begin at an index, as those of one vector."""
     kind = signature.args[array]
     data = context.make_array(kind)(context, builder, args[array]).data

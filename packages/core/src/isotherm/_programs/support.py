@@ -7,8 +7,10 @@ from isotherm._programs.program import Program, operations
 
 _PARTIAL = {"log", "sqrt"}
 # Made of numbers none of which is negative, these are not negative.
-_KEEPING = ("stop", "fill", "reshape", "floor", "rint", "total", "take", "scatter", "min")
-_KEEPING += ("add", "mul", "div")
+_KEEPING = {
+    *("stop", "fill", "reshape", "floor", "rint", "total", "take", "scatter"),
+    *("min", "add", "mul", "div"),
+}
 
 
 def has_limited_support(program: Program | ArrayProgram) -> bool:
