@@ -1,6 +1,5 @@
 """CUDA's kernels without a GPU: interpreted, bit for bit, and as compiled for two of them."""
 
-import importlib.util
 import itertools
 import re
 import sys
@@ -28,6 +27,7 @@ from isotherm.backend import Segment, Segments, Space, kind_of, noise
 from isotherm.testing import run_options
 from isotherm_torch import kernel
 from isotherm_torch.loop import TorchLoop
+from tests.torch import stand_in
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 SAMPLERS = {
@@ -177,12 +177,7 @@ def test_a_compiler_that_refuses_is_a_reason_and_no_crash(compiled, monkeypatch,
 
 @pytest.fixture(scope="module")
 def interpreted():
-    """The kernel's module once more, for Triton's interpreter, which runs on the CPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        spec = importlib.util.spec_from_file_location("interpreted_kernel", kernel.__file__)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    with stand_in.interpreted(kernel) as module:
         yield module
 
 

@@ -28,6 +28,9 @@ from isotherm._transitions.program import Call, Kind, Loop, Segment, Statement, 
 #: The values of a step by their numbers: arrays (n_samples, dim) or (n_samples, 1), or floats.
 Values: TypeAlias = dict[int, Any]
 
+#: What is told of a state, and of the step after which it is one.
+Note: TypeAlias = Callable[[Array, int], None]
+
 _ASKING = ("gradient", "value_and_gradient")  # of an energy
 
 
@@ -199,7 +202,7 @@ class ArrayLoop:
         """After how many of the steps last taken something was not finite, or 0; if it is known."""
         return None if self._watch is None else self._watch.first() or 0
 
-    def _watching(self) -> Callable[[Array, int], None] | None:
+    def _watching(self) -> Note | None:
         """What to tell of the state after each step; None where nothing needs to be told."""
         plan, calls = self._plan, self._calls
         self._watch = None
@@ -223,9 +226,7 @@ class ArrayLoop:
         if stop == start:
             return {name: xp.asarray(state[name], copy=True) for name in program.carried}
         rows = (plan.n_samples, plan.n_coordinates)
-        constants = self._constants_for(x)
-        coefficients = self._varying(start, stop)
-        values: Values = dict(constants)
+        values: Values = dict(self._constants_for(x))
         for name in program.carried:
             values[program.start[name]] = xp.reshape(state[name], rows)
         last, cached = self._last
@@ -236,27 +237,39 @@ class ArrayLoop:
             for name, index in program.cached_at_start.items():
                 values[program.start[name]] = values[index]
         n_kept, next_kept = 0, plan.burn_in + plan.thinning * (plan.kept_before(start) + 1)
-        note = self._watching()
+        steps = self._steps(values, start, stop, outputs, self._watching())
+        for n_steps, (values, reports) in enumerate(steps, start + 1):
+            if n_steps == next_kept:
+                self._record(
+                    xp.reshape(values[program.start["x"]], plan.shape), reports, n_kept, outputs
+                )
+                n_kept, next_kept = n_kept + 1, next_kept + plan.thinning
+        ends = {name: values[program.start[name]] for name in program.carried}
+        at_end = {name: xp.reshape(value, plan.shape) for name, value in ends.items()}
+        kept = (program.start[name] for name in program.cached)
+        self._last = at_end, {index: values[index] for index in kept}
+        return at_end
+
+    def _steps(
+        self, values: Values, start: int, stop: int, outputs: Outputs, note: Note | None
+    ) -> Iterator[tuple[Values, dict[str, Any]]]:
+        """After each step its values, as the next one begins with them, and what it reports.
+
+        They are counted and noted already; the next step may write to the same memory.
+        """
+        program, constants = self.program, self._constants_for(values[self.program.start["x"]])
+        coefficients = self._varying(start, stop)
         for step in range(start, stop):
             for index, numbers in coefficients:
                 values[index] = numbers[step - start]
             self._carry_out(program.statements, values, step)
-            ends = {name: values[index] for name, index in program.end.items()}
             reports = {name: values[index] for name, index in program.reports.items()}
-            values = dict(constants)
-            for name, value in ends.items():
-                values[program.start[name]] = value
+            ends = {program.start[name]: values[index] for name, index in program.end.items()}
+            values = constants | ends
             if note is not None:
-                note(ends["x"], step)
+                note(values[program.start["x"]], step)
             self._count(reports, step, outputs)
-            if step + 1 == next_kept:
-                self._record(xp.reshape(ends["x"], plan.shape), reports, n_kept, outputs)
-                n_kept, next_kept = n_kept + 1, next_kept + plan.thinning
-        at_end = {name: values[program.start[name]] for name in program.carried}
-        reached = {name: xp.reshape(value, plan.shape) for name, value in at_end.items()}
-        kept = (program.start[name] for name in program.cached)
-        self._last = reached, {index: values[index] for index in kept}
-        return reached
+            yield values, reports
 
     def _constants_for(self, x: Array) -> Values:
         """What is the same at all steps: coefficients, and vectors on the state's device."""
@@ -290,7 +303,7 @@ class ArrayLoop:
                     results: Sequence[Array] = self._run_segment(one, values)
                     values.update(zip(one.outputs, results, strict=True))
                 case Call():
-                    if one.guard is None or values[one.guard] != 0.0:
+                    if one.guard is None or not _is_zero(values[one.guard]):
                         args = [values[arg] for arg in one.args]
                         values.update(
                             zip(one.results, self._call(one, args, values, step), strict=True)
@@ -369,6 +382,11 @@ class ArrayLoop:
         outputs.mean[k, ...] = xp.astype(found.mean, outputs.mean.dtype)
         outputs.variance[k, ...] = xp.astype(found.variance, outputs.variance.dtype)
         outputs.energy[k, ...] = self._calls.energies(self._seen(x))
+
+
+def _is_zero(coefficient: Any) -> bool:
+    """Whether that is known: where a graph of steps is made, it is a number of a device's."""
+    return isinstance(coefficient, float) and coefficient == 0.0
 
 
 def _calls_in(statements: Sequence[Statement]) -> Iterator[Call]:
