@@ -22,7 +22,7 @@ from isotherm_torch.backend import TorchBackend
 from isotherm_torch.loop import TorchLoop
 from tests.torch.stand_in import Launched, Recording, interpreted, is_view, record
 
-N_STEPS = 22
+N_STEPS = 26
 
 
 @pytest.fixture(scope="module")

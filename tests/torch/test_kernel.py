@@ -26,6 +26,7 @@ from isotherm._transitions.trace import Transition, gradient, perturb, total, wh
 from isotherm.backend import Segment, Segments, Space, kind_of, noise
 from isotherm.testing import run_options
 from isotherm_torch import kernel
+from isotherm_torch.blocks import coefficients_in_memory
 from isotherm_torch.loop import TorchLoop
 from tests.torch import stand_in
 
@@ -107,17 +108,23 @@ def test_every_operation_is_rounded_by_itself(compiled, sampler, dtype):
     normals = torch.empty(4, 99, 3, dtype=getattr(torch, dtype))
     kernel.fill_normals(normals, **KEY)
     kernel.exponentials(normals[0], **ACCEPT_KEY)
+    first = torch.zeros((), dtype=torch.int64)
+    kernel.fill_normals(normals, first_step=first, **KEY)
+    kernel.exponentials(normals[0], first_step=first, **ACCEPT_KEY)
     for program in compiled:
         assert_each_is_rounded_by_itself(program)
 
 
-def run_once(segments, numbers):
+def run_once(segments, numbers, in_memory=None, dtype=torch.float32):
     """Each segment, with these numbers of the step."""
     for segment in segments._kernels:
-        values = {
-            index: next(numbers) if segments._spaces[index] == Space.STEP else torch.zeros(16, 3)
-            for index in segment.inputs
-        }
+        values = {}
+        for index in segment.inputs:
+            if index in segments._in_memory:
+                values[index] = next(in_memory)
+            else:
+                is_number = segments._spaces[index] == Space.STEP
+                values[index] = next(numbers) if is_number else torch.zeros(16, 3, dtype=dtype)
         segments(segment, values)
 
 
@@ -130,6 +137,22 @@ def test_another_step_and_another_seed_compile_nothing(compiled):
     for seed in (1, 16, 2**63, 2**64 - 1):
         kernel.fill_normals(torch.empty(4, 10, 3), **KEY | {"seed": seed, "block": seed >> 40})
     assert len(set(map(id, compiled))) == n_segments + 1
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+def test_coefficients_in_memory_compile_nothing_wherever_they_are(compiled, dtype):
+    plan = plan_of(sampler="underdamped", dtype=dtype, step_size=[0.1, 0.2], n_steps=2)
+    program = plan.transition(kind_of(WELL))
+    segments = kernel.Segments(program, plan.state_dtype, coefficients_in_memory(plan, program))
+    assert segments.why_not() is None
+    n_segments = len(compiled)
+    assert n_segments == len(segments._kernels)
+    numbers = torch.zeros(8, dtype=getattr(torch, dtype))
+    assert len({number.data_ptr() % 16 for number in numbers}) > 1
+    run_once(segments, itertools.cycle([0.5]), itertools.cycle(numbers), getattr(torch, dtype))
+    assert len(set(map(id, compiled))) == n_segments
+    for one in compiled:
+        assert_each_is_rounded_by_itself(one)
 
 
 @pytest.mark.parametrize("dtype", kernel.DTYPES)
