@@ -27,6 +27,7 @@ from isotherm_cupy.source import assemble
 from isotherm_cupy.steps import BLOCK as BLOCKS
 from isotherm_cupy.steps import (
     CHAIN,
+    DOUBLE_CHAIN,
     ELEMENT,
     LONG_CHAIN,
     WARP,
@@ -86,14 +87,14 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         return _kernel(plan, "fused quadratic form", request, BLOCKS, energy.parameter_values())
     if isinstance(form, Program):  # an `ArrayProgram` has no printer here yet
         shape = "elementwise" if kind_of(energy) is Kind.TERMS else "whole"
-        layout = _layout_of(program, dim, shape)
+        layout = _layout_of(program, plan, shape)
         if layout is None:
             return None
         request = request_of(plan, program, shape)
         functions = print_program(form)
         return _kernel(plan, "fused program", request, layout, energy.parameter_values(), functions)
     if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
-        request, layout = request_of(plan, program, "whole"), _layout_of(program, dim, "whole")
+        request, layout = request_of(plan, program, "whole"), _layout_of(program, plan, "whole")
         assert layout is not None
         values = energy.parameter_values()
         return _kernel(plan, "fused CUDA functions", request, layout, values, energy.source())
@@ -117,11 +118,14 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     )
 
 
-def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout | None:
+def _layout_of(program: TransitionProgram, plan: Plan, form: str) -> Layout | None:
+    dim = plan.n_coordinates
     if form == "whole":
         if dim > _WHOLE_STATE:
             return None
-        return CHAIN if dim <= _UNROLLED else LONG_CHAIN
+        if dim <= _UNROLLED:
+            return CHAIN
+        return DOUBLE_CHAIN if program.reports and plan.dtype == "float64" else LONG_CHAIN
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
     if dim <= LIMITS.separable:

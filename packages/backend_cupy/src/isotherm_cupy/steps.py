@@ -67,6 +67,8 @@ class Layout:
     is_long : bool
         Whether a block of steps, unrolled, would be longer than what a multiprocessor keeps of a
         program, and its normals more than a thread has registers.
+    shares_state : bool
+        Whether the state before a step is in shared memory too.
     """
 
     place: str
@@ -80,6 +82,7 @@ class Layout:
     first: str = "j"
     sums: tuple[str, ...] = ()
     is_long: bool = False
+    shares_state: bool = False
 
     @property
     def has_whole_chains(self) -> bool:
@@ -118,6 +121,8 @@ CHAIN = Layout(
 )
 #: A thread is a chain of many coordinates, whose normals are in shared memory.
 LONG_CHAIN = replace(CHAIN, is_long=True)
+#: The same for proposals in float64, beside which there are no registers for what they replace.
+DOUBLE_CHAIN = replace(LONG_CHAIN, shares_state=True)
 WARP = 32  # threads of a block that has these
 
 _TYPES = {
@@ -166,6 +171,10 @@ for (int s = 0; s < n_steps; ++s) {{
 _SHARED_NORMALS = """\
 __shared__ REAL shared_{stream}[{threads}][DIM * STEPS_PER_BLOCK + 1];
 REAL (*z_{stream})[STEPS_PER_BLOCK] = (REAL (*)[STEPS_PER_BLOCK])shared_{stream}[threadIdx.x];"""
+
+_SHARED_STATE = """\
+__shared__ REAL shared_{variable}[{threads}][DIM + 1];
+REAL* {variable} = shared_{variable}[threadIdx.x];"""
 
 _ONE_BY_ONE = """\
 #pragma unroll 1
@@ -290,7 +299,7 @@ class _Printer:
     def text(self) -> str:
         program, layout = self._program, self._layout
         starts = {name: program.start[name] for name in (*program.carried, *program.cached)}
-        before = [self._declared(index) for index in starts.values()]
+        before = [line for index in starts.values() for line in self._declared_before(index)]
         before += self._loaded(starts)
         before += self._constants()
         before += self._prologue()
@@ -327,6 +336,12 @@ class _Printer:
             steps=steps.splitlines(),
             after=self._stored(starts) + self._counts(),
         )
+
+    def _declared_before(self, index: int) -> list[str]:
+        """The variable, or array, of a value of the state before a step."""
+        if not self._layout.shares_state or self._program.spaces[index] != Space.STATE:
+            return [self._declared(index)]
+        return _SHARED_STATE.format(variable=self._variable(index), threads=WARP).splitlines()
 
     # Names of values, and loops over coordinates.
 
@@ -505,6 +520,8 @@ class _Printer:
         for one in statements:
             match one:
                 case Segment():
+                    if in_step and self._layout.shares_state:
+                        lines.append("read_memory_again();")  # else it all stays in registers
                     lines += self._segment(one)
                 case Call():
                     lines += self._call(one, in_step=in_step)
