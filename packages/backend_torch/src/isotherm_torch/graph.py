@@ -24,7 +24,7 @@ Capture = Callable[..., Function]
 
 # A capture takes some ten milliseconds, of which a step gives back some hundred microseconds.
 LEAST_STEPS = 500
-_WARM_UP = 3  # calls before the capture, in which libraries choose kernels and allocate
+_WARM_UP = 1  # calls before the one that looks whether it waits: libraries choose and allocate
 
 
 class Graph:
