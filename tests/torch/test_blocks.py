@@ -127,7 +127,7 @@ def test_steps_in_a_graph_have_the_bits_of_steps_one_by_one(request, options):
     request.getfixturevalue("on_device")
     result = run(module, **options)
     assert result.info.path == "array loop, autograd, fused step, steps in a graph"
-    assert record.replays > 3
+    assert record.replays > 2  # the first of which is the proof
     assert_same(result, by_itself)
 
 
