@@ -110,7 +110,7 @@ class Segments:
             with np.errstate(all="ignore"):
                 value = OPERATIONS[op](np, *map(self._scalar, args))
             return bool(value) if value.dtype == np.bool_ else float(value)
-        if op == "perturb":
+        if op == "perturb" and isinstance(args[1], float):
             value, scale, z = args
             return value if scale == 0.0 else value + scale * z
         if op in ("where", "div", "min", "max"):
@@ -172,6 +172,7 @@ class ArrayLoop:
         self._noise = _Noise(plan, fill_normals, exponentials)
         self._constants: Values | None = None
         self._changing: list[tuple[int, str]] = []  # coefficients: their values and names
+        self._changing_of_chains: list[tuple[int, str]] = []
         self._last: tuple[State | None, Values] = None, {}  # where it is, and what is cached there
 
     def renew(self, plan: Plan) -> None:
@@ -240,6 +241,8 @@ class ArrayLoop:
         for step in range(start, stop):
             for index, numbers in coefficients:
                 values[index] = numbers[step - start]
+            if self._changing_of_chains:
+                values |= self._varying_of_chains(step, x)
             self._carry_out(program.statements, values, step)
             ends = {name: values[index] for name, index in program.end.items()}
             reports = {name: values[index] for name, index in program.reports.items()}
@@ -262,12 +265,19 @@ class ArrayLoop:
         """What is the same at all steps: coefficients, and vectors on the state's device."""
         if self._constants is None:
             numbers, vectors = self._plan.coefficients(0, 1), self._plan.vectors()
+            of_chains = self._plan.chain_coefficients(0, 1)
             varying = self._plan.varying_coefficients()
             self._constants = {}
             for index, one in enumerate(self.program.values):
                 if one.op == "vector":
                     name = self.program.vectors[int(one.value)]
                     self._constants[index] = as_row(vectors[name], x)
+                elif one.op == "chain_coefficient":
+                    name = self.program.chain_coefficients[int(one.value)]
+                    if name in varying:
+                        self._changing_of_chains.append((index, name))
+                    else:
+                        self._constants[index] = as_column(of_chains[name][:, 0], x)
                 elif one.op == "coefficient":
                     name = self.program.coefficients[int(one.value)]
                     if name in varying:
@@ -282,6 +292,11 @@ class ArrayLoop:
             return []
         given = self._plan.coefficients(start, stop)
         return [(index, given[name].tolist()) for index, name in self._changing]
+
+    def _varying_of_chains(self, step: int, x: Array) -> Values:
+        """... and a number a chain: of one step, as those of many may be more than the chains."""
+        given = self._plan.chain_coefficients(step, step + 1)
+        return {index: as_column(given[name][:, 0], x) for index, name in self._changing_of_chains}
 
     def _carry_out(self, statements: Sequence[Statement], values: Values, step: int) -> None:
         for one in statements:
@@ -438,6 +453,12 @@ def as_row(vector: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
     """A number a coordinate as one row, shape (1, dim), beside the states `like`."""
     xp = compat.array_namespace(like)
     return xp.asarray(vector[None, :], dtype=like.dtype, device=compat.device(like))
+
+
+def as_column(numbers: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
+    """A number a chain as one column, shape (n_samples, 1), beside the states `like`."""
+    xp = compat.array_namespace(like)
+    return xp.asarray(numbers[:, None], dtype=like.dtype, device=compat.device(like))
 
 
 def matvec(matrix: np.ndarray[Any, np.dtype[np.float64]], x: Array) -> Array:
