@@ -62,7 +62,7 @@ class FusedChains:
     is_kept = True
 
     def renew(self, plan: Plan) -> None:
-        """Serve a plan that differs from that of before in its seed alone."""
+        """Serve a plan that draws other numbers; see `isotherm.backend.Renews`."""
         self._plan = plan
         # Moved anew, as the queue may be another than that of the run before.
         self._parameters = self._moved(np.append(self._kernel.parameters, 0.0))

@@ -38,9 +38,6 @@ class FusedChains:
         self._dtype = np.dtype(plan.dtype)
         # Parts end where nodes of the moments' tree do.
         self._part = _power_of_two(max(kernel.chains_per_tile, plan.n_samples / LIMITS.parts))
-        first_end = self._part - plan.chain_offset % self._part
-        n = plan.n_samples
-        self._bounds = [0, *range(first_end, n, self._part), n]
         source = print_module(
             "an energy",
             plan.dtype,
@@ -65,7 +62,6 @@ class FusedChains:
             "vectors": np.concatenate(
                 [np.empty(0), *(vectors[name].ravel() for name in vectors_of(transition))]
             ).astype(self._dtype),
-            "chain_offset": plan.chain_offset,
         }
         self._advance = _advance_of(transition, plan.dtype)
         self._arguments = tuple(arguments(plan.dtype, transition.carried))
@@ -76,9 +72,15 @@ class FusedChains:
     is_kept = True
 
     def renew(self, plan: Plan) -> None:
-        """Serve a plan that differs from that of before in its seed alone."""
+        """Serve a plan that draws other numbers; see `isotherm.backend.Renews`."""
         self._plan = plan
-        self._given |= {"k0": plan.seed & noise.MASK, "k1": plan.seed >> 32}
+        first_end, n = self._part - plan.chain_offset % self._part, plan.n_samples
+        self._bounds = [0, *range(first_end, n, self._part), n]
+        self._given |= {
+            "k0": plan.seed & noise.MASK,
+            "k1": plan.seed >> 32,
+            "chain_offset": plan.chain_offset,
+        }
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan = self._plan

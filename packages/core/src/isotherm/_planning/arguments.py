@@ -15,7 +15,9 @@ from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import (
     Array,
     all_finite,
+    dtype_name,
     is_array,
+    namespace_of,
     plain_array,
     real_numbers,
     round_to,
@@ -89,11 +91,12 @@ def check_stream(
 
 def check_start(x: Array, dtype: str, name: str = "x", bounds: Bounds | None = None) -> None:
     """Refuse states that are not finite in the dtype of the chains, or outside of bounds."""
-    xp = compat.array_namespace(x)
-    # NumPy has no bfloat16, whose range is that of float32.
-    wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
-    with np.errstate(over="ignore"):
-        state = xp.astype(x, wanted, copy=False)
+    xp, state = namespace_of(x), x
+    if dtype_name(x.dtype) != dtype:
+        # NumPy has no bfloat16, whose range is that of float32.
+        wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
+        with np.errstate(over="ignore"):
+            state = xp.astype(x, wanted, copy=False)
     if not all_finite(state):
         raise InputError(
             f"{name} holds NaN, infinity or what {dtype} cannot hold; chains must start from "
@@ -401,6 +404,8 @@ def _check_clamp(clamp: tuple[float | None, float | None], dtype: str, narrow: s
 
 def as_number(value: Any) -> float:
     """One real number; TypeError for anything else."""
+    if type(value) is float:
+        return value
     numbers = real_numbers(value)
     if numbers is None or numbers.ndim:
         raise TypeError

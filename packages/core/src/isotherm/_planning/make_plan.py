@@ -212,7 +212,7 @@ def make_plan(
     made = None if key is None else find_made(energy, key)
     if made is not None and x is not None:
         check_start(x, made.plan.dtype)
-        return replace(made.plan, seed=seed_of(seed, made.asked))
+        return made.plan.with_seed(seed_of(seed, made.asked))
     n_steps = as_count("n_steps", n_steps, 0)
     burn_in = as_count("burn_in", burn_in, 0)
     thinning = as_count("thinning", thinning, 1)
@@ -224,7 +224,7 @@ def make_plan(
             "take more steps or thin less"
         )
     n_samples, event_shape = _state_shape(energy, x, dim, n_samples)
-    energy = fixed(energy, event_shape)
+    given_energy, energy = energy, fixed(energy, event_shape)
     check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
     on_divergence = as_on_divergence(on_divergence)
     steps = range(step_offset, step_offset + burn_in + n_steps)
@@ -327,7 +327,7 @@ def make_plan(
         with on_own_device(x):
             check_start(x, plan.dtype, bounds=plan.bounds)
     if key is not None:
-        keep(energy, key, plan, asked)
+        keep(given_energy, energy, key, plan, asked)
     return plan
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, Unpack, cast, overload
 
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, real_numbers
+from isotherm._arithmetic.arrays import Array, as_state, real_numbers
 from isotherm._energies.origin import name_of
 from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import BoundsLike, OnDivergence, ScheduleLike
@@ -72,7 +72,7 @@ class Sampler:
         self._noise_scale = noise_scale
         self._names = tuple(own)
         self._tuning: str | None = None
-        self._prepared = Prepared()
+        self.prepared = Prepared()
         check_arguments(
             self.name,
             step_size=step_size,
@@ -318,7 +318,7 @@ class Sampler:
             sampler, seed = tuning.sampler, tuning.seed
             n_samples = rows_of(x, dim) if n_samples is None else n_samples
             x = cast(Array, tuning.x)
-        x = placed(x, n_samples, chain_offset)
+        x = as_state(placed(x, n_samples, chain_offset))
         plan = sampler.plan(
             x,
             frozen=frozen,
@@ -335,7 +335,7 @@ class Sampler:
             on_divergence=on_divergence,
         )
         result = run_prepared(
-            self._prepared, plan, self.energy_function, x, momentum, model_kwargs, progress,
+            self.prepared, plan, self.energy_function, x, momentum, model_kwargs, progress,
             callback, callback_every, store, flush_every, executor,
         )  # fmt: skip
         return shortened(plan, result, with_info=return_info)

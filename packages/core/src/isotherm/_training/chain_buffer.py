@@ -390,7 +390,8 @@ class ChainBuffer:
         if "momentum" in starts:
             momentum = self._momentum(plan, x, starts["momentum"][rows, ...], chosen.begins[rows])
         energy = self.sampler.energy_function
-        return run_here(plan, energy, x, keywords, momentum)
+        prepared = self.sampler.prepared
+        return run_here(plan, energy, x, keywords, momentum, prepared=prepared)
 
     def _momentum(self, plan: Plan, x: Array, kept: Array, begins: np.ndarray[Any, Any]) -> Array:
         """The momenta that are kept, and fresh ones of the chains that begin anew."""
