@@ -267,8 +267,8 @@ class ArrayLoop:
 
         They are counted and noted already; the next step may write to the same memory.
         """
-        program, constants = self.program, self._constants_for(values[self.program.start["x"]])
-        coefficients = self._varying(start, stop)
+        program, x = self.program, values[self.program.start["x"]]
+        constants, coefficients = self._constants_for(x), self._varying(start, stop)
         for step in range(start, stop):
             for index, numbers in coefficients:
                 values[index] = numbers[step - start]
