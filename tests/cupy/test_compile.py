@@ -171,6 +171,16 @@ def test_every_samplers_steps_compile(energy, dim, options, dtype, record_proper
     assert_nothing_is_flushed(ptx)
 
 
+@pytest.mark.parametrize("sampler", ["langevin", "mala"])
+def test_steps_at_a_temperature_a_chain_compile(sampler):
+    ladder = np.linspace(0.5, 2.0, 1000)[:, None]
+    for energy, dim in ENERGIES_OF_SAMPLERS[:2]:
+        found = chosen(energy, dim, "float32", sampler=sampler, temperature=ladder, decay=0.01)
+        _, ptx, log = compiled(found.source, "sm_90", "--ptxas-options=-v")
+        assert uses(log)["advance"][1] == 0
+        assert_nothing_is_flushed(ptx)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_array_loops_kernels_compile(dtype, architecture):

@@ -37,7 +37,11 @@ SAMPLERS = {
     "underdamped": {
         "sampler": "underdamped", "n_steps": 5, "noise_scale": np.array([1.0, 0.5, 0.0, 0.0, 0.0])
     },
+    "underdamped of temperatures": {
+        "sampler": "underdamped", "decay": 0.1, "temperature": np.linspace(0.0, 2.0, 5)[:, None]
+    },
     "mala": {"sampler": "mala"},
+    "mala of temperatures": {"sampler": "mala", "temperature": np.linspace(0.5, 2.0, 5)[:, None]},
     "limited mala": {
         "sampler": "mala", "bounds": (-1.0, 0.75), "gradient_clip": 1.5,
         "gradient_clip_norm": 2.0,
@@ -239,6 +243,9 @@ def test_every_samplers_steps_have_the_array_loops_bits(interpreted, sampler, dt
         options = SAMPLERS[sampler]
         if "inverse_mass" in options:
             options = options | {"inverse_mass": np.linspace(0.5, 2.0, dim)}
+        if "temperature" in options:
+            ladder = np.resize(options["temperature"], (n_samples, 1))
+            options = options | {"temperature": ladder}
         options = {"n_samples": n_samples, "dim": dim, "dtype": dtype, "n_steps": 5} | options
         check_bits(interpreted, **options)
 

@@ -262,6 +262,8 @@ def parameters_of(program: TransitionProgram, layout: Layout = CHAIN) -> dict[st
         The energy's.
     ``coefficients``
         The transition's, those of a step next to each other; one row, or one a step.
+    ``chain_coefficients``
+        Of each of these a row a step, or one row where none varies, of a number a chain.
     ``vectors``
         Its vectors, and then its matrices, each column by column.
     ``x_before``, ``x_after``, ...
@@ -278,6 +280,8 @@ def parameters_of(program: TransitionProgram, layout: Layout = CHAIN) -> dict[st
     """
     names = {"n_samples": "long long", "dim": "int"}
     names |= dict.fromkeys(("parameters", "coefficients", "vectors"), "const REAL*")
+    if program.chain_coefficients:
+        names["chain_coefficients"] = "const REAL*"
     for name in program.carried:
         names |= {f"{name}_before": "const REAL*", f"{name}_after": "REAL*"}
     names |= {"n_steps": "int", "first_step": "long long", "until_kept": "int", "thinning": "int"}
@@ -347,6 +351,7 @@ class _Printer:
         before = [line for index in starts.values() for line in self._declared_before(index)]
         before += self._loaded(starts)
         before += self._constants()
+        before += self._of_chains(wants_varying=False)
         before += self._prologue()
         if self._in_blocks:
             for stream in program.streams():
@@ -496,6 +501,25 @@ class _Printer:
             ),
         ]
 
+    def _of_chains(self, *, wants_varying: bool) -> list[str]:
+        """The chains' coefficients: of a step, or of all."""
+        names, varying = self._program.chain_coefficients, self._request.varying
+        rows, step = "1", "0"
+        if not varying.isdisjoint(names):
+            rows, step = "n_steps", "s" if wants_varying else "0"
+        declared, loaded = [], []
+        for index, one in enumerate(self._program.values):
+            if one.op != "chain_coefficient":
+                continue
+            if (names[int(one.value)] in varying) == wants_varying:
+                row = f"((long long){one.value} * {rows} + {step})"
+                value = f"chain_coefficients[{row} * n_samples + {self._layout.own_chain}]"
+                if self._layout.condition:
+                    value = f"{self._layout.condition} ? {value} : REAL(0)"
+                declared.append(self._declared(index))
+                loaded.append(f"{self._number(index)} = {value};")
+        return declared + self._over(Space.CHAIN, loaded)
+
     def _prologue(self) -> list[str]:
         program = self._program
         lines = self._lines(program.prologue)
@@ -521,6 +545,7 @@ class _Printer:
             f"const REAL a{index} = coefficients[(long long)s * {n} + {row}];"
             for index, row in self._coefficients(True)
         ]
+        lines += self._of_chains(wants_varying=True)
         lines += self._lines(program.statements, in_step=True)
         lines += self._reported()
         lines += self._moved({starts[name]: program.end[name] for name in starts})

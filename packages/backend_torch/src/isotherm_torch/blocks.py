@@ -51,6 +51,8 @@ def coefficients_in_memory(plan: Plan, program: TransitionProgram) -> dict[int, 
 def why_not(plan: Plan, program: TransitionProgram) -> str | None:
     """Why steps are not the same kernels again and again; None if they are."""
     in_memory = coefficients_in_memory(plan, program)
+    if any(name in plan.varying_coefficients() for name in program.chain_coefficients):
+        return "a step takes numbers a chain from the host"
     for one in walk(program.statements):
         if isinstance(one, Loop) and one.count in in_memory:
             return "steps differ in their number of substeps"

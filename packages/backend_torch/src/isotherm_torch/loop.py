@@ -14,7 +14,6 @@ from isotherm.backend import (
     Outputs,
     Plan,
     RunSegment,
-    Segment,
     Segments,
     State,
     TransitionProgram,
@@ -74,15 +73,16 @@ class TorchLoop(ArrayLoop):
             if isinstance(in_graph, tuple):
                 self._blocks = BlockLoop(plan, energy, calls, *in_graph)
                 self._graph = self._blocks.graph
+        # Tensors in host memory are stepped as NumPy arrays, whose calls take a part of the time.
+        self._is_on_host = plan.device == "cpu"
+        parts: dict[str, Any] = {"fill_normals": fill_normals, "exponentials": exponentials}
+        if self._is_on_host:
+            parts = {
+                "fill_normals": host_noise.fill_normals(),
+                "stepped_as": (_as_numpy, torch.from_numpy),
+            }
         super().__init__(
-            plan,
-            energy,
-            gradient,
-            fill_normals,
-            run_segment,
-            calls,
-            path,
-            exponentials=exponentials,
+            plan, energy, gradient, run_segment=run_segment, calls=calls, path=path, **parts
         )
         self._without_graph = self.path
         self._about_graph = f", as {in_graph}" if isinstance(in_graph, str) else ""
@@ -126,8 +126,8 @@ class TorchLoop(ArrayLoop):
         return self._blocks.steps(steps, values, start, stop, outputs, note)
 
     def _surroundings(self, x: torch.Tensor) -> AbstractContextManager[Any]:
-        if not self._is_portable and x.device.type == "cpu":
-            return torch.no_grad()
+        if not self._is_portable and self._is_on_host:
+            return _grad_mode()  # once, as our own operations are none of torch's
         stack = ExitStack()
         stack.enter_context(torch.no_grad())
         if self._is_portable:
@@ -156,8 +156,10 @@ class InGradMode:
         self._is_leaf = is_leaf
 
     def __call__(self, x: torch.Tensor) -> Any:
-        with _grad_mode(x):
+        if torch.is_grad_enabled():
             return self._function(x.clone().requires_grad_(self._is_leaf))
+        with _grad_mode():
+            return self(x)
 
 
 def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> AutogradGradient:
@@ -198,24 +200,25 @@ class AutogradGradient:
     def __init__(self, energy: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.seen: torch.Tensor | None = None
         self._energy = energy
-        self._shape: tuple[int, ...] | None = None  # of values that have been looked at
+        self._ones = torch.empty(0)  # for values of a shape and dtype that have been looked at
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        with _grad_mode(x):
-            leaf = x.clone().requires_grad_(True)
-            value = self._energy(leaf)
-            if not torch.is_tensor(value) or value.shape != self._shape:
-                value = self._look_at(value, leaf)
-            result = None
-            if value.requires_grad:
-                (result,) = torch.autograd.grad(
-                    value, leaf, torch.ones_like(value), allow_unused=True
-                )
+        if not torch.is_grad_enabled():
+            with _grad_mode():
+                return self(x)
+        leaf = x.clone().requires_grad_(True)
+        value = self._energy(leaf)
+        ones = self._ones
+        if not (torch.is_tensor(value) and value.shape == ones.shape and value.dtype == ones.dtype):
+            value = self._look_at(value, leaf)
+        result = _slope(value, leaf, self._ones) if value.requires_grad else None
         if result is None:
             raise InputError(
                 "the energy's value is not connected to x for autograd; calculate it from x with "
                 "torch operations, or give the energy a method gradient(x)"
             )
+        if self._ones._version:  # written to, by a hook or a function's own backward
+            self._ones = torch.ones_like(value)
         self.seen = value.detach()
         return result
 
@@ -228,10 +231,29 @@ class AutogradGradient:
             )
         if not has_row_a_chain(value, leaf):
             as_values(value, leaf)  # which says what is wrong
-        self._shape = value.shape
+        self._ones = torch.ones_like(value)
         if value.shape == leaf.shape and leaf[0].numel() > 1 and value.requires_grad:
             _look_at_terms(value, leaf)
         return value
+
+
+_engine = getattr(torch.autograd.Variable, "_execution_engine", None)
+
+
+def _slope(value: torch.Tensor, leaf: torch.Tensor, weights: torch.Tensor) -> torch.Tensor | None:
+    """The gradient of Σ weights·value for a leaf; None where that has no part in it.
+
+    What `torch.autograd.grad` asks of its arguments takes as long as a small network's backward
+    pass. On the CPU, where the engine needs nothing of the calling thread, it is called at once.
+    """
+    slope: torch.Tensor | None
+    if _engine is not None and leaf.is_cpu and type(value) is torch.Tensor:
+        (slope,) = _engine.run_backward(
+            (value,), (weights,), False, False, (leaf,), True, accumulate_grad=False
+        )
+    else:
+        (slope,) = torch.autograd.grad(value, leaf, weights, allow_unused=True)
+    return slope
 
 
 def _look_at_terms(value: torch.Tensor, leaf: torch.Tensor) -> None:
@@ -253,9 +275,9 @@ def _look_at_terms(value: torch.Tensor, leaf: torch.Tensor) -> None:
         warn_of_terms(n_coupled)
 
 
-def _grad_mode(x: torch.Tensor) -> AbstractContextManager[Any]:
-    """Autograd at hand; a state of inference mode is then taken as a copy, which is none."""
-    if not (torch.is_inference_mode_enabled() or x.is_inference()):
+def _grad_mode() -> AbstractContextManager[Any]:
+    """Autograd at hand; what a run in inference mode makes can then be used outside of it."""
+    if not torch.is_inference_mode_enabled():
         return torch.enable_grad()
     stack = ExitStack()
     stack.enter_context(torch.inference_mode(False))
@@ -276,7 +298,7 @@ def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str
     if plan.device != "cpu":
         return segments, ""
     run = host_noise.run_segment(program, plan.state_dtype)
-    return (run, "") if isinstance(run, Segments) else (_OnHost(run), ", fused step")
+    return run, "" if isinstance(run, Segments) else ", fused step"
 
 
 def _kernels(
@@ -303,18 +325,5 @@ def _kernels_in_graph(plan: Plan, program: TransitionProgram) -> tuple[Any, RunS
     return "there is no fused step" if isinstance(kernels, str) else kernels
 
 
-class _OnHost:
-    """Segments on NumPy arrays, on the tensors' own memory."""
-
-    def __init__(self, run: RunSegment) -> None:
-        self._run = run
-
-    def __call__(self, segment: Segment, values: Values) -> list[torch.Tensor]:
-        given = {index: _as_numpy(values[index]) for index in segment.inputs}
-        return [torch.from_numpy(result) for result in self._run(segment, given)]
-
-
-def _as_numpy(value: Any) -> Any:
-    if not isinstance(value, torch.Tensor):
-        return value
-    return to_numpy(value) if value.is_neg() or value.requires_grad else value.numpy()
+def _as_numpy(x: torch.Tensor) -> Any:
+    return to_numpy(x) if x.requires_grad or x.is_neg() else x.numpy()
