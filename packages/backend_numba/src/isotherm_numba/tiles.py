@@ -169,6 +169,14 @@ def spread(vector: Any, rows: Any, chains: Any, tile: Any) -> None:
 
 
 @compiled
+def spread_chains(numbers: Any, rows: Any, tile: Any) -> None:
+    """Write the numbers of each chain to the lanes of all its coordinates."""
+    for i in range(tile.m):
+        for j in range(tile.dim):
+            rows[i * tile.across + j * tile.along] = numbers[tile.start + i]
+
+
+@compiled
 def copy(target: Any, source: Any, rows: Any, stride: Any, n: Any) -> None:
     """Copy rows of lanes."""
     arrays_apart()
