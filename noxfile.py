@@ -147,7 +147,8 @@ def lent(session: nox.Session) -> None:
     session.install("--no-deps", "--force-reinstall", *wheels)
     # In order: what the tests of Triton's kernels interpret they compile no more.
     session.run(
-        "pytest", "tests/torch/test_kernel.py", "tests/cupy", *session.posargs,
+        "pytest", "tests/torch/test_kernel.py", "tests/torch/test_blocks.py", "tests/cupy",
+        *session.posargs,
         env={"ISOTHERM_TEST_BACKENDS": "numpy,torch,cupy"},
     )  # fmt: skip
 

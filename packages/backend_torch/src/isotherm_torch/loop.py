@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -17,6 +17,7 @@ from isotherm.backend import (
     Segments,
     State,
     TransitionProgram,
+    Values,
     as_values,
     calls_of,
     has_row_a_chain,
@@ -28,7 +29,8 @@ from isotherm.backend import (
     warn_of_terms,
 )
 from isotherm_torch import devices
-from isotherm_torch.graph import LEAST_STEPS, GraphGradient
+from isotherm_torch.blocks import BlockLoop, Steps, coefficients_in_memory, why_not
+from isotherm_torch.graph import LEAST_STEPS, Graph, GraphGradient
 from isotherm_torch.normals import exponentials, fill_normals
 
 
@@ -49,9 +51,11 @@ class TorchLoop(ArrayLoop):
     def __init__(self, plan: Plan, energy: Any) -> None:
         program = plan.transition(kind_of(energy))
         run_segment, about = _fast_parts(plan, program)
-        self._graph: GraphGradient | None = None
+        self._graph: Graph | None = None
+        self._blocks: BlockLoop | None = None
         self._is_portable = is_portable(energy)
         calls, joint, path = None, None, f"array loop{about}"
+        in_graph: tuple[Any, RunSegment] | str | None = None
         value: Any
         gradient: Any = getattr(energy, "gradient", None)
         if not self._is_portable:
@@ -62,8 +66,13 @@ class TorchLoop(ArrayLoop):
                 value, joint = InGradMode(energy, is_leaf=True), gradient_of(energy)
                 gradient = joint
                 if devices.kind(plan.device) == "cuda" and plan.n_total >= LEAST_STEPS:
+                    in_graph = _kernels_in_graph(plan, program)
+                if isinstance(in_graph, str):
                     gradient = self._graph = GraphGradient(gradient, energy)
             calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
+            if isinstance(in_graph, tuple):
+                self._blocks = BlockLoop(plan, energy, calls, *in_graph)
+                self._graph = self._blocks.graph
         # Tensors in host memory are stepped as NumPy arrays, whose calls take a part of the time.
         self._is_on_host = plan.device == "cpu"
         parts: dict[str, Any] = {"fill_normals": fill_normals, "exponentials": exponentials}
@@ -76,6 +85,7 @@ class TorchLoop(ArrayLoop):
             plan, energy, gradient, run_segment=run_segment, calls=calls, path=path, **parts
         )
         self._without_graph = self.path
+        self._about_graph = f", as {in_graph}" if isinstance(in_graph, str) else ""
 
     def begin(self, state: State) -> None:
         with self._surroundings(state["x"]):
@@ -87,8 +97,33 @@ class TorchLoop(ArrayLoop):
                 return super().advance(state, start, stop, outputs)
             self._graph.check()
             state = super().advance(state, start, stop, outputs)
-            self.path = f"{self._without_graph}, {self._graph.status}"
+            self.path = f"{self._without_graph}, {self._graph.status}{self._about_graph}"
             return state
+
+    @property
+    def seen(self) -> torch.Tensor | None:
+        """As of every array loop; of steps in a graph it is where the graph has left it."""
+        in_graph = None if self._blocks is None else self._blocks.last_seen
+        return super().seen if in_graph is None else in_graph
+
+    def first_bad_step(self) -> int | None:
+        """As of every array loop; of steps in a graph nobody looks at each."""
+        found = super().first_bad_step()
+        replayed = None if self._blocks is None else self._blocks.first_replayed
+        return found if replayed is None or (found and found <= replayed) else None
+
+    def _steps(
+        self,
+        values: Values,
+        start: int,
+        stop: int,
+        outputs: Outputs,
+        note: Callable[[Any, int], None] | None,
+    ) -> Steps:
+        steps = super()._steps
+        if self._blocks is None:
+            return steps(values, start, stop, outputs, note)
+        return self._blocks.steps(steps, values, start, stop, outputs, note)
 
     def _surroundings(self, x: torch.Tensor) -> AbstractContextManager[Any]:
         if not self._is_portable and self._is_on_host:
@@ -253,7 +288,10 @@ def _grad_mode() -> AbstractContextManager[Any]:
 def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]:
     """The source of segments, and what the path says about noise and segments."""
     if devices.kind(plan.device) == "cuda":
-        return _by_triton(plan, program)
+        kernels = _kernels(plan, program)
+        if not isinstance(kernels, str):
+            return kernels[1], ", fused step"
+        return Segments(program, plan.state_dtype), f", no fused step ({kernels})"
     segments = Segments(program, plan.state_dtype)
     if not devices.is_exact(plan.device):
         return segments, ", noise from the host"
@@ -263,20 +301,28 @@ def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str
     return run, "" if isinstance(run, Segments) else ", fused step"
 
 
-def _by_triton(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]:
-    """Segments as one kernel each, where they can be had."""
+def _kernels(
+    plan: Plan, program: TransitionProgram, in_memory: Collection[int] = ()
+) -> tuple[Any, RunSegment] | str:
+    """Triton's kernels, of noise a module of them and of segments, or why there are none."""
     try:
         from isotherm_torch import kernel
     except ImportError as error:
-        why_not: str | None = f"Triton cannot be imported: {error}"
-    else:
-        why_not = kernel.why_not(plan.state_dtype)
-        if why_not is None:
-            segments = kernel.segments_of(program, plan.state_dtype)
-            if not isinstance(segments, str):
-                return segments, ", fused step"
-            why_not = segments
-    return Segments(program, plan.state_dtype), f", no fused step ({why_not})"
+        return f"Triton cannot be imported: {error}"
+    reason = kernel.why_not(plan.state_dtype)
+    if reason is not None:
+        return reason
+    segments = kernel.segments_of(program, plan.state_dtype, in_memory)
+    return segments if isinstance(segments, str) else (kernel, segments)
+
+
+def _kernels_in_graph(plan: Plan, program: TransitionProgram) -> tuple[Any, RunSegment] | str:
+    """The same for steps in a graph, or why they are not in one."""
+    reason = why_not(plan, program)
+    if reason is not None:
+        return reason
+    kernels = _kernels(plan, program, coefficients_in_memory(plan, program))
+    return "there is no fused step" if isinstance(kernels, str) else kernels
 
 
 def _as_numpy(x: torch.Tensor) -> Any:

@@ -114,7 +114,7 @@ class Segments:
             with np.errstate(all="ignore"):
                 value = OPERATIONS[op](np, *map(self._scalar, args))
             return bool(value) if value.dtype == np.bool_ else float(value)
-        if op == "perturb":
+        if op == "perturb" and isinstance(args[1], float):
             value, scale, z = args
             return value if scale == 0.0 else value + scale * z
         if op in ("where", "div", "min", "max"):
@@ -187,6 +187,7 @@ class ArrayLoop:
         self._inner, self._outer = stepped_as
         self._constants: Values | None = None
         self._changing: list[tuple[int, str]] = []  # coefficients: their values and names
+        self._changing_of_chains: list[tuple[int, str]] = []
         self._last: tuple[State | None, Values] = None, {}  # where it is, and what is cached there
 
     def renew(self, plan: Plan) -> None:
@@ -266,11 +267,13 @@ class ArrayLoop:
 
         They are counted and noted already; the next step may write to the same memory.
         """
-        program, constants = self.program, self._constants_for(values[self.program.start["x"]])
-        coefficients = self._varying(start, stop)
+        program, x = self.program, values[self.program.start["x"]]
+        constants, coefficients = self._constants_for(x), self._varying(start, stop)
         for step in range(start, stop):
             for index, numbers in coefficients:
                 values[index] = numbers[step - start]
+            if self._changing_of_chains:
+                values |= self._varying_of_chains(step, x)
             self._carry_out(program.statements, values, step)
             reports = {name: values[index] for name, index in program.reports.items()}
             ends = {program.start[name]: values[index] for name, index in program.end.items()}
@@ -284,12 +287,19 @@ class ArrayLoop:
         """What is the same at all steps: coefficients, and vectors on the state's device."""
         if self._constants is None:
             numbers, vectors = self._plan.coefficients(0, 1), self._plan.vectors()
+            of_chains = self._plan.chain_coefficients(0, 1)
             varying = self._plan.varying_coefficients()
             self._constants = {}
             for index, one in enumerate(self.program.values):
                 if one.op == "vector":
                     name = self.program.vectors[int(one.value)]
                     self._constants[index] = as_row(vectors[name], x)
+                elif one.op == "chain_coefficient":
+                    name = self.program.chain_coefficients[int(one.value)]
+                    if name in varying:
+                        self._changing_of_chains.append((index, name))
+                    else:
+                        self._constants[index] = as_column(of_chains[name][:, 0], x)
                 elif one.op == "coefficient":
                     name = self.program.coefficients[int(one.value)]
                     if name in varying:
@@ -304,6 +314,11 @@ class ArrayLoop:
             return []
         given = self._plan.coefficients(start, stop)
         return [(index, given[name].tolist()) for index, name in self._changing]
+
+    def _varying_of_chains(self, step: int, x: Array) -> Values:
+        """... and a number a chain: of one step, as those of many may be more than the chains."""
+        given = self._plan.chain_coefficients(step, step + 1)
+        return {index: as_column(given[name][:, 0], x) for index, name in self._changing_of_chains}
 
     def _carry_out(self, statements: Sequence[Statement], values: Values, step: int) -> None:
         for one in statements:
@@ -325,7 +340,7 @@ class ArrayLoop:
     def _call(self, call: Call, values: Values, step: int) -> None:
         args, result = [values[arg] for arg in call.args], call.results[0]
         like = values[self.program.start["x"]]
-        if call.guard is not None and values[call.guard] == 0.0:
+        if call.guard is not None and _is_zero(values[call.guard]):
             values[result] = like  # stands in the place of noise that is not used
             return
         match call.op:
@@ -395,6 +410,11 @@ class ArrayLoop:
 
 def _shaped(x: Array, shape: tuple[int, ...]) -> Array:
     return x if x.shape == shape else namespace_of(x).reshape(x, shape)
+
+
+def _is_zero(coefficient: Any) -> bool:
+    """Whether that is known: where a graph of steps is made, it is a number of a device's."""
+    return isinstance(coefficient, float) and coefficient == 0.0
 
 
 def _calls_in(statements: Sequence[Statement]) -> Iterator[Call]:
@@ -482,6 +502,12 @@ def as_row(vector: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
     """A number a coordinate as one row, shape (1, dim), beside the states `like`."""
     xp = namespace_of(like)
     return xp.asarray(vector[None, :], dtype=like.dtype, device=compat.device(like))
+
+
+def as_column(numbers: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
+    """A number a chain as one column, shape (n_samples, 1), beside the states `like`."""
+    xp = compat.array_namespace(like)
+    return xp.asarray(numbers[:, None], dtype=like.dtype, device=compat.device(like))
 
 
 def matvec(matrix: np.ndarray[Any, np.dtype[np.float64]], x: Array) -> Array:

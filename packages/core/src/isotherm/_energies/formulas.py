@@ -30,7 +30,8 @@ from isotherm._energies.parameters import (
     place_of,
 )
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
-from isotherm._programs.program import Evaluator, operations
+from isotherm._programs.program import Evaluator
+from isotherm._programs.support import has_limited_support
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr, printable, short_repr
@@ -167,8 +168,8 @@ class FormulaEnergy(FixedParameters):
         return self.program(event_shape)
 
     def has_limited_support(self, event_shape: tuple[int, ...]) -> bool:
-        """Whether a logarithm or a root is in its program."""
-        return not {"log", "sqrt"}.isdisjoint(operations(self.program(event_shape).instructions))
+        """Whether a logarithm or a root limits it."""
+        return has_limited_support(self.program(event_shape))
 
     def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
         """The energy as it is now, for a run: later changes of what it reads are not seen.

@@ -134,7 +134,9 @@ def make_plan(
         needed for the others. For a step size a coordinate give `inverse_mass`; an array of as many
         numbers as there are steps and coordinates alike is refused, as it may be meant for either.
     noise_scale : float, array or callable, optional
-        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
+        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive. An
+        array of shape (n_samples, 1) is one a chain, the same at all steps: chain i then samples
+        exp(-U/noise_scale[i]²), with the bits that it has in a run at this noise scale.
     temperature : float, array or callable, optional
         noise_scale², instead of `noise_scale`.
     decay : float
@@ -245,7 +247,7 @@ def make_plan(
     given = as_schedule("step_size", own["step_size"], steps, positive=True)
     check_meaning(step_size, len(steps), event_shape)
     step_sizes = decayed(given, decay, steps)
-    scales = as_noise_scale(noise_scale, temperature, steps)
+    scales = as_noise_scale(noise_scale, temperature, steps, n_samples)
     noise_scales = Schedule(1.0 if scales is None else scales)
     if not callable(energy) and (transition.is_adjusted or return_diagnostics):
         what = "return_diagnostics" if return_diagnostics else f"sampler={transition.name!r}"

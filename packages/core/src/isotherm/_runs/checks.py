@@ -21,7 +21,7 @@ from isotherm._arithmetic.arrays import (
     on_own_device,
     round_to,
 )
-from isotherm._backends.array_loop import Segments, as_row, matvec
+from isotherm._backends.array_loop import Segments, as_column, as_row, matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.origin import is_declared, is_portable
@@ -126,7 +126,8 @@ def _fresh_momentum(plan: Plan, backend: Backend) -> Array:
     if plan.inverse_mass is not None:
         root = plan.vectors()["mass_root"]
         normals = matvec(root, normals) if root.ndim == 2 else as_row(root, normals) * normals
-    scale = float(round_to(plan.noise_scale.between(0, 1), plan.state_dtype)[0])
+    scales = round_to(plan.noise_scale.between(0, 1), plan.state_dtype)
+    scale = as_column(scales[:, 0], normals) if scales.ndim == 2 else float(scales[0])
     return xp.reshape(scale * normals, plan.shape)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, Unpack, cast, overload
 
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, as_state
+from isotherm._arithmetic.arrays import Array, as_state, real_numbers
 from isotherm._energies.origin import name_of
 from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import BoundsLike, OnDivergence, ScheduleLike
@@ -26,7 +26,7 @@ from isotherm._runs.run import run_prepared
 from isotherm._samplers.options import RunOptions, shortened
 from isotherm._warmup.tuning import placed, rows_of
 from isotherm._warmup.warm_up import warm_up
-from isotherm.errors import short_repr
+from isotherm.errors import InputError, short_repr
 
 
 class Sampler:
@@ -98,6 +98,13 @@ class Sampler:
         self._noise_scale = value
 
     @property
+    def has_noise_scale_a_chain(self) -> bool:
+        """Whether each chain has its own, rather than each step or all."""
+        held = (self._noise_scale, self.temperature)
+        arrays = (real_numbers(one) for one in held if not (one is None or callable(one)))
+        return any(one is not None and one.ndim > 1 for one in arrays)
+
+    @property
     def _own(self) -> dict[str, Any]:
         """The arguments that not every sampler has, as they are now."""
         return {name: getattr(self, name) for name in self._names}
@@ -126,6 +133,11 @@ class Sampler:
 
     def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Plan:
         """The plan of a warm-up's pilots, which are of ``"hmc"``."""
+        if self.has_noise_scale_a_chain:
+            raise InputError(
+                "a warm-up is for one noise_scale, not for one a chain; warm up a sampler at one "
+                "of them, and give what it finds, tuning.arguments, to the chains of all"
+            )
         kept = ("inverse_mass", "bounds", "gradient_clip", "gradient_clip_norm")
         own = self._own if self.name == "hmc" else {name: self._own[name] for name in kept}
         if own["bounds"] is None:  # where a clamp stops chains, the pilots' walls reflect

@@ -160,7 +160,9 @@ def sample_chain(
         needed for the others. For a step size a coordinate give `inverse_mass`; an array of as many
         numbers as there are steps and coordinates alike is refused, as it may be meant for either.
     noise_scale : float, array or callable, optional
-        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
+        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive. An
+        array of shape (n_samples, 1) is one a chain, the same at all steps: chain i then samples
+        exp(-U/noise_scale[i]²), with the bits that it has in a run at this noise scale.
     temperature : float, array or callable, optional
         noise_scale², instead of `noise_scale`.
     decay : float

@@ -376,6 +376,11 @@ class ChainBuffer:
         keywords: Mapping[str, Any] | None,
     ) -> Result:
         x = starts["x"][rows, ...]
+        if self.sampler.has_noise_scale_a_chain:
+            raise InputError(
+                "a buffer draws other chains at each call, which have no noise_scale of their own; "
+                "give the sampler one number, or make a buffer for each"
+            )
         plan = self.sampler.plan(x, n_steps=n_steps, seed=self.seed)
         # Put in here, so that what was planned for the last draw serves this one. States of half
         # precision are kept in float32, which does not tell the dtype of the samples.
