@@ -72,3 +72,10 @@ def test_explaining_takes_no_step_of_the_users_state():
     x = np.ones((4, 2), np.float32)
     isotherm.explain(isotherm.HarmonicEnergy(), x, backend="numpy")
     assert (x == 1).all()
+
+
+def test_a_start_of_another_shape_is_refused():
+    energy = isotherm.HarmonicEnergy()
+    plan = isotherm.make_plan(energy, np.ones((4, 2)), backend="numpy")
+    with pytest.raises(isotherm.InputError, match=r"\(5, 2\) but the plan was made for \(4, 2\)"):
+        isotherm.explain(energy, np.ones((5, 2)), plan=plan)

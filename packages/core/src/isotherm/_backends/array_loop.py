@@ -493,7 +493,7 @@ class _Noise:
                 chain_offset=self._plan.chain_offset,
                 coordinate_offset=coordinate_offset,
             )
-        rows = list(out)
+        rows = [out[k, ...] for k in range(shape[0])]
         self._held[stream] = name, rows
         return rows
 

@@ -17,7 +17,7 @@ from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import SamplerName, ScheduleLike
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
-from isotherm._runs.checks import begin, check_belongs, initial_state
+from isotherm._runs.checks import begin, check_belongs, check_given, initial_state
 
 _PATIENCE = 0.2  # seconds of steps to measure, about
 
@@ -106,12 +106,14 @@ def explain(
             energy, x, dim, n_steps, n_samples, sampler=sampler, step_size=step_size, dtype=dtype,
             device=device, backend=backend, on_divergence="ignore",
         )  # fmt: skip
-    energy = fixed(as_energy(energy), plan.event_shape)
+    energy, x = fixed(as_energy(energy), plan.event_shape), as_state(x)
     check_belongs(plan, energy, x)
+    if x is not None:
+        check_given(plan, x, "x", plan.bounds)
     chosen = registry.usable(plan.backend)
     with ExitStack() as stack:
         stack.enter_context(on_device(chosen, plan))
-        state = initial_state(plan, chosen, as_state(x))
+        state = initial_state(plan, chosen, x)
         start = time.perf_counter()
         runner = chosen.prepare(plan, energy)
         begin(plan, runner, state)

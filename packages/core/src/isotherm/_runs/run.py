@@ -145,7 +145,7 @@ def run(
         The store cannot be written, the disk is full; what was written before can be gone on with.
     """
     x = as_state(x)
-    if x is not None:
+    if x is not None and plan.has_start:
         check_given(plan, x, "x", plan.bounds)
     return run_prepared(
         Prepared(), plan, energy, x, momentum, model_kwargs, progress, callback, callback_every,
