@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import array_api_compat as compat
 
 from isotherm._arithmetic.arrays import Array, all_finite
@@ -32,7 +34,7 @@ class Watch:
         """`x` is the state after so many steps, and the energies are those after `n_before`."""
         if self._is_on_host:
             self._noted.append((x, n_steps, energies, n_before))
-            if len(self._noted) * len(x) * x.shape[-1] >= LIMITS.normals_in_cache:
+            if len(self._noted) * prod(x.shape) >= LIMITS.normals_in_cache:
                 self.first()
         else:
             total = None if energies is None else _total(energies)
