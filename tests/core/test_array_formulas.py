@@ -116,10 +116,29 @@ def outer(x):
     return np.sum(np.outer(x[0], x[1]) ** 2) + np.sum(np.tile(x[0], 2) * np.repeat(x[1], 2))
 
 
+def by_vectors(x):
+    inner = np.inner(x, x[:2]) + np.inner(x[:, 0], x[:, 1])
+    return np.sum((x @ x[0]) * WEIGHTS[:, 0]) + np.sum(inner**2) + np.vdot(x, WEIGHTS)
+
+
+def factors(x):
+    L = np.linalg.cholesky(x @ x.T + 9.0 * np.eye(4))
+    P = im.cholesky(DESIGN[:4] @ DESIGN[:4].T)
+    solved = [im.solve_triangular(L, x), im.solve_triangular(P, x, transposed=True)]
+    solved += [im.solve_triangular(L, WEIGHTS, transposed=True), L @ x[:, :1] * P]
+    vector = im.solve_triangular(L, x[:, 0])
+    far = np.exp(0.01 * np.sum(im.solve_triangular(P, vector, transposed=True)))
+    return np.sum(np.log(np.diagonal(L))) + far + sum(np.sum(one**2) for one in solved)
+
+
+def far_from_products(x):
+    return np.exp(0.01 * np.sum(DESIGN @ x.T)) + np.sum(x[::2]) ** 3
+
+
 FORMULAS = [
     slices, index_arrays, masks, rolls, axes, broadcasting, comparisons, products, extremes,
     cumulative, differences, matrices, vectors, norms, joined, placed, statistics, functions,
-    softmax, loops, wholly_linear, outer,
+    softmax, loops, wholly_linear, outer, by_vectors, factors, far_from_products,
 ]  # fmt: skip
 STATES = np.random.default_rng(0).normal(size=(5, 4, 6))
 
@@ -160,8 +179,12 @@ def test_values_and_slopes(function, form):
 @pytest.mark.parametrize(
     ("dtype", "formulas", "is_exact"),
     [
-        ("float32", [index_arrays, rolls, extremes, cumulative], True),
-        ("float64", [broadcasting, matrices, softmax], False),  # products are a library's
+        ("float32", [index_arrays, rolls, extremes, cumulative, factors], True),
+        (
+            "float64",
+            [broadcasting, matrices, softmax, far_from_products],
+            False,
+        ),  # products are a library's
     ],
     ids=["exact", "rounded"],
 )
@@ -276,7 +299,9 @@ def three_axes(x):
         (symbol_index, "an index must be known"),
         (setting, "cannot be set; make a new array"),
         (shapes, r"shapes \(4, 6\) and \(4, 5\) do not go together"),
-        (solving, "not solved or factored"),
+        (solving, r"no pivots.*L = np.linalg.cholesky\(A\)"),
+        (lambda x: np.linalg.cholesky(x)[0, 0], "of one square matrix, not of shape"),  # the line
+        (lambda x: im.solve_triangular(x, x)[0, 0], "a square matrix and a vector"),  # the line
         (sorting, "np.sort is not known.*nearest known are"),
         (three_axes, "vectors and matrices"),
         (lambda x: x, r"it returned an array of shape \(4, 6\)"),  # the line

@@ -15,6 +15,7 @@ import numpy as np
 
 from isotherm.backend import (
     COMPARISONS,
+    FACTORS,
     STRUCTURAL,
     ArrayEvaluator,
     ArrayProgram,
@@ -30,6 +31,7 @@ _FEW = 16  # elements up to which a loop's length is printed as a number
 _IMPORTS = """\
 from numpy import empty
 
+from isotherm_numba.array_loops import cholesky, cholesky_back, solve
 from isotherm_numba.array_loops import count, fold, multiply, rows_of, scatter
 
 looped = njit(**options)
@@ -129,7 +131,10 @@ class _Function:
         self._stride = stride
         self._numbers = numbers
         self._output = output
-        needed = [i for i in program.needed([output]) if i not in program.uniform]
+        self._spread = self._without_rows(program.needed([output]))
+        needed = [
+            i for i in program.needed([output]) if i not in program.uniform or i in self._spread
+        ]
         self._values = [i for i in needed if self._root(i) == i and self._op(i) != "state"]
         self._level: dict[int, int] = {}
         for i in self._values:
@@ -173,9 +178,29 @@ class _Function:
     def _size(self, index: int) -> int:
         return math.prod(self._program.shapes[index])
 
+    def _without_rows(self, needed: Sequence[int]) -> set[int]:
+        """The values that are one number or no lane's, and yet read as rows: they are given such.
+
+        That is by what is no loop over its own elements.
+        """
+        program, found = self._program, set[int]()
+        for index in needed:
+            if (op := self._op(index)) not in STRUCTURAL or index in program.uniform:
+                continue
+            args = program.instructions[index].args
+            if op in FACTORS:
+                found.update(arg for arg in args if arg in program.uniform)
+            if op not in ("fill", "reshape", "scan"):
+                found.update(
+                    arg for arg in args if self._op(arg) == "fill" and arg not in program.uniform
+                )
+        return found
+
     def _root(self, index: int) -> int:
         """The value whose rows a value has: another shape is no other value."""
         instruction = self._program.instructions[index]
+        if index in self._spread:
+            return index
         if index not in self._program.uniform and instruction.op in ("reshape", "fill"):
             return self._root(instruction.args[0])
         return index
@@ -183,13 +208,12 @@ class _Function:
     def _args(self, index: int) -> list[int]:
         """The values that change with the state of which one is made."""
         args = (self._root(arg) for arg in self._program.instructions[index].args)
-        return [arg for arg in args if arg not in self._program.uniform]
+        return [a for a in args if a not in self._program.uniform or a in self._spread]
 
     def _is_looped(self, index: int) -> bool:
         """Whether a value is made element by element."""
-        return (
-            self._op(index) not in STRUCTURAL or self._op(index) == "take" or self._is_short(index)
-        )
+        is_elementwise = self._op(index) not in STRUCTURAL or self._op(index) == "take"
+        return is_elementwise or index in self._spread or self._is_short(index)
 
     def _is_short(self, index: int) -> bool:
         """Whether a value is a total of few elements."""
@@ -285,6 +309,16 @@ class _Function:
             ]
             given = f"{at[0]}, {at[1]}, {self._numbers.count(size)}"
             return f"scatter({source}, {out}, parameters, {given}, {stride}, {lanes})"
+        if op in FACTORS:
+            first, counted = self._array(args[0]), self._numbers.count
+            size = counted(self._program.shapes[args[0]][0])
+            if op == "cholesky":
+                return f"cholesky({source}, {out}, {size}, {stride}, {lanes})"
+            if op == "cholesky_back":
+                return f"cholesky_back({first}, {source}, {out}, {size}, {stride}, {lanes})"
+            width = counted(math.prod(self._program.shapes[index][1:]))
+            given = f"{size}, {width}, {op == 'solve_t'}, {stride}, {lanes}"
+            return f"solve({first}, {source}, {out}, {given})"
         rows, columns = self._program.shapes[args[0]]
         across, along = (columns, 1) if op == "matmul" else (1, columns)
         if op == "matmul_t":
@@ -412,7 +446,9 @@ class _Loop:
         if index in self._known:
             return
         instruction = self._program.instructions[index]
-        if instruction.op == "take":
+        if index in self._function._spread:
+            text = self._rowless(index)
+        elif instruction.op == "take":
             text = self._taken(instruction)
         elif instruction.op == "total":
             text = self._total(instruction)
@@ -485,6 +521,12 @@ class _Loop:
             f"{outer}    for lane in range(n):",
             *inner,
         ]
+
+    def _rowless(self, index: int) -> str:
+        """An element of a value that has no rows of its own, as a lane's number."""
+        if index in self._program.uniform:
+            return self._uniform(index)
+        return self.operand(self._program.instructions[index].args[0])
 
     def _uniform(self, index: int) -> str:
         instruction = self._program.instructions[index]

@@ -202,7 +202,19 @@ def _clip(x: Symbol, low: Any = None, high: Any = None, /) -> Symbol:
     return x if high is None else x.apply("min", x, high)
 
 
-@implements(np.dot, np.matmul, np.vdot, np.inner)
+@implements(np.vdot)
+def _vdot(a: Any, b: Any) -> Symbol:
+    a, b = lifted(a, b)
+    return _matmul(_placed(np.ravel)(a), _placed(np.ravel)(b))
+
+
+@implements(np.inner)
+def _inner(a: Any, b: Any) -> Symbol:
+    a, b = lifted(a, b)
+    return _matmul(a, b.T)
+
+
+@implements(np.dot, np.matmul)
 def _matmul(a: Any, b: Any) -> Symbol:
     a, b = (one.as_number() for one in lifted(a, b))
     if not a.shape or not b.shape:
@@ -220,8 +232,29 @@ def _matmul(a: Any, b: Any) -> Symbol:
         return Symbol(builder, builder.matmul(b.T.index, a.T.index)).T
     if a.ndim == b.ndim == 1:
         return _sum(a * b)
-    left: Symbol = a if a.ndim == 1 else a[:, None, :]
+    left: Symbol = a if 1 in (a.ndim, b.ndim) else a[:, None, :]
     return _sum(left * b.T, axis=-1)
+
+
+@implements(np.linalg.cholesky)
+def cholesky(matrix: Any) -> Symbol:
+    """The lower factor of a matrix; NaN where it is not positive definite."""
+    (a,) = (one.as_number() for one in lifted(matrix))
+    if a.ndim != 2 or a.shape[0] != a.shape[1]:
+        raise FormulaError(f"a Cholesky factor is of one square matrix, not of shape {a.shape}")
+    return Symbol(a.builder, a.builder.cholesky(a.index) if a.size else a.index)
+
+
+def solve_triangular(lower: Any, right: Any, transposed: bool) -> Symbol:
+    """What L, or Lᵀ, makes the right side of."""
+    a, b = (one.as_number() for one in lifted(lower, right))
+    if a.ndim != 2 or b.ndim not in (1, 2) or {*a.shape} != {b.shape[0]}:
+        raise FormulaError(
+            "solve_triangular takes a square matrix and a vector or matrix of as many rows, not "
+            f"shapes {a.shape} and {b.shape}"
+        )
+    solved = a.builder.solve(a.index, b.index, transposed=transposed) if b.size else b.index
+    return Symbol(a.builder, solved)
 
 
 @implements(np.outer)

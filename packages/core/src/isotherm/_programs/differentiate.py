@@ -234,6 +234,21 @@ def _backward(
                     ),
                 )
             ]
+        case "cholesky", (a,):
+            return [(a, adjoint.structural(lambda r: builder.cholesky_back(index, r), shape))]
+        case ("solve" | "solve_t") as op, (lower, a):
+            back = op == "solve"
+
+            def by_right(rest: int) -> int:
+                return builder.solve(lower, rest, transposed=back)
+
+            def by_lower(rest: int) -> int:  # L X = B: dB = dL X + L dX, and so for Lᵀ
+                right, solved = Symbol(builder, by_right(rest)), Symbol(builder, index)
+                a, b = (right, solved) if back else (solved, right)
+                return np.tril(-(np.outer(a, b) if a.ndim == 1 else a @ b.T)).index
+
+            moves = [(a, by_right), (lower, by_lower)]
+            return [(one, adjoint.structural(by, shape)) for one, by in moves if one in active]
         case "scan", _:
             return _through_rows(builder, index, adjoint, active)
         case op, args if op in COMPOSED:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from isotherm._arithmetic import functions
+from isotherm._arithmetic import factors, functions
 from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.exact import exact_sqrt
 from isotherm._programs.tables import Table
@@ -30,7 +30,11 @@ from isotherm._programs.tables import Table
 UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "floor", "rint", "stop")
 BINARY = ("add", "sub", "mul", "div", "min", "max")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-STRUCTURAL = ("fill", "reshape", "take", "scatter", "total", "matmul", "matmul_t", "scan")
+FACTORS = ("cholesky", "cholesky_back", "solve", "solve_t")
+STRUCTURAL = (
+    *("fill", "reshape", "take", "scatter", "total", "matmul", "matmul_t", "scan"),
+    *FACTORS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,10 @@ class Instruction:
         the order of `isotherm._arithmetic.sums.total`; ``"matmul"``, the product of a matrix
         that depends on no coordinate with a vector or matrix, and ``"matmul_t"`` with the matrix
         transposed; ``"scan"``, the vector that the `Recursion` ``value`` makes of a carry, arrays
-        of rows, and vectors that are the same for all rows.
+        of rows, and vectors that are the same for all rows. Of `isotherm._arithmetic.factors`:
+        ``"cholesky"``, the factor of a matrix, and ``"cholesky_back"``, of the factor and a
+        derivative by it; ``"solve"``, of a lower triangle and the right side, a vector or a
+        matrix, and ``"solve_t"`` with the triangle transposed.
     args : tuple of int
         The values that it takes, all of earlier instructions.
     value : number, shape, Table or Recursion
@@ -335,6 +342,19 @@ class Builder:
             Instruction("matmul_t" if transposed else "matmul", (matrix, value)), shape
         )
 
+    def cholesky(self, matrix: int) -> int:
+        """The lower factor of a matrix."""
+        return self.write(Instruction("cholesky", (matrix,)), self.shapes[matrix])
+
+    def cholesky_back(self, lower: int, slope: int) -> int:
+        """The derivative by a matrix, from that by its factor."""
+        return self.write(Instruction("cholesky_back", (lower, slope)), self.shapes[lower])
+
+    def solve(self, lower: int, right: int, *, transposed: bool = False) -> int:
+        """What a lower triangle, or its transpose, makes `right` of: a vector or a matrix."""
+        op = "solve_t" if transposed else "solve"
+        return self.write(Instruction(op, (lower, right)), self.shapes[right])
+
     def scan(self, recursion: Recursion, args: Sequence[int]) -> int:
         """The last carry and what the rows left, of a carry, rows and what all rows have."""
         count = self.shapes[args[1]][0]
@@ -475,6 +495,18 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "where": lambda xp, c, a, b: xp.where(c, a, b),
     "perturb": lambda xp, v, s, z: v + s * z,
 }
+
+
+def factored(op: str, args: Sequence[Array]) -> Array:
+    """What an operation of `FACTORS` does to arrays, of whose axes the last are the program's."""
+    if op == "cholesky":
+        return factors.cholesky(args[0])
+    if op == "cholesky_back":
+        return factors.cholesky_back(*args)
+    lower, right = args
+    is_vector = right.ndim < lower.ndim
+    solved = factors.solve(lower, right[..., None] if is_vector else right, op == "solve_t")
+    return solved[..., 0] if is_vector else solved
 
 
 def _fold(op: str, numbers: Sequence[float]) -> float | None:

@@ -472,9 +472,10 @@ def implements(*functions: Callable[..., Any]) -> Callable[[_F], _F]:
 REFUSED: dict[Callable[..., Any], str] = {
     np.einsum: "np.einsum is not known in a formula; write a product with @, or * and np.sum",
     **dict.fromkeys(
-        (np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.slogdet, np.linalg.cholesky),
-        "matrices of x are not solved or factored in a formula; write the few steps of a small one "
-        "with loops over x[i, j]",
+        (np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.slogdet),
+        "of matrices a formula knows factors that need no pivots: of a symmetric positive definite "
+        "A = L @ L.T, L = np.linalg.cholesky(A), its log determinant is "
+        "2 * np.sum(np.log(np.diagonal(L))) and isotherm.math.solve_triangular solves with L",
     ),
 }
 
