@@ -135,10 +135,41 @@ def far_from_products(x):
     return np.exp(0.01 * np.sum(DESIGN @ x.T)) + np.sum(x[::2]) ** 3
 
 
+def summed_by_letters(x):
+    pairs = np.einsum("ik,jk->ij", x, x) + np.einsum("ij,jk", DESIGN[:4], DESIGN[:6, :4])
+    last = np.einsum("ii,i->i", pairs, x[:, 0]) + np.einsum("i,jk,j->", x[0], x[:, :2], x[:, 1])
+    return np.sum(last**2) + np.tensordot(x, WEIGHTS) + np.sum(np.tensordot(x, x, (0, [0])) ** 2)
+
+
+def put_together(x):
+    left, right = np.split(x, 2, axis=1)
+    a, b = np.meshgrid(x[0], x[1, :3])
+    longer = np.append(np.diff(x, axis=0, prepend=1.0), x[:1], axis=0)
+    vectors = np.cross(left, right)
+    flat = np.full_like(x, 2.0) * np.copy(x) + x.astype(float).round()
+    return np.sum(vectors**2) + np.sum(a * b) + np.sum(longer**2) + np.sum(flat * x)
+
+
+def sequences(x):
+    row = x[0]
+    smooth = [np.convolve(row, WEIGHTS[0, :3], mode) for mode in ("full", "same", "valid")]
+    line = np.interp(x, np.linspace(-1.5, 1.5, 5), WEIGHTS[0, :5]) + np.polyval([1.0, 2.0], x)
+    chosen = np.select([x < -1.0, x < 1.0], [x, x * x], 2.0 * x)
+    whole = np.average(x, axis=1, weights=WEIGHTS[1]) + np.ptp(x, axis=1) + np.average(x)
+    return sum(np.sum(s * s) for s in smooth) + np.sum(line * chosen) + np.sum(whole**2)
+
+
+def truths(x):
+    is_far = np.any(x > 1.5, axis=1) | ~np.all(np.isfinite(x), axis=1)
+    rows = np.where(is_far, 2.0, 1.0) * np.sum((x > 0) * x**2, axis=1)
+    return np.sum(rows) + np.count_nonzero(x > 0.5) + np.sum(np.cumprod(1.0 + 0.1 * x, axis=0))
+
+
 FORMULAS = [
     slices, index_arrays, masks, rolls, axes, broadcasting, comparisons, products, extremes,
     cumulative, differences, matrices, vectors, norms, joined, placed, statistics, functions,
     softmax, loops, wholly_linear, outer, by_vectors, factors, far_from_products,
+    summed_by_letters, put_together, sequences, truths,
 ]  # fmt: skip
 STATES = np.random.default_rng(0).normal(size=(5, 4, 6))
 
@@ -302,7 +333,7 @@ def three_axes(x):
         (solving, r"no pivots.*L = np.linalg.cholesky\(A\)"),
         (lambda x: np.linalg.cholesky(x)[0, 0], "of one square matrix, not of shape"),  # the line
         (lambda x: im.solve_triangular(x, x)[0, 0], "a square matrix and a vector"),  # the line
-        (sorting, "np.sort is not known.*nearest known are"),
+        (sorting, "order of values is not known.*np.max"),
         (three_axes, "vectors and matrices"),
         (lambda x: x, r"it returned an array of shape \(4, 6\)"),  # the line
         (lambda x: x[7, 0], "out of bounds"),  # the line
@@ -435,7 +466,14 @@ class Model:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x, a: np.einsum("i,i", x, x), "np.einsum is not known in a formula; write"),
+        (lambda x, a: np.einsum("i,ij", x, x), "np.einsum: 'i,ij' does not go with shapes"),
+        (lambda x, a: np.einsum("...i,...i", x, x), "np.einsum in a formula is written with"),
+        (lambda x, a: np.cross(x, x), "vectors of 3 numbers"),
+        (lambda x, a: np.round(x, 2)[0], "rounds to whole numbers"),
+        (lambda x, a: x[0] // 2.0, "// is not known.*np.floor"),
+        (lambda x, a: x.argpartition(1), "np.argpartition is not known in a formula"),
+        (lambda x, a: np.diff(x, step=2)[0], "np.diff in a formula: got an unexpected keyword"),
+        (lambda x, a: np.zeros(2).__setitem__(0, x[0]), "made of numbers cannot hold"),
         (lambda x, a: np.logaddexp.reduce(x), r"np.logaddexp.reduce\(...\) is not known"),
         (lambda x, a: np.add(x, x, where=True), r"np.add\(..., where=\) is not known"),
         (lambda x, a: np.sum(x[a]), "an index must be known.*annotated int"),

@@ -192,7 +192,7 @@ def unpacking(x):
 
 
 def comparison_as_number(x):
-    return (x > 0.0) * x  # the line of comparison_as_number
+    return (x > 0.0) + (x < 1.0)  # the line of comparison_as_number
 
 
 def number_as_comparison(x):
@@ -215,11 +215,11 @@ def helper(x):
     ("function", "problem", "remedy"),
     [
         (branching, "cannot branch", r"isotherm\.math\.where"),
-        (unknown_function, r"np\.gcd is not known", "known are"),
+        (unknown_function, r"np\.gcd is not known", "elementwise functions.* are"),
         (math_function, "not known while a formula is traced", r"isotherm\.math\.exp"),
         (indexing, "one number, not a sequence", r"@isotherm\.formula\(dim=\.\.\.\)"),
         (unpacking, "one number, not a sequence", r"@isotherm\.formula\(dim=\.\.\.\)"),
-        (comparison_as_number, "a comparison can only be the condition", r"isotherm\.math\.where"),
+        (comparison_as_number, "a comparison is the condition", r"isotherm\.math\.where"),
         (number_as_comparison, "needs a comparison", "for example x > 0"),
         (a_string, "cannot calculate with '1'", "use numbers, parameters and x"),
         (in_a_helper, "cannot branch", r"isotherm\.math\.where"),

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -245,7 +245,8 @@ def _backward(
             def by_lower(rest: int) -> int:  # L X = B: dB = dL X + L dX, and so for Lᵀ
                 right, solved = Symbol(builder, by_right(rest)), Symbol(builder, index)
                 a, b = (right, solved) if back else (solved, right)
-                return np.tril(-(np.outer(a, b) if a.ndim == 1 else a @ b.T)).index
+                product = a[:, None] * b if a.ndim == 1 else a @ b.T
+                return cast(Symbol, (-product).call(np.tril)).index
 
             moves = [(a, by_right), (lower, by_lower)]
             return [(one, adjoint.structural(by, shape)) for one, by in moves if one in active]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias, TypeVar, cast
@@ -61,6 +62,8 @@ UFUNCS: Mapping[np.ufunc, str] = {
     np.fabs: "abs",
     np.minimum: "min",
     np.maximum: "max",
+    np.deg2rad: "radians",
+    np.radians: "radians",
     np.less: "lt",
     np.less_equal: "le",
     np.greater: "gt",
@@ -75,12 +78,20 @@ UFUNCS: Mapping[np.ufunc, str] = {
     np.logical_not: "not",
 }
 
+#: Those of scipy.special, by their names.
+SPECIAL: Mapping[str, str] = {
+    "gammaln": "lgamma",
+    "psi": "digamma",
+    **{name: name for name in ("erf", "expit", "log_expit")},
+}
+
 _INDEX = (
     "an index must be known when the formula is traced: a parameter annotated int (i: int), or an "
     "array that the formula reads from outside, as a global or a closure; other parameters and "
     "what is made of x are not"
 )
 _JOINT = {"and": "min", "or": "max"}
+_ARITHMETIC = ("add", "sub", "mul", "div")
 _LARGEST_POWER = 64  # beyond this many factors a product loses more digits than exp(p * log(x))
 
 
@@ -141,10 +152,13 @@ class Symbol:
             return joint > 0.5
         if op == "where":
             symbols[0] = symbols[0].as_condition()
+        if op in _ARITHMETIC and not all(symbol.is_condition for symbol in symbols):
+            symbols = [symbol.as_number() for symbol in symbols]
         for position, symbol in enumerate(symbols):
             if symbol.is_condition != (op == "where" and position == 0):
                 raise FormulaError(
-                    "a comparison can only be the condition of isotherm.math.where(condition, a, b)"
+                    "a comparison is the condition of isotherm.math.where(condition, a, b), or 1 "
+                    "or 0 beside a number"
                     if symbol.is_condition
                     else "where() needs a comparison as its condition, for example x > 0"
                 )
@@ -163,6 +177,8 @@ class Symbol:
                 return -self.apply("floor", -symbols[0])
             case "log2" | "log10":
                 return symbols[0].log() * (1.0 / math.log(float(op[3:])))
+            case "radians":
+                return symbols[0] * (math.pi / 180.0)
             case "exp2":
                 return (symbols[0] * math.log(2.0)).exp()
         return self._emit(op, symbols)
@@ -308,6 +324,14 @@ class Symbol:
     def __rmod__(self, other: Any) -> Symbol:
         return self._binary(np.remainder, other, self)
 
+    def __floordiv__(self, other: Any) -> NoReturn:
+        raise FormulaError("// is not known in a formula; np.floor(a / b) is, and %")
+
+    __rfloordiv__ = __divmod__ = __rdivmod__ = __floordiv__
+
+    def __round__(self, digits: int = 0) -> Symbol:
+        return cast(Symbol, self.call(np.round, digits))
+
     def __lt__(self, other: Any) -> Symbol:
         return self._binary(np.less, self, other)
 
@@ -371,6 +395,10 @@ class Symbol:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if ufunc is np.matmul and method == "__call__" and not kwargs:
             return self.call_any(np.matmul, *inputs)
+        if ufunc.__name__ in SPECIAL and method == "__call__" and not kwargs:
+            return self.apply(SPECIAL[ufunc.__name__], *inputs)
+        if ufunc in (np.isfinite, np.isnan) and method == "__call__" and not kwargs:
+            return abs(self) < math.inf if ufunc is np.isfinite else self != self
         if ufunc not in UFUNCS:
             raise FormulaError(not_known(ufunc.__name__))
         if method != "__call__" or kwargs:
@@ -402,7 +430,8 @@ class Symbol:
     def __bool__(self) -> NoReturn:
         raise FormulaError(
             "a formula cannot branch on a value, nor compare arrays; use "
-            "isotherm.math.where(condition, a, b), minimum or maximum, one coordinate at a time"
+            "isotherm.math.where(condition, a, b), minimum or maximum, and & and | between "
+            "comparisons"
         )
 
     def __float__(self) -> NoReturn:
@@ -446,6 +475,14 @@ class Symbol:
                 "@isotherm.formula(dim=...)"
             )
 
+    def astype(self, dtype: Any) -> Symbol:
+        if np.dtype(dtype).kind != "f":
+            raise FormulaError(
+                f"a value in a formula cannot become {np.dtype(dtype)}; np.floor and np.round "
+                "give whole numbers"
+            )
+        return self.as_number()
+
     def reshape(self, *shape: Any) -> Symbol:
         new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         return cast(Symbol, self.call(np.reshape, new))
@@ -470,7 +507,16 @@ def implements(*functions: Callable[..., Any]) -> Callable[[_F], _F]:
 
 #: Functions that a formula cannot have, and what is said of them.
 REFUSED: dict[Callable[..., Any], str] = {
-    np.einsum: "np.einsum is not known in a formula; write a product with @, or * and np.sum",
+    **dict.fromkeys(
+        (np.sort, np.argsort, np.argmax, np.argmin, np.median, np.quantile, np.percentile),
+        "the order of values is not known when a formula is traced; np.max, np.min, np.where and "
+        "np.cumsum are",
+    ),
+    **dict.fromkeys(
+        (np.fft.fft, np.fft.rfft, np.fft.fft2, np.fft.ifft, np.fft.irfft),
+        "np.fft is not known in a formula; a transform is a product with a matrix of cosines and "
+        "one of sines",
+    ),
     **dict.fromkeys(
         (np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.slogdet),
         "of matrices a formula knows factors that need no pivots: of a symmetric positive definite "
@@ -483,7 +529,16 @@ REFUSED: dict[Callable[..., Any], str] = {
 def _known(function: Callable[..., Any]) -> Callable[..., Any]:
     if function not in ARRAY_FUNCTIONS:
         raise FormulaError(REFUSED.get(function) or not_known(function.__name__))
-    return ARRAY_FUNCTIONS[function]
+    own = ARRAY_FUNCTIONS[function]
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            inspect.signature(own).bind(*args, **kwargs)
+        except TypeError as error:
+            raise FormulaError(f"np.{function.__name__} in a formula: {error}") from None
+        return own(*args, **kwargs)
+
+    return call
 
 
 def innermost(operands: Iterable[Any]) -> Symbol | None:
@@ -503,9 +558,11 @@ def not_known(name: str) -> str:
     """What a formula is told of a function that it cannot use: the nearest that it can."""
     elementwise = {ufunc.__name__ for ufunc in UFUNCS}
     known = sorted(elementwise | {"where"} | {f.__name__ for f in ARRAY_FUNCTIONS})
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     nearest = (
-        f"the nearest known are {', '.join(near)}" if near else f"known are {', '.join(known)}"
+        f"the nearest known are {', '.join(near)}"
+        if near
+        else "elementwise functions, sums and products along axes, slices and index arrays are"
     )
     return f"np.{name} is not known in a formula; {nearest}, and those of isotherm.math"
 
@@ -521,9 +578,12 @@ def _elementwise_method(op: str) -> Callable[[Symbol], Symbol]:
     return lambda self: self.apply(op, self)
 
 
-for _name in ("sum", "prod", "max", "min", "mean", "var", "std", "cumsum", "dot", "ravel"):
-    setattr(Symbol, _name, _method(getattr(np, _name)))
-for _name in ("transpose", "squeeze", "swapaxes", "take", "repeat", "diagonal", "trace", "clip"):
+_METHODS = (
+    *("sum", "prod", "max", "min", "mean", "var", "std", "cumsum", "dot", "ravel", "copy", "round"),
+    *("transpose", "squeeze", "swapaxes", "take", "repeat", "diagonal", "trace", "clip", "all"),
+    *("any", "cumprod"),
+)
+for _name in _METHODS:
     setattr(Symbol, _name, _method(getattr(np, _name)))
 Symbol.flatten = Symbol.ravel  # type: ignore[attr-defined]
 # NumPy calls these for the elements of an array of objects.

@@ -18,7 +18,7 @@ from isotherm._programs.differentiate import gradient
 from isotherm._programs.functions import without_composed
 from isotherm._programs.program import Builder, Instruction, Program
 from isotherm._programs.reads import what_is_read
-from isotherm._programs.symbols import Symbol
+from isotherm._programs.symbols import Symbol, not_known
 from isotherm._programs.tables import Table
 from isotherm._programs.unroll import is_small, unroll
 from isotherm.errors import FormulaError, InputError, printable, short_repr, text_of
@@ -151,6 +151,19 @@ def _part(term: Term, x: Symbol, names: list[str], *, is_of_state: bool) -> Symb
     return energy
 
 
+def _told(error: Exception) -> str:
+    """What is said of an error, in our words where it is about symbols."""
+    text = text_of(error)
+    if isinstance(error, AttributeError) and isinstance(error.obj, Symbol):
+        return not_known(str(error.name))
+    if "setting an array element with a sequence" in text:
+        return (
+            "an array that was made of numbers cannot hold what is made of x; put it into a list "
+            "and np.stack that, or write np.concatenate, np.where or slices"
+        )
+    return text
+
+
 def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaError:
     """The error, with the line of the user's function that caused it."""
     code: CodeType = function.__code__
@@ -162,4 +175,4 @@ def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaE
         traceback = traceback.tb_next
     line = linecache.getline(code.co_filename, number).strip()
     where = f"formula {printable(function.__name__)}, line {number}: {line}"
-    return FormulaError(f"{text_of(error)} (in {where})")
+    return FormulaError(f"{_told(error)} (in {where})")
