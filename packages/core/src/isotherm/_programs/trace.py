@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import math
 from collections.abc import Callable, Hashable
@@ -166,7 +167,7 @@ def _told(error: Exception) -> str:
 
 def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaError:
     """The error, with the line of the user's function that caused it."""
-    code: CodeType = function.__code__
+    code: CodeType = inspect.unwrap(function).__code__
     number = code.co_firstlineno
     traceback = error.__traceback__
     while traceback is not None:
