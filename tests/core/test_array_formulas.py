@@ -1,6 +1,5 @@
 """Formulas on arrays: NumPy's words for them, unrolled and as loops, on every backend."""
 
-from functools import partial
 from types import FunctionType
 
 import numpy as np
@@ -483,7 +482,10 @@ def test_what_does_not_go_is_told_in_a_sentence(function, message):
         isotherm.formula(dim=2)(function)(np.array([0, 1])).program()
 
 
-@pytest.mark.parametrize("function", [partial(max, 1.0), np.sum, int, lambda *x: x[0]])
-def test_what_is_no_plain_function_is_told_how_to_be_one(function):
-    with pytest.raises(InputError, match=r"def f\(x\): return"):
-        isotherm.formula(function)
+@pytest.mark.parametrize("is_unrolled", [True, False])
+def test_zero_times_what_has_no_value_has_none(is_unrolled, limits):
+    limits(unrolled_numbers=10**9 if is_unrolled else -1, unrolled_each=0)
+    energy = isotherm.formula(dim=2)(lambda x: np.sum(0.0 * np.log(x)) + np.sum(x * x))()
+    x = np.array([[1.0, 2.0], [-1.0, 2.0], [0.0, 3.0]])
+    np.testing.assert_array_equal(energy(x), [5.0, np.nan, np.nan])
+    np.testing.assert_array_equal(energy.gradient(x), 2.0 * x)  # nothing flows through a zero

@@ -312,7 +312,7 @@ def _convolve(a: Any, v: Any, mode: str = "full") -> Symbol:
 @implements(np.polyval)
 def _polyval(p: Any, x: Any) -> Symbol:
     p, x = lifted(p, x)
-    value: Symbol = x * 0.0 + p[0]
+    value: Symbol = _full_like(x, p[0])
     for i in range(1, len(p)):
         value = value * x + p[i]
     return value

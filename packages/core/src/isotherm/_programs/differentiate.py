@@ -46,7 +46,7 @@ def gradient(builder: Builder, energy: int, coordinates: Sequence[int]) -> tuple
         if index not in adjoints or index not in active:
             continue
         for value, contribution in _backward(builder, index, adjoints[index], active):
-            if value in active:
+            if value in active and not contribution.is_zero:
                 fitted = contribution.fitted(value, builder.shapes[index])
                 known = adjoints.get(value)
                 adjoints[value] = fitted if known is None else known.plus(fitted)
@@ -76,6 +76,11 @@ class _Adjoint:
     builder: Builder
     scale: int
     rest: int | None
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing flows, whatever the other factor is."""
+        return self.builder.constant(self.scale) == 0.0
 
     @property
     def value(self) -> int:

@@ -198,9 +198,8 @@ def operations(instructions: Iterable[Instruction]) -> Iterator[str]:
 class Builder:
     """Writes instructions, each once: equal operations on equal values share one instruction.
 
-    Identities that hold for every finite value (x + 0, x * 1, 0 * x, --x) are applied and
-    operations on constants carried out, both in float64, so that the reverse pass leaves no
-    leftovers.
+    Identities that hold for every value (x + 0, x * 1, --x) are applied and operations on constants
+    carried out, both in float64, so that the reverse pass leaves no leftovers.
 
     Parameters
     ----------
@@ -390,8 +389,6 @@ class Builder:
                 return b
             case ("add" | "sub", _, 0.0) | ("mul" | "div", _, 1.0):
                 return a
-            case ("mul", 0.0, _) | ("mul", _, 0.0) | ("div", 0.0, _):
-                return self.const(0.0)
             case ("sub", 0.0, _) | ("mul", -1.0, _):
                 return self.emit("neg", b)
             case "mul", _, -1.0:
