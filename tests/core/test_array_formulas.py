@@ -164,11 +164,22 @@ def truths(x):
     return np.sum(rows) + np.count_nonzero(x > 0.5) + np.sum(np.cumprod(1.0 + 0.1 * x, axis=0))
 
 
+def in_place(x):
+    centred, other = x**1, x[0] * 1.0
+    alias = centred
+    centred -= np.mean(x, axis=0)
+    alias *= WEIGHTS
+    other /= 2.0
+    energy = np.sum(centred * x) + np.sum(other**2)
+    energy += np.sum(x)
+    return energy
+
+
 FORMULAS = [
     slices, index_arrays, masks, rolls, axes, broadcasting, comparisons, products, extremes,
     cumulative, differences, matrices, vectors, norms, joined, placed, statistics, functions,
     softmax, loops, wholly_linear, outer, by_vectors, factors, far_from_products,
-    summed_by_letters, put_together, sequences, truths,
+    summed_by_letters, put_together, sequences, truths, in_place,
 ]  # fmt: skip
 STATES = np.random.default_rng(0).normal(size=(5, 4, 6))
 
@@ -323,9 +334,24 @@ def three_axes(x):
     return np.sum(x[None] @ x.T)  # the line
 
 
+def changed_in_place(x):
+    doubled = 2.0 * x
+    half = doubled[:2]
+    half += 1.0  # the line
+    return np.sum(doubled)
+
+
+def accumulated(x):
+    total = np.zeros(6)
+    total += x[0]  # the line
+    return np.sum(total)
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
+        (changed_in_place, "cannot be changed in place.*write a = a"),
+        (accumulated, "made of numbers cannot hold.*write a = a"),
         (symbol_index, "an index must be known"),
         (setting, "cannot be set; make a new array"),
         (shapes, r"shapes \(4, 6\) and \(4, 5\) do not go together"),

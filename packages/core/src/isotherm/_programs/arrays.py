@@ -27,11 +27,17 @@ def _placed(function: Callable[..., Any]) -> Callable[..., Symbol]:
         own = np.arange(1, x.size + 1).reshape(x.shape)
         indices = np.asarray(function(own, *args, **kwargs)) - 1
         placed = Symbol(x.builder, x.builder.take(x.as_number().index, indices))
-        return placed > 0.5 if x.is_condition else placed
+        if x.is_condition:
+            return placed > 0.5
+        return x.shared_with(placed) if function in _VIEWING else placed
 
     return apply
 
 
+_VIEWING = (
+    np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze,
+    np.flip, np.flipud, np.fliplr, np.rot90, np.diagonal, np.atleast_1d, np.atleast_2d,
+)  # fmt: skip
 _PLACING: tuple[Any, ...] = (
     np.copy, np.roll, np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims,
     np.squeeze, np.broadcast_to, np.flip, np.flipud, np.fliplr, np.rot90, np.take, np.repeat,
@@ -87,7 +93,8 @@ def _parted(function: Callable[..., Any]) -> Callable[..., list[Symbol]]:
     def apply(x: Symbol, *args: Any, **kwargs: Any) -> list[Symbol]:
         own = np.arange(x.size).reshape(x.shape)
         parts = function(own, *args, **kwargs)
-        return [Symbol(x.builder, x.builder.take(x.index, part)) for part in parts]
+        found = (Symbol(x.builder, x.builder.take(x.index, part)) for part in parts)
+        return [x.shared_with(part) for part in found]
 
     return apply
 
@@ -342,7 +349,9 @@ def _matmul(a: Any, b: Any) -> Symbol:
     if not a.shape or not b.shape:
         return cast(Symbol, a * b)
     if a.ndim > 2 or b.ndim > 2:
-        raise FormulaError("products of arrays in a formula are of vectors and matrices")
+        raise FormulaError(
+            "products of arrays in a formula are of vectors and matrices; np.einsum has more axes"
+        )
     if a.shape[-1] != b.shape[0]:
         raise FormulaError(
             f"a product of shapes {a.shape} and {b.shape}: {a.shape[-1]} is not {b.shape[0]}"

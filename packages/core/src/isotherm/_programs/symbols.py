@@ -6,6 +6,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partialmethod
 from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -78,6 +79,10 @@ UFUNCS: Mapping[np.ufunc, str] = {
     np.logical_not: "not",
 }
 
+IN_NUMBERS = (
+    "an array that was made of numbers cannot hold what is made of x; write a = a + b in the place "
+    "of a += b, and np.stack, np.concatenate or np.where in the place of a[i] = b"
+)
 #: Those of scipy.special, by their names.
 SPECIAL: Mapping[str, str] = {
     "gammaln": "lgamma",
@@ -100,14 +105,24 @@ class Symbol:
 
     Of an array one symbol stands for all elements. It does what an array of NumPy does, so far as
     that is known when the values are not.
+
+    Attributes
+    ----------
+    builder : Builder
+        Of the program in which it is a value.
+    index : int
+        The value, which is another one after ``x += 1``.
+    is_shared : bool
+        Whether in NumPy another array would be a view of this one, or this one of it.
     """
 
-    __slots__ = ("builder", "index")
+    __slots__ = ("builder", "index", "is_shared")
     __hash__ = None  # type: ignore[assignment]  # equality is an operation, not an identity
 
     def __init__(self, builder: Builder, index: int) -> None:
         self.builder = builder
         self.index = index
+        self.is_shared = False
 
     @property
     def is_condition(self) -> bool:
@@ -164,7 +179,7 @@ class Symbol:
                 )
         match op:
             case "pos":
-                return symbols[0]
+                return +symbols[0]
             case "square":
                 return symbols[0] * symbols[0]
             case "reciprocal":
@@ -286,7 +301,7 @@ class Symbol:
             base = base * base if count else base
         if result is None:
             return Symbol(self.builder, self.builder.fill(self.builder.const(1.0), self.shape))
-        return 1.0 / result if power < 0 else result
+        return 1.0 / result if power < 0 else +result
 
     def __add__(self, other: Any) -> Symbol:
         return self._binary(np.add, self, other)
@@ -365,7 +380,7 @@ class Symbol:
         return self.apply("neg", self)
 
     def __pos__(self) -> Symbol:
-        return self
+        return Symbol(self.builder, self.index)
 
     def __abs__(self) -> Symbol:
         return self.apply("abs", self)
@@ -401,6 +416,8 @@ class Symbol:
             return abs(self) < math.inf if ufunc is np.isfinite else self != self
         if ufunc not in UFUNCS:
             raise FormulaError(not_known(ufunc.__name__))
+        if "out" in kwargs:
+            raise FormulaError(IN_NUMBERS)
         if method != "__call__" or kwargs:
             called = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
             raise FormulaError(
@@ -460,13 +477,31 @@ class Symbol:
             if isinstance(part, Symbol):
                 raise FormulaError(_INDEX)
         own = np.arange(self.size).reshape(self.shape)
-        return Symbol(self.builder, self.builder.take(self.index, own[key]))
+        picked = Symbol(self.builder, self.builder.take(self.index, own[key]))
+        return self.shared_with(picked) if np.may_share_memory(own, own[key]) else picked
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise FormulaError(
             "an element of an array in a formula cannot be set; make a new array, with np.stack, "
             "np.concatenate or np.where"
         )
+
+    def shared_with(self, view: Symbol) -> Symbol:
+        """A view of this array: what is done to one in place would be done to the other."""
+        view.is_shared = self.is_shared = True
+        return view
+
+    def _in_place(self, ufunc: np.ufunc, other: Any) -> Symbol:
+        result = self._binary(ufunc, self, other)
+        if not self.shape:  # a number, which stays what it is
+            return result
+        if self.is_shared or result.shape != self.shape or result.builder is not self.builder:
+            raise FormulaError(
+                "an array in a formula cannot be changed in place where others are parts of it, or "
+                "into another shape, or out of a scan; write a = a + b in the place of a += b"
+            )
+        self.index = result.index
+        return self
 
     def _check_is_array(self) -> None:
         if not self.shape:
@@ -481,7 +516,7 @@ class Symbol:
                 f"a value in a formula cannot become {np.dtype(dtype)}; np.floor and np.round "
                 "give whole numbers"
             )
-        return self.as_number()
+        return self + 0.0
 
     def reshape(self, *shape: Any) -> Symbol:
         new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
@@ -586,6 +621,12 @@ _METHODS = (
 for _name in _METHODS:
     setattr(Symbol, _name, _method(getattr(np, _name)))
 Symbol.flatten = Symbol.ravel  # type: ignore[attr-defined]
+_IN_PLACE: Mapping[str, np.ufunc] = {
+    "iadd": np.add, "isub": np.subtract, "imul": np.multiply, "itruediv": np.divide,
+    "ipow": np.power, "imod": np.remainder,
+}  # fmt: skip
+for _name, _changing in _IN_PLACE.items():
+    setattr(Symbol, f"__{_name}__", partialmethod(Symbol._in_place, _changing))
 # NumPy calls these for the elements of an array of objects.
 for _ufunc, _op in UFUNCS.items():
     if _ufunc.nin == 1 and not hasattr(Symbol, _ufunc.__name__):

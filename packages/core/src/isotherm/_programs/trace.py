@@ -19,7 +19,7 @@ from isotherm._programs.differentiate import gradient
 from isotherm._programs.functions import without_composed
 from isotherm._programs.program import Builder, Instruction, Program
 from isotherm._programs.reads import what_is_read
-from isotherm._programs.symbols import Symbol, not_known
+from isotherm._programs.symbols import IN_NUMBERS, Symbol, not_known
 from isotherm._programs.tables import Table
 from isotherm._programs.unroll import is_small, unroll
 from isotherm.errors import FormulaError, InputError, printable, short_repr, text_of
@@ -103,7 +103,7 @@ def _traced(request: Request) -> AnyProgram:
         x = Symbol(builder, builder.write(Instruction("state"), event_shape))
     energy: Symbol | None = None
     for term in request.terms:
-        part = _part(term, x, names, is_of_state=event_shape is not None)
+        part = _part(term, +x, names, is_of_state=event_shape is not None)
         energy = part if energy is None else energy + part
     assert energy is not None
     if event_shape is not None and not is_small(builder, energy.index):
@@ -158,9 +158,11 @@ def _told(error: Exception) -> str:
     if isinstance(error, AttributeError) and isinstance(error.obj, Symbol):
         return not_known(str(error.name))
     if "setting an array element with a sequence" in text:
+        return IN_NUMBERS
+    if isinstance(error, TypeError) and "dtype('O')" in text:
         return (
-            "an array that was made of numbers cannot hold what is made of x; put it into a list "
-            "and np.stack that, or write np.concatenate, np.where or slices"
+            "np.array of single numbers is no array for this function of NumPy's; put it together "
+            "with np.stack"
         )
     return text
 
