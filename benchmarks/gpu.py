@@ -68,13 +68,14 @@ def tests(seconds: float, *paths: str) -> Part:
 SANITIZER = ("compute-sanitizer", "--error-exitcode=9", "--tool")
 PARTS = (
     own("versions", 30),
-    own("kernels", 180),
-    tests(60, "tests/torch/test_cuda.py", "--deselect=tests/torch/test_cuda.py::TestTorchOnCuda"),
-    tests(60, "tests/cupy/test_networks.py", "tests/cupy/test_noise.py"),
-    own("times", 75),
+    own("kernels", 150),
+    own("arrays", 75),
+    tests(50, "tests/torch/test_cuda.py", "--deselect=tests/torch/test_cuda.py::TestTorchOnCuda"),
+    tests(50, "tests/cupy/test_networks.py", "tests/cupy/test_noise.py"),
+    own("times", 80),
     own("tiny", 45, *SANITIZER, "memcheck"),
-    own("tiny", 45, *SANITIZER, "racecheck"),
-    own("peers", 60),
+    own("tiny", 40, *SANITIZER, "racecheck"),
+    own("peers", 45),
     tests(150, "tests/cupy", "tests/torch"),
     tests(300, "tests/agreement", "tests/conformance", "tests/noise"),
 )

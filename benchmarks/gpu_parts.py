@@ -1,6 +1,6 @@
 """The parts of benchmarks/gpu.py: what each process does on the card.
 
-    RECORDS=FILE python benchmarks/gpu_parts.py {versions,kernels,times,tiny,peers}
+    RECORDS=FILE python benchmarks/gpu_parts.py {versions,kernels,arrays,times,tiny,peers}
 
 Every check and figure becomes a line of the file at once, and a check that fails stops no other.
 """
@@ -8,6 +8,7 @@ Every check and figure becomes a line of the file at once, and a check that fail
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -27,7 +28,9 @@ import numpy as np
 from reference import machine
 
 import isotherm
+import isotherm.math as im
 from isotherm.backend import Outputs, registry, to_numpy
+from isotherm.testing import UsersEnergy
 from isotherm_cupy import CudaEnergy
 
 PACKAGES = (
@@ -138,15 +141,66 @@ def flat_well(x: Any) -> Any:
 
 
 # Name, energy, the energy for the reference, coordinates, the path, whether bits are equal.
-KINDS: list[tuple[str, Any, Any, int, str, bool]] = [
+Kinds = list[tuple[str, Any, Any, int | tuple[int, ...], str, bool]]
+KINDS: Kinds = [
     ("elementwise", isotherm.DoubleWellEnergy(), None, 5, "fused program", True),
     ("whole state", isotherm.RosenbrockEnergy(b=2.0), None, 4, "fused program", True),
     ("whole state, long", isotherm.RosenbrockEnergy(b=2.0), None, 20, "fused program", True),
     ("quadratic, small", gaussian(3), None, 3, "fused quadratic form", True),
     ("quadratic, tiles", gaussian(40), None, 40, "fused quadratic form", True),
     ("quadratic, large", gaussian(100), None, 100, "fused quadratic form", False),
-    ("array loop", isotherm.RosenbrockEnergy(b=2.0), None, 40, "array loop", True),
+    ("array loop", UsersEnergy(2.0), None, 40, "array loop", True),
     ("CUDA functions", STANDARD, isotherm.HarmonicEnergy(), 3, "fused CUDA functions", True),
+]
+
+
+@isotherm.formula(dim=None)
+def lattice(x: Any) -> Any:
+    """Neighbours by index arithmetic and tables."""
+    pull = x * np.roll(x, 1, 0) + x * np.roll(x, 1, 1)
+    return np.sum(2 * x**2 + 0.25 * x**4 - pull)
+
+
+@isotherm.formula(dim=(13, 3))
+def cluster(x: Any) -> Any:
+    """Pairs, and for each particle the sum over its own."""
+    i, j = np.triu_indices(13, 1)
+    s = 1.0 / (0.5 + np.sum((x[i] - x[j]) ** 2, axis=-1)) ** 3
+    return np.sum(4.0 * (s * s - s)) + np.sum(x * x)
+
+
+@isotherm.formula(dim=None)
+def logistic(w: Any, *, X: Any, y: Any) -> Any:
+    """Products with data, which are a library's in the reference."""
+    z = X @ w
+    return np.sum(np.logaddexp(0.0, z) - y * z) + 0.5 * np.sum(w * w)
+
+
+@isotherm.formula(dim=4)
+def garch(x: Any, *, y: Any) -> Any:
+    """A recursion over rows."""
+    omega, alpha, beta = im.exp(x[0]), im.expit(x[1]), im.expit(x[2])
+
+    def step(variance: Any, now: Any) -> Any:
+        return omega + alpha * now * now + beta * variance, variance
+
+    _, variance = im.scan(step, im.exp(x[3]), y)
+    return 0.5 * np.sum(np.log(variance) + y * y / variance) + 0.5 * np.sum(x * x)
+
+
+def regression() -> Any:
+    rng = np.random.default_rng(0)
+    return logistic(rng.normal(size=(569, 31)), (rng.uniform(size=569) < 0.5).astype(float))
+
+
+FUSED = "fused program"
+ARRAYS: Kinds = [
+    ("lattice", lattice(), None, (8, 8), FUSED, True),
+    ("cluster", cluster(), None, (13, 3), FUSED, True),
+    ("logistic", regression(), None, 31, FUSED, False),
+    ("recursion", garch(np.linspace(-1, 1, 200)), None, 4, FUSED, True),
+    ("written out", isotherm.RosenbrockEnergy(b=2.0), None, 40, FUSED, True),
+    ("separable", isotherm.DoubleWellEnergy(), None, 1100, FUSED, True),
 ]
 # More chains than a block; a last block of steps that is not whole.
 PLAIN = {"n_samples": 777, "n_steps": 13, "step_size": 0.01, "seed": 2**63 + 5}
@@ -191,11 +245,31 @@ def kernels(card: Card, records: Records) -> None:
     records.check("a start drawn", lambda: drawn(card))
 
 
+def arrays(card: Card, records: Records) -> None:
+    """Teams of threads, each kind in both precisions; deciding where the bits are to be equal."""
+    for name, *kind in ARRAYS:
+        samplers = ("kept", "mala", "malt") if kind[-1] else ("kept", "underdamped")
+        for option, dtype in zip(samplers, ("float32", "float64", "float32"), strict=False):
+            records.check(
+                f"{name}, {dtype}, {option}",
+                lambda kind=kind, option=option, dtype=dtype: compared(
+                    card, *kind, **PLAIN | {"dtype": dtype} | OPTIONS[option]
+                ),
+            )
+
+
 def compared(
-    card: Card, energy: Any, reference: Any, dim: int, path: str, has_bits: bool, **options: Any
+    card: Card,
+    energy: Any,
+    reference: Any,
+    dim: int | tuple[int, ...],
+    path: str,
+    has_bits: bool,
+    **options: Any,
 ) -> dict[str, Any]:
     """The largest difference from the reference, which is none where the bits are to be equal."""
-    x = np.linspace(-1, 1, dim).astype(options["dtype"])
+    shape = (dim,) if isinstance(dim, int) else dim
+    x = np.linspace(-1, 1, math.prod(shape)).reshape(1, *shape).astype(options["dtype"])
     results = []
     for each, backend in ((energy, card.backend), (reference or energy, "numpy")):
         plan = isotherm.make_plan(each, x, backend=backend, **options)
@@ -242,7 +316,7 @@ def drawn(card: Card) -> None:
 
 def tiny(card: Card, records: Records) -> None:
     """Each kind once, small, for a tool that watches every access."""
-    for name, energy, _, dim, _, _ in KINDS:
+    for name, energy, _, dim, _, _ in KINDS + ARRAYS:
         if isinstance(energy, CudaEnergy) and card.backend != "cupy":
             continue
         options = {"n_samples": 37, "n_steps": 9, "thinning": 2, "step_size": 0.01, "seed": 1}
@@ -272,6 +346,19 @@ WORKLOADS: dict[str, tuple[Any, dict[str, Any]]] = {
         {"dim": 10, "n_samples": 10_000, "n_steps": 500},
     ),
     "no force, 65,536 x 32 x 400": (flat(), {"dim": 32, "n_samples": 2**16, "n_steps": 400}),
+    "lattice of 64 x 64, 1024 x 100": (
+        lattice(),
+        {"dim": (64, 64), "n_samples": 1024, "n_steps": 100},
+    ),
+    "13 particles, 10,000 x 200": (cluster(), {"n_samples": 10_000, "n_steps": 200}),
+    "logistic, 569 x 31, 1000 x 100": (
+        regression(),
+        {"dim": 31, "n_samples": 1000, "n_steps": 100},
+    ),
+    "GARCH of 200 rows, 10,000 x 100": (
+        garch(np.linspace(-1, 1, 200)),
+        {"n_samples": 10_000, "n_steps": 100},
+    ),
 }
 COMMON = {"step_size": 5e-4, "seed": 0, "dtype": "float32"}
 
@@ -423,9 +510,8 @@ def main() -> None:
     if name == "versions":
         versions(records)
     else:
-        {"kernels": kernels, "tiny": tiny, "times": times, "peers": peers}[name](
-            the_card(), records
-        )
+        parts = {"kernels": kernels, "arrays": arrays, "tiny": tiny, "times": times, "peers": peers}
+        parts[name](the_card(), records)
     sys.exit(records.n_bad > 0)
 
 

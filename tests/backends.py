@@ -39,6 +39,11 @@ def unusable() -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
+def host_builds() -> list[str]:
+    """CuPy's source on the host, where CuPy is under test."""
+    return [import_module("tests.cupy.host").HostBackend.name] if "cupy" in names() else []
+
+
 def usable() -> list[str]:
     """The backends under test that can run chains on this machine."""
     return [name for name in names() if name not in unusable()]

@@ -1,7 +1,8 @@
 """What all tests share: the backends that they run on, and how hard hypothesis searches.
 
-A test with an argument ``backend`` runs once for every backend that can be used here. The folder
-that has a backend's name is left out where that backend is not installed.
+A test with an argument ``backend`` runs once for every backend that can be used here; where it is
+marked ``host_build``, also for the CUDA source built for the host. The folder that has a backend's
+name is left out where that backend is not installed.
 """
 
 import signal
@@ -50,7 +51,8 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", backends.usable(), scope="session")
+        more = list(metafunc.definition.iter_markers("host_build")) and backends.host_builds()
+        metafunc.parametrize("backend", [*backends.usable(), *more], scope="session")
 
 
 @pytest.fixture

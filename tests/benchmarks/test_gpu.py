@@ -167,17 +167,29 @@ def found(part, card, tmp_path, **options):
 def test_every_kind_of_kernel_is_held_to_the_reference(card, tmp_path, monkeypatch):
     import gpu_parts
 
+    # Each takes a while to build.
+    monkeypatch.setattr(gpu_parts, "ARRAYS", gpu_parts.ARRAYS[1:3])
     records, lines = found("tiny", card, tmp_path)
     assert records.n_bad == 0, lines
     n_tiny = len(lines)
-    assert n_tiny == len(gpu_parts.KINDS) - 1  # CUDA functions are for cards alone
-    # Each takes a while to build.
+    assert n_tiny == len(gpu_parts.KINDS) + 1  # CUDA functions are for cards alone
     some = {name: gpu_parts.OPTIONS[name] for name in ("kept", "bounds, clip", "malt")}
     monkeypatch.setattr(gpu_parts, "OPTIONS", some)
     monkeypatch.setattr(gpu_parts, "KINDS", gpu_parts.KINDS[::6])
     records, lines = found("kernels", card, tmp_path)
     assert records.n_bad == 0, [line for line in lines.values() if not line["ok"]]
     assert len(lines) == 2 * 2 * len(some) + 2 + n_tiny
+
+
+@needs_cupy
+def test_loops_over_arrays_are_held_to_the_reference(card, tmp_path, monkeypatch):
+    import gpu_parts
+
+    monkeypatch.setattr(gpu_parts, "ARRAYS", gpu_parts.ARRAYS[:3:2])
+    monkeypatch.setattr(gpu_parts, "PLAIN", gpu_parts.PLAIN | {"n_samples": 33})
+    records, lines = found("arrays", card, tmp_path)
+    assert records.n_bad == 0, [line for line in lines.values() if not line["ok"]]
+    assert {"lattice, float64, mala", "logistic, float64, underdamped"} < set(lines)
 
 
 @needs_cupy

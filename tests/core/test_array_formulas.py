@@ -217,6 +217,7 @@ def test_values_and_slopes(function, form):
     assert report.is_correct, report
 
 
+@pytest.mark.host_build
 @pytest.mark.parametrize(
     ("dtype", "formulas", "is_exact"),
     [
@@ -259,6 +260,7 @@ def data(rows, columns, seed=0):
     return rng.normal(size=(rows, columns)), (rng.uniform(size=rows) < 0.5).astype(float)
 
 
+@pytest.mark.host_build
 def test_data_are_parameters(backend):
     X, y = data(90, 5)
     energy = logistic(X, y)
@@ -435,6 +437,7 @@ def chosen_by_counts(x):
     return most(x) * np.sum(x * x) + np.sum(np.where(np.roll(x > 0.0, 1), x, 0.0))
 
 
+@pytest.mark.host_build
 def test_counts_are_the_same_on_every_backend(backend, monkeypatch):
     monkeypatch.setattr("isotherm._programs.trace.is_small", lambda *args: False)
     function = FunctionType(chosen_by_counts.__code__, globals(), "chosen")

@@ -89,6 +89,7 @@ def test_many_rows_are_no_longer_program():
     assert isinstance(made(garch)(rows(2)).program(), Program)
 
 
+@pytest.mark.host_build
 def test_equal_bits(backend):
     energy = made(several)(rows(24))
     assert isinstance(energy.program(), ArrayProgram)

@@ -19,7 +19,7 @@ using std::cos; using std::exp; using std::fabs; using std::log; using std::sin;
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
 struct Index { unsigned x; };
-static Index blockIdx, blockDim, threadIdx;
+static Index gridDim, blockIdx, blockDim, threadIdx;
 
 static float __fadd_rn(float a, float b) { return a + b; }
 static float __fsub_rn(float a, float b) { return a - b; }
@@ -98,6 +98,7 @@ static void run_grid(
     unsigned blocks, unsigned threads, bool meets, const std::function<void()>& kernel
 ) {
     body = &kernel;
+    gridDim.x = blocks;
     blockDim.x = threads;
     for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
         if (meets) {

@@ -56,7 +56,8 @@ def build(*arguments):
 def wrapper(name, parameters, body):
     """A function that runs a kernel's grid, with the same parameters after its own three."""
     names = ", ".join(re.findall(r"(\w+)\s*(?:,|$)", parameters))
-    meets = "true" if "__shared__" in body else "false"  # the threads of a block
+    # Whether the threads of a block meet.
+    meets = "true" if "__shared__" in body else "TEAM > 1" if "TEAM" in body else "false"
     return (
         f'extern "C" void run_{name}(unsigned blocks, unsigned threads, {parameters}) {{\n'
         f"    run_grid(blocks, threads, {meets}, [&] {{ {name}({names}); }});\n}}\n"

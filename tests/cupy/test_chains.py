@@ -87,14 +87,6 @@ def test_constants_need_not_be_finite(build, dtype):
     np.testing.assert_allclose(got.energy, expected.energy, rtol=1e-6)
 
 
-def test_a_program_of_more_coordinates_than_registers_runs_on_arrays(build):
-    energy, dim = isotherm.RosenbrockEnergy(b=1.0), kernels._WHOLE_STATE + 1
-    got = run(energy, build, dim=dim, n_samples=9, clamp=(-1.0, None), noise_scale=0.5)
-    expected = run(energy, "numpy", dim=dim, n_samples=9, clamp=(-1.0, None), noise_scale=0.5)
-    assert got.path.startswith("array loop")
-    assert got.trajectory.tobytes() == expected.trajectory.tobytes()
-
-
 @pytest.mark.parametrize("keeps_trajectory", [True, False])
 @pytest.mark.parametrize(
     "energy", [isotherm.DoubleWellEnergy(), isotherm.RosenbrockEnergy(b=2.0), gaussian(3)]

@@ -7,6 +7,7 @@ import pytest
 
 import isotherm
 import isotherm.math as im
+from benchmarks.posteriors import formulas as posteriors
 from isotherm.backend import Kind
 from isotherm.testing import UsersEnergy
 from isotherm_cupy import modules, nvrtc
@@ -15,6 +16,8 @@ from isotherm_cupy.nvrtc import compiled
 from isotherm_cupy.segments import Segments
 from isotherm_cupy.source import assemble
 from isotherm_cupy.steps import has_trajectories
+from tests.core import test_array_formulas as formulas
+from tests.core import test_scan as recursions
 
 ARCHITECTURES = ["sm_80", "sm_90"]
 
@@ -106,6 +109,48 @@ def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_
     advance = own[own.index(".entry advance") :].partition(".entry energies")[0]
     # Two to each root of the noise, and no other.
     assert advance.count("fma.rn") == 2 * advance.count("rsqrt.approx")
+
+
+@isotherm.formula(dim=(64, 64))
+def phi4(x):
+    return np.sum(2 * x**2 + 0.25 * x**4 - x * np.roll(x, 1, 0) - x * np.roll(x, 1, 1))
+
+
+@isotherm.formula(dim=(13, 3))
+def cluster(x):
+    i, j = np.triu_indices(13, 1)
+    s = 1.0 / np.sum((x[i] - x[j]) ** 2, axis=-1) ** 3
+    return np.sum(4.0 * (s * s - s))
+
+
+ARRAYS = {
+    "lattice": phi4(),
+    "cluster": cluster(),
+    "logistic": formulas.logistic(*formulas.data(569, 31), dim=31),
+    "hidden Markov": recursions.made(recursions.hidden_markov)(recursions.rows(200)),
+    "GARCH": recursions.made(recursions.garch)(recursions.rows(200)),
+    "Gaussian process": isotherm.formula(dim=8)(posteriors.gaussian_process.function)(
+        np.linspace(-10, 10, 6), np.ones(6)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "architecture", "sampler"),
+    [("float32", "sm_80", "langevin"), ("float64", "sm_90", "hmc")],
+)
+@pytest.mark.parametrize("name", ARRAYS)
+def test_loops_over_arrays_compile(name, dtype, architecture, sampler, record_property):
+    found = chosen(ARRAYS[name], None, dtype, sampler=sampler, return_diagnostics=True)
+    _, ptx, log = compiled(found.source, architecture, "--ptxas-options=-v")
+    for kernel, (registers, spilled) in uses(log).items():
+        record_property(f"{kernel} registers", registers)
+        # The factor of a kernel is hundreds of numbers, each a step of its own.
+        assert registers <= 255
+        assert spilled == 0 or name == "Gaussian process", kernel
+    assert_nothing_is_flushed(ptx)
+    assert ptx.decode().count("fma.rn") == 2 * ptx.decode().count("rsqrt.approx")
+    assert b"ld.global.nc" not in ptx  # what a kernel writes is not read as if it never changed
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -76,7 +77,10 @@ class CupyBackend:
     def prepare(self, plan: Plan, energy: Any) -> Runner:
         import cupy
 
-        return runner_of(plan, energy, cupy, compile_for_device)
+        def available() -> int | None:
+            return self.available_memory(plan.device)
+
+        return runner_of(plan, energy, cupy, compile_for_device, available)
 
     def on_device(self, device: str) -> AbstractContextManager[Any]:
         import cupy
@@ -111,7 +115,13 @@ class _Stream:
         return 0, self._pointer  # the protocol's version, the stream
 
 
-def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
+def runner_of(
+    plan: Plan,
+    energy: Any,
+    xp: Any,
+    compile_: Compile,
+    available: Callable[[], int | None] = lambda: None,
+) -> Runner:
     """What runs a plan on the memory of `xp` with modules of `compile_`."""
     from isotherm_cupy.chains import FusedChains
     from isotherm_cupy.kernels import kernel_of, why_not_fused
@@ -120,7 +130,7 @@ def runner_of(plan: Plan, energy: Any, xp: Any, compile_: Compile) -> Runner:
 
     kernel = kernel_of(plan, energy)
     if kernel is not None:
-        return FusedChains(plan, kernel, xp, compile_)
+        return FusedChains(plan, kernel, xp, compile_, available)
     segments = Segments(plan.transition(kind_of(energy)), plan.state_dtype, xp, compile_)
     return ArrayLoop(
         plan,

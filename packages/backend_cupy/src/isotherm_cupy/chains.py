@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,18 @@ class FusedChains:
         The array library of the device's memory.
     compile_ : callable
         source → `isotherm_cupy.modules.Module`.
+    available : callable, optional
+        Tells how many bytes of the device's memory are free, or None.
     """
 
-    def __init__(self, plan: Plan, kernel: Kernel, xp: Any, compile_: Compile) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        kernel: Kernel,
+        xp: Any,
+        compile_: Compile,
+        available: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self.path = kernel.path
         self._plan = plan
         self._kernel = kernel
@@ -40,6 +49,12 @@ class FusedChains:
         names = self._program.coefficients
         counts = {names[int(self._program.values[one.count].value)] for one in loops}
         self._counts = counts - kernel.request.zeros
+        self._blocks = 0  # of teams, at most
+        if kernel.team is not None:
+            block = kernel.team.numbers * kernel.team.width * np.dtype(plan.dtype).itemsize
+            free = available()
+            fitting = LIMITS.team_blocks if free is None else free // LIMITS.memory_share // block
+            self._blocks = max(1, min(LIMITS.team_blocks, fitting))
         self.renew(plan)
 
     is_kept = True
@@ -50,6 +65,9 @@ class FusedChains:
         # Moved anew, as the queue may be another than that of the run before.
         self._parameters = self._moved(np.append(self._kernel.parameters, 0.0))
         self._vectors = self._moved(_vectors(plan, self._kernel))
+        if self._kernel.team is not None:
+            indices = np.append(self._kernel.team.indices, np.int32(0))
+            self._indices = self._xp.asarray(indices)
 
     def steps_at_first(self, start: int) -> int:
         """Those of a launch."""
@@ -73,10 +91,7 @@ class FusedChains:
 
     def _launches(self, start: int, stop: int, outputs: Outputs) -> Iterator[tuple[int, int]]:
         plan = self._plan
-        size = plan.n_samples * plan.n_coordinates
-        per_step = size + size * len(self._kernel.parameters) // plan.n_coordinates
-        per_step *= _SLOW if plan.dtype == "float64" else 1
-        length = min(LIMITS.launch_steps, max(plan.steps_per_block, LIMITS.launch // per_step))
+        size, length = plan.n_samples * plan.n_coordinates, self._steps_of_a_launch()
         if outputs.mean is not None and outputs.trajectory is None:
             held = max(1, LIMITS.held_bytes // (size * np.dtype(plan.dtype).itemsize))
             length = min(length, plan.thinning * held)
@@ -88,6 +103,18 @@ class FusedChains:
                 end = start + max(1, int(np.searchsorted(work, length, side="right")))
             yield start, end
             start = end
+
+    def _steps_of_a_launch(self) -> int:
+        """What takes some ten milliseconds: of all threads, and of one."""
+        plan, kernel = self._plan, self._kernel
+        per_step = plan.n_samples * kernel.work * (_SLOW if plan.dtype == "float64" else 1)
+        fitting = LIMITS.launch // per_step
+        if kernel.team is None:
+            return min(LIMITS.launch_steps, max(plan.steps_per_block, fitting))
+        # A step may be long by itself, and be taken for several chains in turn.
+        in_turn = -(-self._turns(plan.n_samples) // self._blocks)
+        each = -(-kernel.work // kernel.team.size) * in_turn
+        return max(1, min(LIMITS.launch_steps, fitting, LIMITS.launch_thread // each))
 
     def _coefficients(self, start: int, stop: int) -> Array:
         """Of some steps, or of one where they do not vary."""
@@ -135,12 +162,28 @@ class FusedChains:
         if self._program.reports:
             values |= self._reports(outputs, n, count)
             values["first_counted"] = min(max(0, plan.burn_in - start), stop - start)
-        self._module.launch(
-            "advance", self._kernel.threads, arguments_of(self._program, values), self._kernel.block
-        )
+        threads, memory = self._memory(n)
+        values |= memory
+        given = arguments_of(self._program, values, self._kernel.layout)
+        self._module.launch("advance", threads, given, self._kernel.block)
         if outputs.mean is not None and count:
             self._describe(states, strides, outputs)
         return out
+
+    def _turns(self, chains: int) -> int:
+        """How often a block takes as many chains as it has at once, until none is left."""
+        assert self._kernel.team is not None
+        return -(-chains // self._kernel.team.width)
+
+    def _memory(self, chains: int) -> tuple[int, dict[str, Any]]:
+        """The threads that step so many chains, and what teams of them need besides."""
+        kernel, team = self._kernel, self._kernel.team
+        if team is None:
+            return kernel.threads, {}
+        blocks = min(self._turns(chains), self._blocks)
+        memory = self._xp.empty(blocks * team.width * team.numbers, self._plan.dtype)
+        given = {"indices": self._indices, "memory": memory, "n_numbers": np.int64(team.numbers)}
+        return blocks * kernel.block, given
 
     def _reports(self, outputs: Outputs, n: int, count: int) -> dict[str, Array]:
         """Where reports go; what is not wanted goes where nobody reads."""
@@ -159,7 +202,12 @@ class FusedChains:
         xp = self._xp
         n, count, dim = states.shape
         where = [states, *strides, np.int64(n), np.int64(count), np.int32(dim)]
-        self._module.launch("energies", count * n, [*where, self._parameters, outputs.energy])
+        given = [*where, self._parameters, outputs.energy]
+        if self._kernel.team is None or self._kernel.request.energy == "elementwise":
+            self._module.launch("energies", count * n, given)
+        else:
+            threads, memory = self._memory(count * n)
+            self._module.launch("energies", threads, [*given, *memory.values()], self._kernel.block)
 
         def launch(name: str, height: int, arguments: list[Any]) -> Array:
             found = xp.empty((2, count, self._nodes(height), dim), np.float64)

@@ -18,7 +18,9 @@ from isotherm.backend import (
     TransitionProgram,
     form_of,
     kind_of,
+    operations,
 )
+from isotherm_cupy.array_printer import PrintedArrays, print_arrays
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.limits import LIMITS
 from isotherm_cupy.modules import BLOCK
@@ -29,6 +31,7 @@ from isotherm_cupy.steps import (
     CHAIN,
     ELEMENT,
     LONG_CHAIN,
+    TEAM,
     WARP,
     Layout,
     Request,
@@ -49,6 +52,35 @@ _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads th
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
 _BLOCK_OF_CHAINS = 128  # threads, or at least one chain
 _TILE = 4  # chains, whose numbers are read at once
+_TEAMS = 256  # threads of a block of teams, which can have all registers of a thread
+_WIDEST = 32  # chains of a block of teams, one a thread: what a warp reads at once
+_SHARING = 8  # ... at least where they read the same matrix
+# A team is kept from being so large that it would take as many times what work there is, were none
+# to wait. What is one loop of one element is done by teams of one.
+_WAITING = 2
+_MOST = 2**31  # numbers of a block that indices reach
+
+
+@dataclass(frozen=True)
+class Team:
+    """How teams of threads take chains whose arrays lie in global memory.
+
+    Attributes
+    ----------
+    size : int
+        Threads of a chain.
+    width : int
+        Chains of a block.
+    numbers : int
+        Of a chain, in memory.
+    indices : int32 array
+        What the energy's loops read besides numbers.
+    """
+
+    size: int
+    width: int
+    numbers: int
+    indices: np.ndarray[Any, np.dtype[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -65,6 +97,11 @@ class Kernel:
     parameters : float64 array
     block, threads : int
         Threads of a block, and at least in all.
+    work : int
+        What a step of a chain costs, as so many coordinates of a simple energy.
+    layout : Layout
+    team : Team or None
+        Where a chain has a team of threads, each of which takes chains until none is left.
     """
 
     path: str
@@ -73,6 +110,9 @@ class Kernel:
     parameters: np.ndarray[Any, np.dtype[np.float64]]
     block: int
     threads: int
+    work: int
+    layout: Layout
+    team: Team | None = None
 
 
 def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
@@ -84,17 +124,23 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     if isinstance(form, Quadratic) and dim <= _QUADRATIC:
         request = request_of(plan, program, "quadratic")
         return _kernel(plan, "fused quadratic form", request, BLOCKS, energy.parameter_values())
-    if isinstance(form, Program):  # an `ArrayProgram` has no printer here yet
-        shape = "elementwise" if kind_of(energy) is Kind.TERMS else "whole"
-        layout = _layout_of(program, dim, shape)
-        if layout is None:
+    if isinstance(form, (ArrayProgram, Program)) and _is_long(form):
+        return None
+    values = energy.parameter_values() if form is not None else np.empty(0)
+    if isinstance(form, ArrayProgram):
+        try:
+            printed = print_arrays(form, values.astype(plan.dtype))
+        except OverflowError:
             return None
-        request = request_of(plan, program, shape)
-        functions = print_program(form)
-        return _kernel(plan, "fused program", request, layout, energy.parameter_values(), functions)
+        return _of_teams(plan, request_of(plan, program, "whole"), printed)
+    if isinstance(form, Program):
+        shape = "elementwise" if kind_of(energy) is Kind.TERMS else "whole"
+        request, layout = request_of(plan, program, shape), _layout_of(program, dim, shape)
+        if layout is TEAM:
+            return _of_teams(plan, request, _written_out(form, values, dim))
+        return _kernel(plan, "fused program", request, layout, values, print_program(form))
     if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
         request, layout = request_of(plan, program, "whole"), _layout_of(program, dim, "whole")
-        assert layout is not None
         values = energy.parameter_values()
         return _kernel(plan, "fused CUDA functions", request, layout, values, energy.source())
     return None
@@ -105,10 +151,19 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     if plan.dtype not in ("float32", "float64"):
         return f"there are no kernels in {plan.dtype}; dtype='float32' has them"
     form = form_of(energy, plan.event_shape)
-    if isinstance(form, ArrayProgram):
-        return f"{plan.energy} is a formula on arrays, for which there is no CUDA kernel yet"
-    if isinstance(form, Program) or isinstance(energy, CudaEnergy):
-        return f"{plan.energy} has more than {_WHOLE_STATE} coupled coordinates"
+    if isinstance(form, (ArrayProgram, Program)):
+        if _is_long(form):
+            return (
+                f"{form.name} is a program of more than {LIMITS.longest_program} operations, which "
+                "are not compiled; write it with sums, products and slices of arrays in the place "
+                "of loops over x[i]"
+            )
+        return f"a chain of {form.name} has more numbers than a kernel's indices reach"
+    if isinstance(energy, CudaEnergy):
+        return (
+            f"{plan.energy} has more than {_WHOLE_STATE} coordinates, whose functions take a chain "
+            "in registers; @isotherm.formula would be fused"
+        )
     if form is not None:
         return f"a covariance of more than {_QUADRATIC} coordinates is better a matrix product"
     return (
@@ -117,16 +172,80 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     )
 
 
-def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout | None:
+def _is_long(program: ArrayProgram | Program) -> bool:
+    return sum(1 for _ in operations(program.instructions)) > LIMITS.longest_program
+
+
+def _written_out(program: Program, values: np.ndarray[Any, Any], dim: int) -> PrintedArrays:
+    """A program of numbers for teams; of a whole state, for teams of one."""
+    is_elementwise = program.dim is None
+    length = len(program.instructions)
+    return PrintedArrays(
+        source=print_program(program, is_for_teams=not is_elementwise),
+        parameters=values,
+        indices=np.empty(0, np.int32),
+        memory=0,
+        loops=((dim, length) if is_elementwise else (1, length),),
+        has_products=False,
+    )
+
+
+def _of_teams(plan: Plan, request: Request, printed: PrintedArrays) -> Kernel | None:
+    """The kernel of teams of threads, unless a block has more numbers than indices reach."""
+    dim = plan.n_coordinates
+    advance, states = print_advance(request, TEAM)
+    # A sum over coordinates uses the energy's memory.
+    numbers = states * dim + max(printed.memory, dim + 1)
+    size, width = _team_of(plan, printed, numbers)
+    if numbers * width >= _MOST:
+        return None
+    constants = {"KEEPS": int(request.keeps), "DIM": dim, "TEAM": size, "WIDTH": width}
+    energies = "team_energies.cu" if request.energy == "whole" else "elementwise.cu"
+    parts = (*TEAM.sums, printed.source, advance, energies, "moments.cu")
+    return Kernel(
+        path="fused program",
+        request=request,
+        source=assemble(plan.dtype, *parts, constants=constants),
+        parameters=printed.parameters,
+        block=size * width,
+        threads=size * plan.n_samples,
+        work=dim + printed.work,
+        layout=TEAM,
+        team=Team(size, width, numbers, printed.indices),
+    )
+
+
+def _team_of(plan: Plan, printed: PrintedArrays, numbers: int) -> tuple[int, int]:
+    """Threads of a chain, and chains of a block; powers of two.
+
+    So many threads that a card's cache holds the arrays of all chains that run at once, and, of few
+    chains, that most of the card has work; but not so many that most of them would wait.
+    """
+    in_cache = numbers * np.dtype(plan.dtype).itemsize / LIMITS.cache_share
+    wanted = max(in_cache, LIMITS.card / plan.n_samples, 1.0)
+    most = _TEAMS // _SHARING if printed.has_products else _TEAMS
+    size = 2 ** int(math.log2(min(wanted, most)))
+    while size > 1 and size * _turns(printed, size) >= _WAITING * printed.work:
+        size //= 2
+    chains = 2 ** math.ceil(math.log2(plan.n_samples))
+    return size, max(1, min(_TEAMS // size, _WIDEST, chains))
+
+
+def _turns(printed: PrintedArrays, size: int) -> int:
+    """Operations of the busiest thread of a team."""
+    return sum(-(-elements // size) * each for elements, each in printed.loops)
+
+
+def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout:
     if form == "whole":
         if dim > _WHOLE_STATE:
-            return None
+            return TEAM
         return CHAIN if dim <= _UNROLLED else LONG_CHAIN
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
     if dim <= LIMITS.separable:
         return CHAIN
-    return BLOCKS if dim <= _MOST_THREADS else None
+    return BLOCKS if dim <= _MOST_THREADS else TEAM
 
 
 def _kernel(
@@ -157,7 +276,8 @@ def _kernel(
         # A thread's registers are at most 255, which may be more than so many threads can have.
         constants["BOUNDS"] = f"__launch_bounds__({block})" if block > _ALL_REGISTERS else ""
     head, kernels = _FILES[request.energy]
-    parts = (*layout.sums, functions, *head, print_advance(request, layout), kernels, "moments.cu")
+    advance, _ = print_advance(request, layout)
+    parts = (*layout.sums, functions, *head, advance, kernels, "moments.cu")
     return Kernel(
         path=path,
         request=request,
@@ -165,6 +285,8 @@ def _kernel(
         parameters=parameters,
         block=block,
         threads=threads,
+        work=dim + parameters.size,
+        layout=layout,
     )
 
 

@@ -16,6 +16,8 @@ class Limits:
         Coordinates times steps of one; a row of the precision counts as many as it has elements.
     launch_steps : int
         Steps of one, as few chains leave most of the card idle.
+    launch_thread : int
+        Operations of one thread of a team, whose chains may be few and large.
     held_bytes : int
         Of kept states, held for the diagnostics where no trajectory is kept.
     separable : int
@@ -26,14 +28,31 @@ class Limits:
         fewer would leave multiprocessors idle.
     moments_height : int
         Of the part of the moments' tree that one thread puts together: 2^8 chains.
+    longest_program : int
+        Operations on arrays that are compiled: a longer program takes minutes.
+    cache_share : int
+        Bytes of a card's cache for each thread that it runs at once: 32 MiB for 2^17.
+    card : int
+        Threads from which most of a card has work.
+    team_blocks : int
+        Blocks of teams of one launch, which take chains until none is left: all that a card runs at
+        once, and more.
+    memory_share : int
+        They take at most this part, a quarter, of the memory that is free.
     """
 
     launch: int = 2**33
     launch_steps: int = 2**17
+    launch_thread: int = 2**22
     held_bytes: int = 2**26
     separable: int = 16
     tiled: int = 512
     moments_height: int = 8
+    longest_program: int = 4000
+    cache_share: int = 256
+    card: int = 2**17
+    team_blocks: int = 2**13
+    memory_share: int = 4
 
 
 LIMITS = Limits()

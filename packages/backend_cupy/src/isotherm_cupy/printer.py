@@ -13,26 +13,29 @@ _FUNCTIONS |= {op: f"functions::{op}" for op in ("exp", "log", "sin", "cos", "ta
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
 
-def print_program(program: Program) -> str:
+def print_program(program: Program, *, is_for_teams: bool = False) -> str:
     """The struct ``Uniform`` and the functions ``gradient`` and ``energy`` of a program.
 
     ``Uniform`` holds what depends on no coordinate, computed once a thread from the parameters. An
     elementwise program's functions take one coordinate and return a number; those of a whole state
-    take a pointer to it, and ``gradient`` one to where it writes.
+    take a pointer to it, and ``gradient`` one to where it writes. For teams (``cuda/team.cuh``)
+    coordinates are WIDTH numbers apart.
     """
-    if program.digest not in _printed:
-        printer = _Printer(program)
+    key = program.digest, is_for_teams
+    if key not in _printed:
+        printer = _Printer(program, is_for_teams=is_for_teams)
         lines = [*printer.uniform(), *printer.gradient(), *printer.energy(), ""]
-        _printed[program.digest] = "\n".join(lines)
-    return _printed[program.digest]
+        _printed[key] = "\n".join(lines)
+    return _printed[key]
 
 
-_printed: dict[str, str] = {}  # printing takes longer than a short run
+_printed: dict[tuple[str, bool], str] = {}  # printing takes longer than a short run
 
 
 class _Printer:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, is_for_teams: bool) -> None:
         self._program = program
+        self._is_for_teams = is_for_teams
         self._is_elementwise = program.dim is None
         wanted = program.needed((*program.gradient, program.energy))
         self._held = [
@@ -44,7 +47,9 @@ class _Printer:
     def uniform(self) -> list[str]:
         members = [f"    {self._type(i)} v{i};" for i in self._held]
         values = [f"        v{i} = {self._expression(i, inside=True)};" for i in self._held]
-        head = "    __device__ __forceinline__ explicit Uniform(const REAL* parameters) {"
+        # A team's are given what only arrays need, too.
+        more = ", const int*, REAL*, int" if self._is_for_teams else ""
+        head = f"    __device__ __forceinline__ explicit Uniform(const REAL* parameters{more}) {{"
         return ["struct Uniform {", *members, head, *values, "    }", "};"]
 
     def gradient(self) -> list[str]:
@@ -54,7 +59,7 @@ class _Printer:
             return self._function(head, outputs, [f"return {self._name(outputs[0])};"])
         head = "void gradient(const REAL* x, REAL* out, const Uniform& uniform)"
         # All are read before one is written, so that x and out may be the same.
-        writes = [f"out[{j}] = {self._name(value)};" for j, value in enumerate(outputs)]
+        writes = [f"out[{self._at(j)}] = {self._name(value)};" for j, value in enumerate(outputs)]
         return self._function(head, outputs, writes)
 
     def energy(self) -> list[str]:
@@ -92,8 +97,11 @@ class _Printer:
             case "parameter":
                 return f"parameters[{value}]"
             case "coordinate":
-                return "x" if self._is_elementwise else f"x[{value}]"
+                return "x" if self._is_elementwise else f"x[{self._at(value)}]"
         return expression(op, args)
+
+    def _at(self, coordinate: int) -> str:
+        return f"{coordinate} * WIDTH" if self._is_for_teams else f"{coordinate}"
 
 
 def segment_lines(

@@ -38,6 +38,13 @@ const long long chain = ((long long)blockIdx.x * TILES + own) * TILE;"""
 _CHAIN = """\
 const long long chain = thread_number();
 if (chain >= n_samples) return;"""
+_TEAM = """\
+const int c = (int)threadIdx.x % WIDTH, member = (int)threadIdx.x / WIDTH;
+REAL* const own = memory + (long long)blockIdx.x * n_numbers * WIDTH + c;
+REAL* const rest = own + STATES * DIM * WIDTH;
+for (long long tile = blockIdx.x; tile * WIDTH < n_samples; tile += gridDim.x) {
+const long long chain = tile * WIDTH + c;
+const bool is_there = chain < n_samples;"""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,8 @@ class Layout:
     is_long : bool
         Whether a block of steps, unrolled, would be longer than what a multiprocessor keeps of a
         program, and its normals more than a thread has registers.
+    end : str
+        The kernel's last line, if its first ones need one.
     """
 
     place: str
@@ -80,6 +89,7 @@ class Layout:
     first: str = "j"
     sums: tuple[str, ...] = ()
     is_long: bool = False
+    end: str = ""
 
     @property
     def has_whole_chains(self) -> bool:
@@ -90,6 +100,11 @@ class Layout:
     def is_shared(self) -> bool:
         """Whether the threads of a block hand each other numbers."""
         return self is BLOCK
+
+    @property
+    def is_team(self) -> bool:
+        """Whether several threads have a chain, all of whose numbers lie in global memory."""
+        return self is TEAM
 
 
 #: A thread is a coordinate, and nothing couples coordinates.
@@ -118,7 +133,21 @@ CHAIN = Layout(
 )
 #: A thread is a chain of many coordinates, whose normals are in shared memory.
 LONG_CHAIN = replace(CHAIN, is_long=True)
+_MOST_STEPS_PER_BLOCK = max(noise.steps_per_block(dtype) for dtype in ("float32", "float64"))
 WARP = 32  # threads of a block that has these
+#: A team of threads is a chain of many coordinates, whose numbers are in global memory.
+TEAM = Layout(
+    _TEAM,
+    each="for (int j = member; j < DIM; j += TEAM) {",
+    at="[j * WIDTH]",
+    arrays=(Space.STATE,),
+    element="chain * DIM + j",
+    condition="is_there",
+    first="0",
+    sums=("team.cuh",),
+    is_long=True,
+    end="}",
+)
 
 _TYPES = {
     "int": np.int32,
@@ -137,6 +166,7 @@ extern "C" __global__ {bounds}void advance(
     Kept kept(states + chain * chain_stride + {first}, until_kept, thinning, kept_stride);
     {steps}
     {after}
+    {end}
 }}
 """
 
@@ -166,6 +196,12 @@ for (int s = 0; s < n_steps; ++s) {{
 _SHARED_NORMALS = """\
 __shared__ REAL shared_{stream}[{threads}][DIM * STEPS_PER_BLOCK + 1];
 REAL (*z_{stream})[STEPS_PER_BLOCK] = (REAL (*)[STEPS_PER_BLOCK])shared_{stream}[threadIdx.x];"""
+
+# A place of a block of steps after another, so that neighbouring threads read neighbouring numbers.
+_NORMALS_OF_A_TEAM = """\
+REAL z[STEPS_PER_BLOCK];
+noise.fill(z, {stream}, block, (unsigned)j, chain);
+for (int p = 0; p < STEPS_PER_BLOCK; ++p) {place} = z[p];"""
 
 _ONE_BY_ONE = """\
 #pragma unroll 1
@@ -210,7 +246,7 @@ def request_of(plan: Plan, program: TransitionProgram, energy: str) -> Request:
     return Request(program, energy, varying, zeros, keeps)
 
 
-def parameters_of(program: TransitionProgram) -> dict[str, str]:
+def parameters_of(program: TransitionProgram, layout: Layout = CHAIN) -> dict[str, str]:
     """The parameters of ``advance``, with their types.
 
     ``parameters``
@@ -227,6 +263,9 @@ def parameters_of(program: TransitionProgram) -> dict[str, str]:
         Where kept states go.
     ``energy_error``, ``accepted``, ``diverging``, ``first_counted``
         Of adjusted samplers, as in `isotherm.backend.Outputs`; the first step that counts.
+    ``indices``, ``memory``, ``n_numbers``
+        Of teams: what an energy on arrays reads besides its parameters; global memory, and how many
+        numbers of it a chain has.
     """
     names = {"n_samples": "long long", "dim": "int"}
     names |= dict.fromkeys(("parameters", "coefficients", "vectors"), "const REAL*")
@@ -238,14 +277,18 @@ def parameters_of(program: TransitionProgram) -> dict[str, str]:
     if program.reports:
         names |= {"energy_error": "REAL*", "accepted": "long long*", "diverging": "long long*"}
         names |= {"first_counted": "int"}
+    if layout.is_team:
+        names |= {"indices": "const int*", "memory": "REAL*", "n_numbers": "long long"}
     return names
 
 
-def arguments_of(program: TransitionProgram, values: Mapping[str, Any]) -> list[Any]:
+def arguments_of(
+    program: TransitionProgram, values: Mapping[str, Any], layout: Layout = CHAIN
+) -> list[Any]:
     """The arguments of ``advance`` from their values by name."""
     return [
         _TYPES[type_](values[name]) if type_ in _TYPES else values[name]
-        for name, type_ in parameters_of(program).items()
+        for name, type_ in parameters_of(program, layout).items()
     ]
 
 
@@ -265,16 +308,17 @@ def _coefficient(program: TransitionProgram, index: int) -> str:
     return program.coefficients[int(program.values[index].value)]
 
 
-def print_advance(request: Request, layout: Layout) -> str:
-    """The kernel."""
+def print_advance(request: Request, layout: Layout) -> tuple[str, int]:
+    """The kernel, and how many numbers of a coordinate it has in global memory."""
     asked = request.energy, request.varying, request.zeros, request.keeps
     key = request.program.digest, layout, asked
     if key not in _printed:
-        _printed[key] = _Printer(request, layout).text()
+        printer = _Printer(request, layout)
+        _printed[key] = printer.text(), printer.n_states
     return _printed[key]
 
 
-_printed: dict[Any, str] = {}  # printing takes longer than a short run
+_printed: dict[Any, tuple[str, int]] = {}  # printing takes longer than a short run
 
 
 class _Printer:
@@ -286,6 +330,7 @@ class _Printer:
         self._in_blocks = not has_trajectories(request)
         self._n_exchanges = 0  # of numbers between threads, in the statements printed
         self._names: dict[int, str] = {}
+        self.n_states = 0  # numbers of a coordinate in global memory
 
     def text(self) -> str:
         program, layout = self._program, self._layout
@@ -296,7 +341,9 @@ class _Printer:
         before += self._prologue()
         if self._in_blocks:
             for stream in program.streams():
-                if layout.is_long:
+                if layout.is_team:
+                    before += [self._in_memory(f"z_{stream}", _MOST_STEPS_PER_BLOCK)]
+                elif layout.is_long:
                     before += _SHARED_NORMALS.format(stream=stream, threads=WARP).splitlines()
                 else:
                     before += [f"REAL z_{stream}{self._length(Space.STATE)}[STEPS_PER_BLOCK];"]
@@ -304,29 +351,22 @@ class _Printer:
             length = self._length(Space.CHAIN)
             before += [f"int n_{name}{length} = {{0}};" for name in ("accepted", "diverging")]
         step = self._step(starts)
-        fill = self._over(
-            Space.STATE,
-            [
-                f"noise.fill(z_{stream}{layout.at}, {int(noise.Stream[stream])}, block, "
-                f"(unsigned)j, {layout.own_chain});"
-                for stream in program.streams()
-            ],
-            times="4" if layout.is_long else "",
-        )
+        fill = self._filled_normals()
         in_blocks = _LONG_BLOCKS if layout.is_long else _IN_BLOCKS
         steps = _filled(in_blocks if self._in_blocks else _ONE_BY_ONE, fill=fill, step=step)
-        return _filled(
+        parameters = parameters_of(program, layout).items()
+        text = _filled(
             _ADVANCE,
-            parameters=[
-                ", ".join(f"{type_} {name}" for name, type_ in parameters_of(program).items())
-            ],
+            parameters=[", ".join(f"{type_} {name}" for name, type_ in parameters)],
             bounds=[layout.bounds],
             place=layout.place.splitlines(),
             before=before,
             first=[layout.first],
             steps=steps.splitlines(),
             after=self._stored(starts) + self._counts(),
+            end=[layout.end],
         )
+        return text.replace("STATES", str(self.n_states))
 
     # Names of values, and loops over coordinates.
 
@@ -351,11 +391,20 @@ class _Printer:
         return self._variable(index) + self._at(self._program.spaces[index])
 
     def _declared(self, index: int) -> str:
+        space = self._program.spaces[index]
+        if self._layout.is_team and space in self._layout.arrays:
+            return self._in_memory(self._variable(index), 1)
         return f"REAL {self._variable(index)}{self._length(self._program.spaces[index])};"
+
+    def _in_memory(self, name: str, states: int) -> str:
+        """What declares so many numbers of each coordinate in global memory."""
+        self.n_states += states
+        return f"REAL* const {name} = own + {self.n_states - states} * DIM * WIDTH;"
 
     def _over(self, space: Space, lines: Sequence[str], times: str = "") -> list[str]:
         """Statements for each of a thread's numbers of a space, so many times in a row or all."""
         if space in self._layout.arrays and lines:
+            times = times or ("2" if self._layout.is_team else "")
             head = f"#pragma unroll {times}".rstrip()
             return [head, self._layout.each, *_indented(lines), "}"]
         return ["{", *_indented(lines), "}"] if len(lines) > 1 else list(lines)
@@ -391,6 +440,22 @@ class _Printer:
             lines.append(f"{place} = {value};")
         return self._over(Space.STATE, lines)
 
+    def _filled_normals(self) -> list[str]:
+        layout, lines = self._layout, list[str]()
+        for stream in self._program.streams():
+            number = int(noise.Stream[stream])
+            if layout.is_team:
+                place = f"z_{stream}[(p * DIM + j) * WIDTH]"
+                text = _NORMALS_OF_A_TEAM.format(stream=number, place=place)
+                lines += ["{", *_indented(text.splitlines()), "}"]
+            else:
+                place = f"z_{stream}{layout.at}"
+                lines.append(
+                    f"noise.fill({place}, {number}, block, (unsigned)j, {layout.own_chain});"
+                )
+        times = "1" if layout.is_team else "4" if layout.is_long else ""
+        return self._over(Space.STATE, lines, times)
+
     def _coefficients(self, wants_varying: bool) -> Iterator[tuple[int, int]]:
         for index, one in enumerate(self._program.values):
             is_varying = _is_coefficient(one) and (
@@ -401,6 +466,8 @@ class _Printer:
 
     def _constants(self) -> list[str]:
         of_energy = "parameters, j" if self._request.energy == "quadratic" else "parameters"
+        if self._layout.is_team and self._request.energy == "whole":
+            of_energy = "parameters, indices, rest, member"
         return [
             f"const Uniform uniform({of_energy});",
             *(
@@ -476,6 +543,8 @@ class _Printer:
     @property
     def _once(self) -> str:
         """The condition that lets one thread of each chain pass."""
+        if self._layout.is_team:
+            return f"if ({self._layout.condition} && member == 0) "
         is_one_of_many = not self._layout.has_whole_chains
         return f"if ({self._layout.condition} && j == 0) " if is_one_of_many else ""
 
@@ -529,6 +598,9 @@ class _Printer:
         return expression(one.op, args)
 
     def _call(self, call: Call, *, in_step: bool) -> list[str]:
+        if call.op == "normal" and self._in_blocks and self._layout.is_team:
+            self._names[call.results[0]] = f"(z_{call.detail} + position * (DIM * WIDTH))"
+            return []
         lines = [self._declared(index) for index in call.results]
         match call.op:
             case "gradient":
@@ -540,7 +612,7 @@ class _Printer:
                 given, out = self._variable(call.args[0]), self._variable(call.results[0])
                 if self._layout.is_shared:
                     return [*lines, f"total({given}, {out}{self._row(in_step)});"]
-                return [*lines, f"{out} = total({given});"]
+                return [*lines, f"{out} = total({given}{self._row(in_step)});"]
             case "matvec":
                 return lines + self._matvec(call, in_step)
             case "exponential":
@@ -570,6 +642,8 @@ class _Printer:
 
     def _row(self, in_step: bool) -> str:
         """Where threads hand each other numbers, as further arguments; the rows take turns."""
+        if self._layout.is_team:
+            return ", rest, member"
         if not self._layout.is_shared:
             return ""
         number = self._n_exchanges

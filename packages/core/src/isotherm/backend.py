@@ -63,6 +63,7 @@ from isotherm._programs.program import (
     operations,
 )
 from isotherm._programs.reads import what_is_read
+from isotherm._programs.schedule import Level, LoopSchedule
 from isotherm._programs.tables import lists_of
 from isotherm._transitions.program import (
     Call,
@@ -104,7 +105,9 @@ __all__ = [
     "Instruction",
     "JoinedNodes",
     "Kind",
+    "Level",
     "Loop",
+    "LoopSchedule",
     "Moments",
     "Outputs",
     "Parameters",
