@@ -131,7 +131,14 @@ class _Function:
         self._stride = stride
         self._numbers = numbers
         self._output = output
-        self._spread = self._without_rows(program.needed([output]))
+        # No lane's values, which a factor reads as rows all the same.
+        self._spread = {
+            arg
+            for index in program.needed([output])
+            if self._op(index) in FACTORS and index not in program.uniform
+            for arg in program.instructions[index].args
+            if arg in program.uniform
+        }
         needed = [
             i for i in program.needed([output]) if i not in program.uniform or i in self._spread
         ]
@@ -178,29 +185,9 @@ class _Function:
     def _size(self, index: int) -> int:
         return math.prod(self._program.shapes[index])
 
-    def _without_rows(self, needed: Sequence[int]) -> set[int]:
-        """The values that are one number or no lane's, and yet read as rows: they are given such.
-
-        That is by what is no loop over its own elements.
-        """
-        program, found = self._program, set[int]()
-        for index in needed:
-            if (op := self._op(index)) not in STRUCTURAL or index in program.uniform:
-                continue
-            args = program.instructions[index].args
-            if op in FACTORS:
-                found.update(arg for arg in args if arg in program.uniform)
-            if op not in ("fill", "reshape", "scan"):
-                found.update(
-                    arg for arg in args if self._op(arg) == "fill" and arg not in program.uniform
-                )
-        return found
-
     def _root(self, index: int) -> int:
         """The value whose rows a value has: another shape is no other value."""
         instruction = self._program.instructions[index]
-        if index in self._spread:
-            return index
         if index not in self._program.uniform and instruction.op in ("reshape", "fill"):
             return self._root(instruction.args[0])
         return index
@@ -447,7 +434,7 @@ class _Loop:
             return
         instruction = self._program.instructions[index]
         if index in self._function._spread:
-            text = self._rowless(index)
+            text = self._uniform(index)
         elif instruction.op == "take":
             text = self._taken(instruction)
         elif instruction.op == "total":
@@ -521,12 +508,6 @@ class _Loop:
             f"{outer}    for lane in range(n):",
             *inner,
         ]
-
-    def _rowless(self, index: int) -> str:
-        """An element of a value that has no rows of its own, as a lane's number."""
-        if index in self._program.uniform:
-            return self._uniform(index)
-        return self.operand(self._program.instructions[index].args[0])
 
     def _uniform(self, index: int) -> str:
         instruction = self._program.instructions[index]

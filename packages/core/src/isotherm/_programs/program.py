@@ -31,6 +31,7 @@ UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "floor", "rin
 BINARY = ("add", "sub", "mul", "div", "min", "max")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 FACTORS = ("cholesky", "cholesky_back", "solve", "solve_t")
+_PLACED = ("take", "scatter", "total", "matmul", "matmul_t", *FACTORS)
 STRUCTURAL = (
     *("fill", "reshape", "take", "scatter", "total", "matmul", "matmul_t", "scan"),
     *FACTORS,
@@ -399,8 +400,24 @@ class Builder:
             return self.emit("sub", b, self.instructions[a].args[0])
         return None
 
+    def _in_full(self, value: int) -> int:
+        """A value with all its elements, where it is a number that stands for them."""
+        instruction = self.instructions[value]
+        if instruction.op != "fill" or value in self.uniform:
+            return value
+        zeros = Table(np.zeros(self.shapes[value], dtype=np.int64))
+        return self.write(
+            Instruction("take", (self.reshape(instruction.args[0], (1,)),), zeros), zeros.shape
+        )
+
     def write(self, instruction: Instruction, shape: tuple[int, ...] = ()) -> int:
-        """The value of an instruction as it is, which is shared."""
+        """The value of an instruction as it is, which is shared.
+
+        What reads elements at places of its own is given all of them.
+        """
+        if instruction.op in _PLACED:
+            args = tuple(self._in_full(arg) for arg in instruction.args)
+            instruction = replace(instruction, args=args)
         index = self._known.get(instruction)
         if index is None:
             index = self._known[instruction] = len(self.instructions)
