@@ -4,6 +4,7 @@ What follows ``--`` goes to the program that the session runs. Every install is 
 ``constraints.txt``.
 """
 
+import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -22,6 +23,9 @@ BACKENDS = {
     # NVRTC, so that the CUDA source is compiled in the tests without a GPU or a CUDA toolkit.
     "cupy": ["./packages/backend_cupy[cuda12]", "nvidia-cuda-nvrtc-cu12"],
 }
+PACKAGES = ["core", *(f"backend_{name}" for name in BACKENDS if name != "numpy")]
+if sys.platform == "darwin":
+    del BACKENDS["cupy"]  # neither CuPy nor NVRTC has wheels for macOS
 PLUGINS = [requirement for requirements in BACKENDS.values() for requirement in requirements]
 TEST_TOOLS = [
     "array-api-strict", "dask", "distributed", "mpmath", "mypy", "numpydoc", "pyright[nodejs]",
@@ -33,12 +37,25 @@ EXAMPLE_TOOLS = ["pandas", "scikit-learn"]
 # What there is on the machine with a card that is lent to us now and then; torch brings Triton 3.6.
 LENT = ["torch==2.11.0", "cupy-cuda13x==14.2.0", "numpy==2.5.0", "numba"]
 DOCS_TOOLS = ["myst-parser", "numpydoc", "pydata-sphinx-theme", "sphinx", "sphinx-gallery"]
-PACKAGES = ["core", *(f"backend_{name}" for name in BACKENDS if name != "numpy")]
 
 
 def install(session: nox.Session, *requirements: str) -> None:
-    """Install requirements at the versions of constraints.txt."""
+    """Install requirements at the versions of constraints.txt, unless that was done already."""
+    files = [
+        Path("constraints.txt"), *Path("benchmarks").glob("*.txt"),
+        *(path for path in Path("packages").rglob("*") if path.suffix != ".pyc"),
+    ]  # fmt: skip
+    wanted = hashlib.sha256(repr(requirements).encode())
+    for path in sorted(filter(Path.is_file, files)):
+        wanted.update(str(path).encode() + path.read_bytes())
+    done = Path(session.virtualenv.location, "installed.txt")
+    if done.exists() and done.read_text() == wanted.hexdigest():
+        return
+    done.unlink(missing_ok=True)
     session.install("--constraint", "constraints.txt", *requirements)
+    # Noted by a command of the install phase, which `nox -R` leaves out like the install itself.
+    note = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
+    session.run_install("python", "-c", note, str(done), wanted.hexdigest(), silent=True)
 
 
 def test(session: nox.Session, backends: list[str], *paths: str) -> None:
@@ -130,7 +147,8 @@ def lent(session: nox.Session) -> None:
     session.install("--no-deps", "--force-reinstall", *wheels)
     # In order: what the tests of Triton's kernels interpret they compile no more.
     session.run(
-        "pytest", "tests/torch/test_kernel.py", "tests/cupy", *session.posargs,
+        "pytest", "tests/torch/test_kernel.py", "tests/torch/test_blocks.py", "tests/cupy",
+        *session.posargs,
         env={"ISOTHERM_TEST_BACKENDS": "numpy,torch,cupy"},
     )  # fmt: skip
 

@@ -3,11 +3,11 @@
     python benchmarks/cupy_instructions.py [--architecture sm_90] [--out FILE.json]
 
 Needs no card: NVRTC compiles, and nvdisasm (pip install nvidia-cuda-nvdisasm) reads. Counted is the
-loop over whole blocks of steps of a run that keeps no state, without the slow path of square roots,
-which they take for zero, infinity and numbers next to these; and, of Hamiltonian Monte Carlo, the
-loop over a trajectory's substeps. The time is what an H100 (132 multiprocessors, four instructions
-of a warp a clock each, 1.755 GHz) needs at least to issue so many: a floor that follows from the
-count, not a measurement.
+loop over steps of a run that keeps no state, a whole block of them, without the slow path of square
+roots, which they take for zero, infinity and numbers next to these; and, of Hamiltonian Monte
+Carlo, the loop over a trajectory's substeps. The time is what an H100 (132 multiprocessors, four
+instructions of a warp a clock each, 1.755 GHz) needs at least to issue so many: a floor that
+follows from the count, not a measurement.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ WORKLOADS: list[tuple[Any, int, int, int]] = [
     (isotherm.GaussianEnergy(np.zeros(10), np.eye(10)), 10, 10_000, 500),
     (isotherm.HarmonicEnergy(), 32, 4096, 1000),
     (isotherm.RosenbrockEnergy(), 10, 10_000, 500),
+    (isotherm.RosenbrockEnergy(), 32, 4096, 1000),
 ]
 
 SUBSTEPS: list[Any] = [
@@ -69,31 +70,32 @@ def assembly(source: str, architecture: str) -> str:
     return text[start : end if end > 0 else None]
 
 
-def loops(text: str) -> list[tuple[int, int]]:
-    """The first and last instructions of each loop, from its label to the jump back to it.
+def loops(text: str) -> tuple[list[str], list[tuple[int, int]]]:
+    """The instructions, and the first and last of each loop, from its label to the jump back to it.
 
     What a jump skips is left out if it calls a function: the slow path of a square root.
     """
     labels: dict[str, int] = {}
     skipped_from: dict[str, int] = {}
+    instructions: list[str] = []
     found = []
-    count = 0
     calls = False
     for line in text.splitlines():
         if line.startswith("."):
             label = line.strip().rstrip(":")
             if calls and label in skipped_from:
-                count, calls = skipped_from[label], False
-            labels[label] = count
+                del instructions[skipped_from[label] :]
+                calls = False
+            labels[label] = len(instructions)
         elif re.search(r"/\*[0-9a-f]{4,}\*/", line):
-            count += 1
+            instructions.append(line)
             calls |= "CALL.REL" in line
             jump = re.search(r"BRA `\((\S+)\)", line)
             if jump and jump[1] in labels:
-                found.append((labels[jump[1]], count))
+                found.append((labels[jump[1]], len(instructions)))
             elif jump and line.lstrip(" /*0123456789abcdef").startswith("@"):
-                skipped_from[jump[1]] = count
-    return found
+                skipped_from[jump[1]] = len(instructions)
+    return instructions, found
 
 
 def longest(some: list[tuple[int, int]]) -> tuple[int, int]:
@@ -101,8 +103,31 @@ def longest(some: list[tuple[int, int]]) -> tuple[int, int]:
     return max(some, key=lambda loop: loop[1] - loop[0], default=(0, 0))
 
 
+def within(some: list[tuple[int, int]], outer: tuple[int, int]) -> list[tuple[int, int]]:
+    """The loops inside of one."""
+    first, last = outer
+    return [one for one in some if first <= one[0] and one[1] <= last and one != outer]
+
+
+def of_a_block(text: str, n_steps: int, coordinates: int) -> int:
+    """How many instructions a thread that has so many coordinates takes for a block of steps.
+
+    Either the loop is over blocks, or it is over steps, and a loop within it draws the normals of a
+    whole block at the first of them, of a few coordinates at a time.
+    """
+    instructions, found = loops(text)
+    first, last = outer = longest(found)
+    inner = within(found, outer)
+    if not inner:
+        return last - first
+    ((begin, end),) = inner
+    stored = sum(" STS " in line for line in instructions[begin:end])
+    passes = n_steps * coordinates / stored
+    return round(n_steps * (last - first - (end - begin)) + passes * (end - begin))
+
+
 def counts_of_steps(architecture: str) -> list[dict[str, Any]]:
-    """Of overdamped Langevin dynamics, whose steps are unrolled by blocks."""
+    """Of overdamped Langevin dynamics."""
     counts = []
     for energy, dim, n_samples, n_steps in WORKLOADS:
         plan = isotherm.make_plan(
@@ -110,14 +135,15 @@ def counts_of_steps(architecture: str) -> list[dict[str, Any]]:
         )
         kernel = kernel_of(plan, energy)
         assert kernel is not None
-        first, last = longest(loops(assembly(kernel.source, architecture)))
-        per_thread = plan.steps_per_block * n_samples * plan.n_coordinates / kernel.threads
-        each = (last - first) / round(per_thread)
+        coordinates = round(n_samples * dim / kernel.threads)
+        text = assembly(kernel.source, architecture)
+        instructions = of_a_block(text, plan.steps_per_block, coordinates)
+        each = instructions / (plan.steps_per_block * coordinates)
         floor = each * n_samples * dim * n_steps / LANES_A_SECOND
         counts.append(
             {
                 "workload": f"{energy.name}, {n_samples} × {dim} × {n_steps}",
-                "instructions of the loop": last - first,
+                "instructions of a block of steps": instructions,
                 "per coordinate and step": round(each, 1),
                 "floor on an H100, ms": round(1e3 * floor, 3),
             }
@@ -135,10 +161,8 @@ def counts_of_substeps(architecture: str) -> list[dict[str, Any]]:
         )  # fmt: skip
         kernel = kernel_of(plan, energy)
         assert kernel is not None
-        found = loops(assembly(kernel.source, architecture))
-        first, last = outer = longest(found)
-        inner = [one for one in found if first <= one[0] and one[1] <= last and one != outer]
-        begin, end = longest(inner)
+        _, found = loops(assembly(kernel.source, architecture))
+        begin, end = longest(within(found, longest(found)))
         coordinates = round(9600 * 10 / kernel.threads)
         counts.append(
             {

@@ -1,6 +1,7 @@
 """Gradients a second of a logistic regression, beside the same energy in JAX, for 1000 chains.
 
     python benchmarks/logistic_gradients.py --jax PYTHON [--chains 1000] [--rounds 7]
+        [--out benchmarks/results/logistic_gradients.json]
 
 PYTHON is the interpreter of an environment with jax and scikit-learn. The data are scikit-learn's
 breast cancer, 569 rows and 31 columns, in float32. JAX takes steps down ``vmap(grad(U))`` in one
@@ -10,6 +11,7 @@ compiled loop; Isotherm takes Langevin steps, noise included. Compared in turn, 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import time
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from peers.jax_logistic import STEPS, problem
+from reference import commit, machine
 
 import isotherm
 
@@ -35,6 +38,7 @@ def main() -> None:
     parser.add_argument("--jax", required=True, help="python of an environment with jax")
     parser.add_argument("--chains", default=1000, type=int)
     parser.add_argument("--rounds", default=7, type=int)
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     X, y = problem()
     energy = posterior(X, y)
@@ -60,11 +64,18 @@ def main() -> None:
             rates["jax"].append(given.chains * STEPS / float(worker.stdout.readline()))
         worker.stdin.close()
     middle = {name: statistics.median(found) for name, found in rates.items()}
+    ratios = [a / b for a, b in zip(rates["isotherm"], rates["jax"], strict=True)]
     print(f"{path}; {versions}; {given.chains} chains")
     for name, rate in middle.items():
         print(f"{name}: {rate:.3g} gradients a second")
-    ratios = [a / b for a, b in zip(rates["isotherm"], rates["jax"], strict=True)]
     print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    if given.out is not None:
+        results = {
+            "machine": machine(), "commit": commit(), "rounds": given.rounds, "versions": versions,
+            "path": path, "chains": given.chains, "steps": STEPS,
+            "gradients a second": middle, "ratios": ratios,
+        }  # fmt: skip
+        given.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -51,7 +52,7 @@ html_show_sourcelink = False
 html_sidebars = {"*": []}  # pages of the first level have no pages under them
 html_theme_options = {
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 4,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
@@ -86,7 +87,7 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"__init__\.py",
     "image_scrapers": (scrape_pictures,),
     "reset_argv": arguments,
-    "reset_modules": (),
+    "reset_modules": ("matplotlib",),  # a style is its example's alone
     "capture_repr": (),
     "download_all_examples": False,
     "abort_on_example_error": True,
@@ -117,7 +118,14 @@ def in_the_site(app, path, parent, content):
     content[0] = re.sub(r"\]\([A-Z_]+\.md\)", lambda found: found[0].lower(), text)
 
 
+def write_sentences(app):
+    """The page of every sentence, from the source."""
+    page = runpy.run_path(str(HERE.parent / "tools/sentences.py"))["page"]()
+    (HERE / "sentences.md").write_text(page, "utf-8")
+
+
 def setup(app):
     """Register what is above."""
+    app.connect("builder-inited", write_sentences)
     app.connect("autodoc-process-docstring", as_plain_text, priority=400)
     app.connect("include-read", in_the_site)

@@ -18,20 +18,26 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 energy = isotherm.GaussianEnergy([0.0, 0.0], [[1.0, 0.5], [0.5, 2.0]])
 sampler = isotherm.LangevinDynamics(energy, step_size=0.02)
 
-# From far away, with every state kept: the mean energy falls until the chains have arrived.
+# From far away, with every state kept: the chains have arrived where energy, means and variances
+# are as they are in the second half of the run. (The energy alone is there before the means are.)
 states, found = sampler.sample_chain(
     [8.0, 8.0], n_samples=500, n_steps=1000, seed=0, return_trajectory=True,
     return_diagnostics=True,
 )  # fmt: skip
-plot.diagnostics(found).savefig(folder / "burn_in.png", dpi=120)
-mean_energy = np.asarray(found.energy).mean(axis=1)
-plateau, spread = mean_energy[500:].mean(), mean_energy[500:].std()
-burn_in = int(found.steps[np.argmax(mean_energy < plateau + 3 * spread)])
+series = np.column_stack([np.mean(found.energy, axis=1), found.mean, found.variance])
+settled = series[500:]
+has_arrived = (abs(series - settled.mean(axis=0)) < 3.0 * settled.std(axis=0)).all(axis=1)
+burn_in = int(found.steps[np.argmax(has_arrived)])
+figure = plot.diagnostics(found)
+for axes in figure.axes:
+    axes.axvline(burn_in, color="black", ls="--", lw=0.8)
+figure.axes[0].text(burn_in, series[:, 0].max(), f" burn-in: {burn_in} steps", va="top")
+figure.savefig(folder / "burn_in.png", dpi=120)
 
 # Of what follows, states a correlation time apart are worth keeping.
-settled = states[:, burn_in:, 0] - states[:, burn_in:, 0].mean()
+x = states[:, burn_in:, 0] - states[:, burn_in:, 0].mean()
 lags = range(1, 300)
-correlation = [float((settled[:, lag:] * settled[:, :-lag]).mean() / settled.var()) for lag in lags]
+correlation = [float((x[:, lag:] * x[:, :-lag]).mean() / x.var()) for lag in lags]
 thinning = next(lag for lag, c in zip(lags, correlation, strict=True) if c < np.exp(-1))
 
 kept = sampler.sample_chain(

@@ -35,15 +35,15 @@ def phi4(x, *, mu=1.0):
 
 
 masses = [0.8, 1.3, 1.8]
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.2))
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout="constrained")
 for mu, axis in zip(masses, axes, strict=True):
     fields = isotherm.sample_chain(
         phi4(mu=mu), n_samples=16, n_steps=given.steps, step_size=0.05, seed=1
     )
     order = np.abs(fields.mean(axis=(1, 2))).mean()
     picture = axis.imshow(fields[0], cmap="RdBu_r", vmin=-2, vmax=2)
-    axis.set_title(f"μ = {mu}: |mean field| {order:.2f}")
+    axis.set_title(f"μ = {mu}\n|mean field| {order:.2f}")
     axis.axis("off")
     print(f"mu {mu}: mean field {order:.3f}")
-figure.colorbar(picture, ax=axes, label="field x")
-figure.savefig(given.folder / "phi4.png", dpi=120, bbox_inches="tight")
+figure.colorbar(picture, ax=axes, label="field x", shrink=0.8)
+figure.savefig(given.folder / "phi4.png", dpi=120)

@@ -42,7 +42,7 @@ icosahedron = np.array([(0, 0, 0)] + [np.roll(c, k) for c in corners for k in ra
 start = icosahedron * (1.0823 / np.linalg.norm(icosahedron[1]))
 energy = cluster()
 
-figure, axis = plt.subplots(figsize=(5, 3.5))
+figure, axis = plt.subplots(figsize=(6.5, 3.5), layout="constrained")
 for temperature in (0.1, 0.25, 0.4):
     last, diagnostics = isotherm.sample_chain(
         energy, start[None], n_samples=64, n_steps=given.steps, thinning=given.steps // 100,
@@ -52,7 +52,8 @@ for temperature in (0.1, 0.25, 0.4):
     axis.plot(diagnostics.steps, mean, label=f"T = {temperature}")
     print(f"T {temperature}: mean energy {mean[len(mean) // 2 :].mean():.2f}")
 axis.axhline(-44.3268, color="black", lw=0.8, ls=":", label="ground state")
+axis.locator_params(axis="x", nbins=5)
 axis.set_xlabel("step")
 axis.set_ylabel("mean energy (units of ε)")
-axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-figure.savefig(given.folder / "cluster.png", dpi=120, bbox_inches="tight")
+figure.legend(loc="outside right upper")
+figure.savefig(given.folder / "cluster.png", dpi=120)

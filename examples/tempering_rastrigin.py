@@ -45,13 +45,14 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
 axes[0].semilogy([cooling(step) for step in range(given.steps)], color="black")
 axes[0].set_xlabel("step")
 axes[0].set_ylabel("temperature")
-for (name, x), color, axis in zip(ends.items(), ("#D55E00", "#0072B2"), axes[1:], strict=True):
+axes[0].set_title("cooling")
+for (name, x), axis in zip(ends.items(), axes[1:], strict=True):
     axis.plot(*starts.T, ".", color="0.8", ms=3, label="start")
-    axis.plot(*x.T, ".", color=color, ms=4, label="end")
+    axis.plot(*x.T, ".", color="#0072B2", ms=4, label="end")
     axis.set_title(f"{name}: mean energy {energy(x).mean():.1f}")
     axis.set_xlabel("$x_1$")
     axis.set_ylabel("$x_2$")
     axis.set_aspect("equal")
-figure.legend(*axes[2].get_legend_handles_labels(), loc="outside right")
+figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower right", ncols=2)
 figure.savefig(given.folder / "tempering.png", dpi=120)
 print(energy(ends["cooled"]).mean() < 0.5 * energy(ends["always cold"]).mean())  # True

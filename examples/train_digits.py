@@ -50,6 +50,12 @@ def batch_of(rows, n):
     return images[rows] + BLUR * torch.randn(n, 1, 8, 8, device=device), classes[rows]
 
 
+def one_a_class(x, labels):
+    """The first of each class, side by side, with a gap between two: (9, 90)."""
+    first = (labels == torch.arange(10, device=device)[:, None]).int().argmax(dim=1)
+    return nn.functional.pad(x[first, 0], (0, 1, 0, 1), value=-1.0).permute(1, 0, 2).flatten(1)
+
+
 class Energy(nn.Module):
     """U(x, y): a number for each class, beside a Gaussian's energy that keeps chains in reach."""
 
@@ -80,7 +86,7 @@ buffer = isotherm.ChainBuffer(
 )
 optimizer = torch.optim.Adam(energy.parameters(), lr=3e-3)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
-gaps, ages, pictures = [], [], []
+gaps, ages, pictures = [], [], {}
 
 for step in range(1, options.steps + 1):
     positive, labels = batch_of(training, 100)
@@ -96,7 +102,7 @@ for step in range(1, options.steps + 1):
     gaps.append(gap.item())
     ages.append(buffer.ages.mean())
     if step % max(1, options.steps // 5) == 0:
-        pictures.append((step, negative[labels.argsort()][::10].cpu()))
+        pictures[f"step {step}"] = one_a_class(negative, labels)
         rate = buffer.info.acceptance_rate
         accepted = "" if rate is None else f", {rate:.0%} accepted"
         print(f"step {step}: U(samples) - U(digits) = {gap.item():+.2f}{accepted}", flush=True)
@@ -112,18 +118,17 @@ print(f"a digit is below noise in {below:.1%} of pairs, its class is the lowest 
       f"{(found == labels).float().mean():.1%}")  # fmt: skip
 print(f"{buffer.n_reinitialised} chains began anew, {buffer.n_diverged} diverged")
 
-figure = plt.figure(figsize=(10, 6), layout="constrained")
-upper, lower = figure.subfigures(2, 1)
-rows = upper.subplots(len(pictures), 10, squeeze=False)
-for line, (step, samples) in zip(rows, pictures, strict=True):
-    for axis, sample in zip(line, samples, strict=True):
-        axis.imshow(sample[0], cmap="gray_r", vmin=-1, vmax=1)
-        axis.set(xticks=[], yticks=[])
-    line[0].set_ylabel(step, rotation=0, ha="right", va="center")
-upper.suptitle("chains of the classes 0 to 9, by training step")
-left, right = lower.subplots(1, 2)
-left.plot(gaps, lw=0.5)
-left.set(xlabel="training step", title="U(samples) - U(digits)")
-right.plot(ages)
-right.set(xlabel="training step", title="mean age of the chains in steps")
+pictures["held out"] = one_a_class(seen, labels)
+figure = plt.figure(figsize=(9, 8), layout="constrained")
+axis, left, right = figure.subplot_mosaic("AA;AA;BC").values()
+axis.imshow(torch.cat([*pictures.values()]).cpu(), cmap="gray_r", vmin=-1, vmax=1)
+axis.set_xticks(9 * torch.arange(10) + 4, range(10))
+axis.set_yticks(9 * torch.arange(len(pictures)) + 4, pictures)
+axis.tick_params(length=0)
+axis.set_xlabel("class")
+axis.set_title("chains in training, and digits that it has not seen")
+left.plot(gaps, color="#0072B2", lw=0.8)
+left.set(xlabel="training step", ylabel="U(samples) - U(digits)")
+right.plot(ages, color="#0072B2")
+right.set(xlabel="training step", ylabel="mean age of the chains (steps)")
 figure.savefig(options.folder / "digits.png", dpi=120)

@@ -18,12 +18,14 @@ def names():
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "new_transition.md", "exec"), found)
     yield found
-    catalogue._transitions.pop("sghmc")
+    for name in ("sghmc", "walk"):
+        catalogue._transitions.pop(name)
 
 
 def test_the_pages_python_runs(names):
     assert names["samples"].shape == (1000, 3)
     assert abs(names["variance"] - 0.503) < 0.0005
+    assert round(names["info"].acceptance_rate, 2) == 0.61
 
 
 TESTS = [name for name in dir(isotherm.testing.TransitionConformance) if name.startswith("test")]

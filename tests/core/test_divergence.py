@@ -109,6 +109,24 @@ def test_advice_is_of_what_a_sampler_takes(sampler, return_diagnostics):
             assert {one for one in words if one in message} == ADVICE[sampler]
 
 
+WITH_LOGARITHMS = [
+    (False, lambda x: np.sum(np.logaddexp(0.0, x) - np.log1p(x * x))),
+    (False, lambda x: np.linalg.norm(x) + isotherm.math.logsumexp(np.maximum(x, 1.0))),
+    (False, lambda x, *, s=2.0: np.log(s) * np.sum(np.where(x > 0.0, np.log(np.abs(x)), x))),
+    (True, lambda x: np.sum(x - np.log(x))),
+    (True, lambda x: np.sum(np.sqrt(1.0 - x * x))),
+    (True, lambda x: np.log(np.sum(np.where(x > 0.0, x, np.exp(x))))),
+    (True, lambda x, *, s=2.0: np.log(s + np.exp(x[0]))),
+]
+
+
+@pytest.mark.parametrize("dim", [3, 300])
+@pytest.mark.parametrize("which", range(len(WITH_LOGARITHMS)))
+def test_logarithms_and_roots_limit_an_energy_where_they_have_no_value(which, dim):
+    is_limited, function = WITH_LOGARITHMS[which]
+    assert isotherm.formula(dim=dim)(function)().has_limited_support((dim,)) == is_limited
+
+
 def test_bounds_are_advice_for_those_who_take_them():
     said = r"smaller step_size \(it is 8\), set bounds=\(low, high\), or check"
     with pytest.warns(DivergenceWarning, match=said):

@@ -12,6 +12,7 @@ import pytest
 
 import isotherm
 from isotherm import FormulaError
+from isotherm._programs.reads import what_is_read
 
 STIFFNESS = 1.0
 CENTRE = np.array([0.0])
@@ -297,6 +298,12 @@ def test_equal_programs_are_one():
     first, second = (isotherm.formula(of_a_global)().program() for _ in range(2))
     assert first is second
     assert isotherm.formula(of_anything)().program() is isotherm.formula(of_anything)().program()
+
+
+def test_functions_of_arrays_are_what_they_are():
+    """Else every energy with a sum in it would be traced again for every run."""
+    assert what_is_read(lambda x: np.sum(np.roll(x, 1) * np.logaddexp(x, 0.0))) is not None
+    assert what_is_read(lambda x: np.sum(x) * np.loadtxt("a")) is None
 
 
 def test_a_run_has_the_energy_of_its_start():

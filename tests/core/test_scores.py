@@ -49,3 +49,22 @@ def test_a_score_is_a_function():
         isotherm.score(3)
     with pytest.raises(InputError, match="a gradient but no energy to compare it with"):
         isotherm.check_gradient(GradientAlone(), dim=2)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_a_network_s_score_is_asked_in_the_network_s_own_dtype(dtype):
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Linear(2, 2).to(getattr(torch, dtype))
+    seen = []
+
+    def score(x, *, scale=1.0):
+        seen.append(x.dtype)
+        return scale * network(x)
+
+    for energy in (isotherm.score(network), isotherm.score(score)):
+        samples = isotherm.sample_chain(energy, torch.zeros(4, 2), n_steps=3, seed=0)
+        assert samples.dtype == torch.float32
+    isotherm.sample_chain(
+        isotherm.score(score), torch.zeros(4, 2), n_steps=3, model_kwargs={"scale": 2.0}
+    )
+    assert set(seen) == {getattr(torch, dtype)}

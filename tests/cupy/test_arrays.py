@@ -76,7 +76,10 @@ def ring(x, *, y):
 
 @pytest.mark.parametrize(
     "sampler",
-    ["langevin in bounds", "underdamped of a matrix", "mala", "malt in bounds", "malt of a matrix"],
+    [
+        *("langevin in bounds", "underdamped of a matrix", "mala", "malt in bounds"),
+        *("malt of a matrix", "malt of temperatures"),
+    ],
 )
 def test_every_samplers_steps_have_the_array_loops_bits(
     build, sampler, arrays, limits, monkeypatch

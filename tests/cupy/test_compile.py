@@ -165,8 +165,20 @@ def test_every_samplers_steps_compile(energy, dim, options, dtype, record_proper
     record_property("advance registers", registers)
     most = 10 if dtype == "float64" else 20 if has_trajectories(found.request) else 32
     assert (registers <= 255, spilled == 0 or dim > most) == (True, True)
+    if not has_trajectories(found.request):
+        assert spilled <= 100  # a few numbers, of a state of 32 in float64
     assert registers * found.block <= 2**16  # which a block has at most
     assert_nothing_is_flushed(ptx)
+
+
+@pytest.mark.parametrize("sampler", ["langevin", "mala"])
+def test_steps_at_a_temperature_a_chain_compile(sampler):
+    ladder = np.linspace(0.5, 2.0, 1000)[:, None]
+    for energy, dim in ENERGIES_OF_SAMPLERS[:2]:
+        found = chosen(energy, dim, "float32", sampler=sampler, temperature=ladder, decay=0.01)
+        _, ptx, log = compiled(found.source, "sm_90", "--ptxas-options=-v")
+        assert uses(log)["advance"][1] == 0
+        assert_nothing_is_flushed(ptx)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

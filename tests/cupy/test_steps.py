@@ -26,6 +26,7 @@ ENERGIES = {
     "mixture": MIXTURE,
     "gaussian": isotherm.GaussianEnergy([0.5, 0.0, -1.0], COVARIANCE),
 }
+LADDER = np.linspace(0.25, 4.0, 50)[:, None]
 MATRIX = np.array([[1.0, 0.2, 0.0], [0.2, 0.5, 0.1], [0.0, 0.1, 2.0]])
 LIMITS = {
     "bounds": ([-0.5, -np.inf, -0.1], 0.75), "gradient_clip": 1.5, "gradient_clip_norm": 2.0
@@ -56,6 +57,14 @@ SAMPLERS = {
         "inverse_mass": [1.0, 2.0, 0.5],
     },
     "malt": {"sampler": "hmc", "step_size": 0.4, "n_leapfrog": 9, "friction": 0.7},
+    "langevin of temperatures": {
+        "sampler": "langevin", "step_size": 0.02, "decay": 0.01, "temperature": LADDER
+    },
+    "mala of temperatures": {"sampler": "mala", "step_size": 0.3, "temperature": LADDER},
+    "malt of temperatures": {
+        "sampler": "hmc", "step_size": 0.4, "n_leapfrog": 5, "friction": 0.7, "decay": 0.01,
+        "temperature": LADDER,
+    },
     "malt of a matrix": {
         "sampler": "hmc", "step_size": 0.2, "n_leapfrog": 6, "friction": 0.7,
         "inverse_mass": MATRIX,
@@ -158,14 +167,17 @@ def test_chains_of_many_coordinates_have_the_array_loops_bits(build, sampler, dt
     assert_same(got, expected)
 
 
-@pytest.mark.parametrize("sampler", ["langevin", "underdamped that cools", "mala", "malt"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["langevin", "langevin of temperatures", "underdamped that cools", "mala", "malt"],
+)
 @pytest.mark.parametrize("energy", ["double well", "gaussian"])
 @pytest.mark.parametrize("build", BUILDS)
 def test_launches_of_any_length_give_the_same_bits(build, energy, sampler, limits):
     options = SAMPLERS[sampler] | {"dim": 3}
     expected = run(ENERGIES[energy], build, options)
     for launch in (1, 50 * 3 * 7):
-        limits(launch=launch)
+        limits(launch=launch, launch_bytes=50 * 4 * launch)
         assert_same(run(ENERGIES[energy], build, options), expected)
 
 

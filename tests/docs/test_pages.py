@@ -7,12 +7,14 @@ import fnmatch
 import importlib
 import linecache
 import re
+import runpy
 import warnings
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import isotherm.errors
 from tests import programs
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +69,13 @@ def test_errors_say_what_the_page_says(tmp_path, monkeypatch):
     exec(setup, names)
     pairs = re.findall(r"^```python\n([^`]*)^```\n\n```text\n(.*)\n```", text, re.MULTILINE)
     assert len(pairs) == len(rest) >= 15
+    raised_here = {sentence.partition(":")[0] for _, sentence in pairs}
+    names_of_all = {name for name in vars(isotherm.errors) if name.endswith(("Error", "Warning"))}
+    assert {name for name in names_of_all if f"| `{name}` |" not in text} == {"IsothermError"}
+    assert names_of_all - raised_here == {"IsothermError", "ExtraNotInstalledError"}
     for program, sentence in pairs:
+        if "import torch" in program and importlib.util.find_spec("torch") is None:
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             # So that an error of a formula can show its line.
@@ -77,6 +85,22 @@ def test_errors_say_what_the_page_says(tmp_path, monkeypatch):
                 exec(compile(program, "errors.md", "exec"), names)
         pattern = re.sub(r"([\[\]?*])", r"[\1]", sentence).replace("...", "*")
         assert fnmatch.fnmatchcase(f"{raised.type.__name__}: {raised.value}", pattern)
+
+
+def test_every_sentence_is_on_its_page():
+    tool = runpy.run_path(str(ROOT / "tools/sentences.py"))
+    names = {name for name in vars(isotherm.errors) if name.endswith(("Error", "Warning"))}
+    page = tool["page"]()
+    assert {name for name in names if f"## {name}\n" not in page} == {"IsothermError"}
+    # Those of a call, a module's constant, and a function that makes the text.
+    for text in (
+        "- `` give x, where the chains start, or dim, the number of coordinates of a chain ``",
+        "- `` … of the proposals were accepted, so that chains hardly move; take a smaller",
+        "- `` too few steps to tell whether the pilots agree; take a larger n_warmup ``",
+        "- `` plots need matplotlib, which is not installed; pip install 'isotherm[plot]' ``",
+    ):
+        assert text in page
+    assert page.count("\n- ``") > 300
 
 
 def sections():

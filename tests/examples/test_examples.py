@@ -95,11 +95,17 @@ def test_digits_get_lower_energies_than_noise(sampler, n_steps, tmp_path):
     assert ("accepted" in said) == (sampler == "mala")
 
 
-def test_annealed_chains_find_the_moons_and_those_of_one_level_do_not(tmp_path):
-    said = trained("score_two_moons", "score_moons.png", tmp_path, "--steps", "100")
-    (annealed,) = numbers(r"annealed: mean distance to the data ([\d.]+)", said)
-    (alone,) = numbers(r"last level alone: mean distance to the data ([\d.]+)", said)
-    assert annealed < 0.4 < 0.8 < alone
+def test_annealed_chains_know_the_shares_of_the_moons_and_those_of_one_level_do_not(tmp_path):
+    said = trained("score_two_moons", "score_moons.png", tmp_path, "--steps", "500")
+    found = {
+        name: numbers(rf"{name}: ([\d.]+)% in the upper moon, energy distance ([\d.-]+)", said)
+        for name in ("held-out data", "annealed", "last level alone")
+    }
+    (upper, floor), (annealed, near), (alone, far) = found.values()
+    assert upper == 80.0
+    assert floor < 0.001
+    assert abs(annealed - upper) < 8.0 < 15.0 < abs(alone - upper)
+    assert near < 0.2 * far
 
 
 def test_the_readmes_python_runs(capsys, tmp_path, monkeypatch):

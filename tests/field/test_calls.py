@@ -76,51 +76,6 @@ def test_a_typo_is_answered_by_what_was_meant():
         isotherm.make_plan(WELL, dim=2, backend="numpi")
 
 
-def test_an_array_of_a_number_a_chain_is_told_what_to_do():
-    for make in (
-        lambda: isotherm.make_plan(WELL, dim=2, n_samples=4, temperature=np.ones((4, 1))),
-        lambda: isotherm.LangevinDynamics(WELL, noise_scale=np.ones((4, 1))),
-    ):
-        with pytest.raises(isotherm.InputError, match=r"\(4, 1\).*a run of the chains of each"):
-            make()
-
-
-@pytest.mark.parametrize(
-    ("sampler", "of_the_hot"),
-    [
-        ("langevin", {"step_size": 0.1 / 4.0}),
-        ("underdamped", {"step_size": 0.1 / 2.0, "friction": 2.0}),
-        ("mala", {"step_size": 0.1 / 4.0}),
-        ("hmc", {"step_size": 0.1 / 2.0}),
-    ],
-)
-def test_a_temperature_a_chain_is_a_row_that_divides_the_energy(sampler, of_the_hot, backend):
-    class Tempered:
-        def __call__(self, x, temperature):
-            return 0.5 * (x * x).sum(1) / temperature[:, 0]
-
-        def gradient(self, x, temperature):
-            return x / temperature
-
-    run = {"dim": 2, "dtype": "float64", "backend": backend, "sampler": sampler, "seed": 5}
-    ladder = np.repeat([1.0, 4.0], 3)[:, None]
-    if backend == "torch":
-        ladder = pytest.importorskip("torch").asarray(ladder)
-    both = isotherm.sample_chain(
-        Tempered(),
-        n_samples=6,
-        n_steps=9,
-        step_size=0.1,
-        model_kwargs={"temperature": ladder},
-        **run,
-    )
-    hot = isotherm.sample_chain(
-        isotherm.HarmonicEnergy(), n_samples=3, n_steps=9, temperature=4.0, **of_the_hot,
-        chain_offset=3, **run,
-    )  # fmt: skip
-    np.testing.assert_allclose(np.asarray(both)[3:], np.asarray(hot), rtol=1e-9)
-
-
 @pytest.mark.parametrize("every", [1, 7, 30])
 def test_callbacks_come_as_often_as_asked_for_and_see_the_chains(every, backend):
     seen = []

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import isotherm
+from isotherm._planning import make_plan
+from isotherm._runs import checks
 from isotherm._runs.prepared import Prepared
 
 same = np.testing.assert_array_equal
@@ -81,6 +83,88 @@ def test_a_loop_of_calls_prepares_once(preparations):
     one.sample_chain(x=X.astype(np.float64), n_steps=3, seed=8)
     one.sample_chain(x=X, n_steps=3, seed=9)
     assert preparations == [0, 5, 6, 7, 8, 9]
+
+
+@isotherm.formula
+def spring(x, *, k=1.0):
+    return POWER * k * x * x
+
+
+POWER = 0.5
+
+
+def test_a_loop_of_calls_of_a_formula_prepares_once_until_what_it_reads_changes(
+    preparations, monkeypatch
+):
+    one = isotherm.LangevinDynamics(spring(), backend="numpy", step_size=0.1)
+    for seed in range(3):
+        before = one.sample_chain(x=X, n_steps=2, seed=0 if seed else 1)
+    assert preparations == [1]
+    monkeypatch.setitem(globals(), "POWER", 5.0)
+    after = one.sample_chain(x=X, n_steps=2, seed=0)
+    assert preparations == [1, 0]
+    fresh = isotherm.LangevinDynamics(spring(), backend="numpy", step_size=0.1)
+    same(after, fresh.sample_chain(x=X, n_steps=2, seed=0))
+    assert not np.array_equal(after, before)
+
+
+@pytest.mark.parametrize("energy", [Spring(), spring()], ids=["object", "formula"])
+def test_a_loop_of_calls_plans_once_and_looks_at_each_start_once(energy, monkeypatch):
+    plans, starts = [], []
+
+    def planned(plan):
+        plans.append(plan)
+        return validate(plan)
+
+    def looked_at(x, *given, **named):
+        starts.append(x)
+        return check(x, *given, **named)
+
+    validate, check = make_plan.validate_plan, make_plan.check_start
+    monkeypatch.setattr(make_plan, "validate_plan", planned)
+    for module in (make_plan, checks):
+        monkeypatch.setattr(module, "check_start", looked_at)
+    one = isotherm.LangevinDynamics(energy, backend="numpy", step_size=0.1)
+    for seed in range(4):
+        one.sample_chain(x=X + seed, n_steps=2, seed=seed)
+    assert len(plans) == 1
+    assert len(starts) == 4
+    with pytest.raises(isotherm.InputError, match="x holds NaN"):
+        one.sample_chain(x=X * np.nan, n_steps=2)
+
+
+def test_draws_of_a_buffer_prepare_once(preparations):
+    one = isotherm.LangevinDynamics(Spring(), backend="numpy", step_size=0.1)
+    buffer = isotherm.ChainBuffer(one, capacity=16, shape=3, seed=0)
+    for _ in range(3):
+        buffer.draw(4, n_steps=2)
+    assert len(preparations) == 1
+
+
+@pytest.mark.parametrize("make", SAMPLERS, ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "energy", [Spring(), isotherm.DoubleWellEnergy()], ids=["object", "formula"]
+)
+def test_a_runner_serves_other_chains_of_the_stream(energy, make, backend):
+    one = make(energy, step_size=0.01, backend=backend)
+    for offset in (0, 3, 2**40 + 1):
+        options = {"x": X, "n_steps": 5, "seed": 3, "chain_offset": offset}
+        options |= {"return_trajectory": True, "return_diagnostics": True}
+        fresh = make(energy, step_size=0.01, backend=backend).sample_chain(**options)
+        for got, expected in zip(one.sample_chain(**options), fresh, strict=True):
+            same(np.asarray(got), np.asarray(expected))
+
+
+@pytest.mark.parametrize("make", SAMPLERS, ids=lambda one: one.name)
+def test_how_many_blocks_of_noise_are_made_at_a_time_does_not_matter(make, backend, limits):
+    def sampled():
+        one = make(Spring(), step_size=0.1, backend=backend)
+        return np.asarray(one.sample_chain(x=X, n_steps=37, seed=0, step_offset=2))
+
+    expected = sampled()
+    for size in (1, 100, 2**20):
+        limits(normals_in_cache=size)
+        same(sampled(), expected)
 
 
 def test_what_an_object_is_now_counts():

@@ -149,8 +149,11 @@ def test_autograd_calls_once_a_step_and_batches_do_not_run_dry():
     assert next(batches, None) is None
 
 
+@pytest.mark.parametrize("looked_at_together", [1, 2**14])
 @pytest.mark.parametrize("bad", [1, 5, 37, 150])
-def test_the_first_bad_step_of_an_energy_that_changes(backend, bad):
+def test_the_first_bad_step_of_an_energy_that_changes(backend, bad, looked_at_together, limits):
+    limits(normals_in_cache=looked_at_together)
+
     class Minibatch(Quadratic):
         def gradient(self, x):
             slope = super().gradient(x)

@@ -112,6 +112,26 @@ def test_processes_give_the_same(processes):
     assert_same_run(run(Well(), executor=processes), run(Well()))
 
 
+def test_shares_are_handed_out_outside_of_torch_s_inference_mode():
+    """A worker that is forked where they are has the mode, and can differentiate nothing in it."""
+    torch = pytest.importorskip("torch")
+    network, modes = torch.nn.Linear(3, 1), []
+
+    class Here(Executor):
+        def submit(self, function, /, *args, **kwargs):
+            modes.append(torch.is_inference_mode_enabled())
+            future = Future()
+            future.set_result(function(*args, **kwargs))
+            return future
+
+    with torch.inference_mode():
+        x = torch.zeros(4, 3)
+        expected = isotherm.sample_chain(network, x, n_steps=3, seed=0)
+        got = isotherm.sample_chain(network, x, n_steps=3, seed=0, executor=Here())
+    assert set(modes) == {False}
+    assert torch.equal(got, expected)
+
+
 def test_one_chain_and_float64(threads):
     options = {"n_samples": 1, "dtype": "float64"}
     got = run(executor=threads, **options)

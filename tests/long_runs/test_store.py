@@ -19,6 +19,7 @@ import zarr
 
 import isotherm
 from isotherm import InputError, StoreError
+from isotherm._plans.plan import PLAN_VERSION
 from isotherm._store import folder, layout, writer
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
@@ -771,6 +772,13 @@ def test_a_store_asks_a_users_energy_no_more_often(path):
     energy = Spring(1.0)
     isotherm.resume(path, energy, n_steps=8)
     assert energy.calls <= counted[0]
+
+
+def test_plans_of_before_there_were_numbers_a_chain_are_read(path):
+    run(path)
+    in_attribute("plan", version=PLAN_VERSION - 1)(path)
+    check_same(isotherm.resume(path, WELL, n_steps=3), run(n_steps=63))
+    assert isotherm.open_run(path).info.n_steps == 70
 
 
 HMC = {"sampler": "hmc", "step_size": 0.3, "n_leapfrog": 3}

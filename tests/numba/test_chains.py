@@ -58,6 +58,13 @@ def test_tiles_and_parts_change_chains_by_no_bit(energy, limits):
     np.testing.assert_allclose(other.diagnostics.variance, usual.diagnostics.variance, **close)
 
 
+def test_coefficients_of_chains_and_steps_are_held_a_few_steps_at_a_time(limits):
+    options = {"temperature": np.linspace(0.5, 2.0, 1000)[:, None], "decay": 0.01}
+    usual = run(ENERGIES[0], **options)
+    limits(coefficients_bytes=7 * 4 * 1000, moments_bytes=2**10)
+    assert bits(run(ENERGIES[0], **options)) == bits(usual)
+
+
 def test_threads_of_others_are_left_alone():
     """Numba's own layer, were it started, would set the number of OpenMP's threads for torch."""
     code = (

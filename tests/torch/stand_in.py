@@ -4,11 +4,16 @@ Work runs at once, on the CPU. What is stood in for is what a capture leaves beh
 the allocator, of the random numbers and of the streams.
 """
 
+import importlib.util
 import itertools
 import warnings
 from contextlib import contextmanager
+from functools import partial
 
+import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
 
 SYNC = "called a synchronizing CUDA operation"
 INVALID = "CUDA error: operation failed due to a previous error during capture"
@@ -136,3 +141,101 @@ class Graph:
     def replay(self):
         assert self.has_ended
         self.cuda.randn()
+
+
+class Recording(TorchDispatchMode):
+    """What is done to tensors, so that it can be done again, to the same memory.
+
+    As a graph does it, of which the numbers and the branches of Python are no part.
+    """
+
+    current = None
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __enter__(self):
+        Recording.current = self
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        Recording.current = None
+        return super().__exit__(*error)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        results = function(*args, **kwargs)
+        if function._schema.is_mutable:
+            self.operations.append(partial(function, *args, **kwargs))
+        elif not is_view(function):
+            self.operations.append(partial(renew, results, function, args, kwargs))
+        return results
+
+    def replay(self):
+        for operation in self.operations:
+            operation()
+
+
+def is_view(function):
+    """Whether an operation looks at the same memory, so that there is nothing to be launched."""
+    returned = [one.alias_info for one in function._schema.returns]
+    return any(one is not None and not one.is_write for one in returned)
+
+
+def renew(results, function, args, kwargs):
+    for old, new in zip(tree_leaves(results), tree_leaves(function(*args, **kwargs)), strict=True):
+        old.copy_(new)
+
+
+def record(function, *given):
+    """As `capture_on_device`; the counts of what replays take from the host are in `record`."""
+    static = [one.clone() for one in given]
+    function(*static)
+    with Recording() as recording:
+        results = function(*static)
+
+    def replay(*given):
+        with _disable_current_modes(), torch.no_grad():
+            for place, one in zip(static, given, strict=True):
+                if one is not None:
+                    record.copies += 1
+                    place.copy_(one)
+            record.replays += 1
+            recording.replay()
+        return results
+
+    return replay
+
+
+record.copies = record.replays = 0
+
+
+class Launched:
+    """A kernel of Triton's interpreter, which a recording launches again."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def __getitem__(self, grid):
+        return partial(self.launch, grid)
+
+    def launch(self, *args, **options):
+        def again(grid, *args):
+            self.kernel[grid](*args, **options)
+
+        with _disable_current_modes():
+            again(*args)
+        if Recording.current is not None:
+            Recording.current.operations.append(partial(again, *args))
+
+
+@contextmanager
+def interpreted(kernel):
+    """A module of kernels once more, for Triton's interpreter, which runs on the CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        spec = importlib.util.spec_from_file_location("interpreted_kernel", kernel.__file__)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module

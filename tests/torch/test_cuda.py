@@ -7,6 +7,7 @@ from torch import nn
 
 import isotherm
 from isotherm._backends import registry
+from isotherm.backend import Outputs
 from isotherm.testing import BackendConformance
 from isotherm_torch import graph
 
@@ -79,15 +80,14 @@ def test_the_loop_does_not_wait_for_the_device():
     run(module, x)  # compiled
     plan = isotherm.make_plan(module, x, backend="torch", seed=1, on_divergence="ignore")
     runner = registry.load("torch").prepare(plan, module)
-    runner._transition.start(0, plan.n_total)
-    state = x.clone()
+    runner.begin({"x": x})
+    state = runner.advance({"x": x}, 0, 4, Outputs())
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for step in range(plan.n_total):
-            state = runner._transition(state, runner._gradient(state), step)
+        state = runner.advance(state, 4, plan.n_total, Outputs())
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert np.isfinite(state.cpu().numpy()).all()
+    assert np.isfinite(state["x"].cpu().numpy()).all()
 
 
 def test_a_thousand_calls_grow_no_device_memory():
@@ -101,21 +101,29 @@ def test_a_thousand_calls_grow_no_device_memory():
 
 
 @pytest.mark.parametrize("device", range(max(1, torch.cuda.device_count())))
-def test_a_long_run_of_a_module_replays_a_graph(device):
+@pytest.mark.parametrize("sampler", ["langevin", "mala"])
+def test_a_long_run_of_a_module_replays_a_graph(device, sampler):
     module = network().to(f"cuda:{device}")
     x = torch.zeros(100, 2, device=f"cuda:{device}")
     long = {"n_steps": graph.LEAST_STEPS, "step_size": [0.01] * 250 + [0.02] * 250}
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
-        whole = run(module, x, **long)
+        whole = run(module, x, sampler=sampler, **long)
     stream.synchronize()
-    assert whole.info.path == "array loop, autograd, fused step, gradient in a graph"
+    assert whole.info.path == "array loop, autograd, fused step, steps in a graph"
     # Short runs are not captured; a run that is cut into such has the bits of the whole.
-    half = run(module, x, n_steps=250, step_size=0.01)
-    rest = run(module, half.samples, n_steps=250, step_size=0.02, step_offset=250)
+    half = run(module, x, sampler=sampler, n_steps=250, step_size=0.01)
+    rest = run(module, half.samples, sampler=sampler, n_steps=250, step_size=0.02, step_offset=250)
     assert "graph" not in rest.info.path
     assert torch.equal(whole.samples, rest.samples)
+
+
+def test_trajectories_take_their_gradients_from_a_graph():
+    module, x = network(), torch.zeros(100, 2, device="cuda")
+    hmc = {"sampler": "hmc", "n_leapfrog": 3, "n_steps": graph.LEAST_STEPS}
+    path = run(module, x, **hmc).info.path
+    assert path.endswith("gradient in a graph, as steps differ in their number of substeps")
 
 
 class Forbidden(nn.Module):
@@ -150,7 +158,7 @@ def test_a_module_that_waits_for_the_device_is_not_captured(is_warned_of):
         y += torch.rand(3, device="cuda")
     users.replay()
     assert (y > 0).all()
-    assert run(network(), x, **long).info.path.endswith("gradient in a graph")
+    assert run(network(), x, **long).info.path.endswith("steps in a graph")
 
 
 def test_a_number_that_a_callback_changes_is_noticed():

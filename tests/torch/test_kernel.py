@@ -1,6 +1,5 @@
 """CUDA's kernels without a GPU: interpreted, bit for bit, and as compiled for two of them."""
 
-import importlib.util
 import itertools
 import re
 import sys
@@ -27,7 +26,9 @@ from isotherm._transitions.trace import Transition, gradient, perturb, total, wh
 from isotherm.backend import Segment, Segments, Space, kind_of, noise
 from isotherm.testing import run_options
 from isotherm_torch import kernel
+from isotherm_torch.blocks import coefficients_in_memory
 from isotherm_torch.loop import TorchLoop
+from tests.torch import stand_in
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 SAMPLERS = {
@@ -36,7 +37,11 @@ SAMPLERS = {
     "underdamped": {
         "sampler": "underdamped", "n_steps": 5, "noise_scale": np.array([1.0, 0.5, 0.0, 0.0, 0.0])
     },
+    "underdamped of temperatures": {
+        "sampler": "underdamped", "decay": 0.1, "temperature": np.linspace(0.0, 2.0, 5)[:, None]
+    },
     "mala": {"sampler": "mala"},
+    "mala of temperatures": {"sampler": "mala", "temperature": np.linspace(0.5, 2.0, 5)[:, None]},
     "limited mala": {
         "sampler": "mala", "bounds": (-1.0, 0.75), "gradient_clip": 1.5,
         "gradient_clip_norm": 2.0,
@@ -107,17 +112,23 @@ def test_every_operation_is_rounded_by_itself(compiled, sampler, dtype):
     normals = torch.empty(4, 99, 3, dtype=getattr(torch, dtype))
     kernel.fill_normals(normals, **KEY)
     kernel.exponentials(normals[0], **ACCEPT_KEY)
+    first = torch.zeros((), dtype=torch.int64)
+    kernel.fill_normals(normals, first_step=first, **KEY)
+    kernel.exponentials(normals[0], first_step=first, **ACCEPT_KEY)
     for program in compiled:
         assert_each_is_rounded_by_itself(program)
 
 
-def run_once(segments, numbers):
+def run_once(segments, numbers, in_memory=None, dtype=torch.float32):
     """Each segment, with these numbers of the step."""
     for segment in segments._kernels:
-        values = {
-            index: next(numbers) if segments._spaces[index] == Space.STEP else torch.zeros(16, 3)
-            for index in segment.inputs
-        }
+        values = {}
+        for index in segment.inputs:
+            if index in segments._in_memory:
+                values[index] = next(in_memory)
+            else:
+                is_number = segments._spaces[index] == Space.STEP
+                values[index] = next(numbers) if is_number else torch.zeros(16, 3, dtype=dtype)
         segments(segment, values)
 
 
@@ -130,6 +141,22 @@ def test_another_step_and_another_seed_compile_nothing(compiled):
     for seed in (1, 16, 2**63, 2**64 - 1):
         kernel.fill_normals(torch.empty(4, 10, 3), **KEY | {"seed": seed, "block": seed >> 40})
     assert len(set(map(id, compiled))) == n_segments + 1
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+def test_coefficients_in_memory_compile_nothing_wherever_they_are(compiled, dtype):
+    plan = plan_of(sampler="underdamped", dtype=dtype, step_size=[0.1, 0.2], n_steps=2)
+    program = plan.transition(kind_of(WELL))
+    segments = kernel.Segments(program, plan.state_dtype, coefficients_in_memory(plan, program))
+    assert segments.why_not() is None
+    n_segments = len(compiled)
+    assert n_segments == len(segments._kernels)
+    numbers = torch.zeros(8, dtype=getattr(torch, dtype))
+    assert len({number.data_ptr() % 16 for number in numbers}) > 1
+    run_once(segments, itertools.cycle([0.5]), itertools.cycle(numbers), getattr(torch, dtype))
+    assert len(set(map(id, compiled))) == n_segments
+    for one in compiled:
+        assert_each_is_rounded_by_itself(one)
 
 
 @pytest.mark.parametrize("dtype", kernel.DTYPES)
@@ -177,12 +204,7 @@ def test_a_compiler_that_refuses_is_a_reason_and_no_crash(compiled, monkeypatch,
 
 @pytest.fixture(scope="module")
 def interpreted():
-    """The kernel's module once more, for Triton's interpreter, which runs on the CPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        spec = importlib.util.spec_from_file_location("interpreted_kernel", kernel.__file__)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    with stand_in.interpreted(kernel) as module:
         yield module
 
 
@@ -221,6 +243,9 @@ def test_every_samplers_steps_have_the_array_loops_bits(interpreted, sampler, dt
         options = SAMPLERS[sampler]
         if "inverse_mass" in options:
             options = options | {"inverse_mass": np.linspace(0.5, 2.0, dim)}
+        if "temperature" in options:
+            ladder = np.resize(options["temperature"], (n_samples, 1))
+            options = options | {"temperature": ladder}
         options = {"n_samples": n_samples, "dim": dim, "dtype": dtype, "n_steps": 5} | options
         check_bits(interpreted, **options)
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import isotherm
+from isotherm_torch import loop
 
 
 def network() -> nn.Module:
@@ -43,6 +44,33 @@ def test_the_gradient_of_a_module_is_autograds(module, shape, mode):
         after = descend(module, leaf.detach().clone(), return_diagnostics=True)
     assert not after.requires_grad
     assert torch.equal(after, leaf.detach() - gradient)
+
+
+@pytest.mark.parametrize("engine", [None, loop._engine], ids=["autograd.grad", "engine"])
+def test_the_gradient_is_had_with_the_engine_and_without(engine, monkeypatch):
+    monkeypatch.setattr(loop, "_engine", engine)
+    x, module = torch.linspace(-1.0, 1.0, 6).reshape(3, 2), network()
+    leaf = x.clone().requires_grad_(True)
+    (expected,) = torch.autograd.grad(module(leaf).sum(), leaf)
+    assert torch.equal(loop.gradient_of(module)(x), expected)
+    with pytest.raises(isotherm.InputError, match="not connected to x"):
+        loop.gradient_of(lambda x: module[0].weight.sum() * torch.ones(len(x)))(x)
+
+
+class WritesToItsGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.square().sum(1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.mul_(2.0)[:, None].expand(-1, 2)
+
+
+def test_a_backward_that_writes_to_what_it_is_given_spoils_no_later_step():
+    slope = loop.gradient_of(WritesToItsGradient.apply)
+    for _ in range(3):
+        assert torch.equal(slope(torch.zeros(3, 2)), torch.full((3, 2), 2.0))
 
 
 def test_energies_of_several_shapes_give_the_same_chains():

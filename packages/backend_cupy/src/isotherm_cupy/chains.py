@@ -49,6 +49,8 @@ class FusedChains:
         names = self._program.coefficients
         counts = {names[int(self._program.values[one.count].value)] for one in loops}
         self._counts = counts - kernel.request.zeros
+        of_chains = self._program.chain_coefficients
+        self._varies_by_chain = not kernel.request.varying.isdisjoint(of_chains)
         self._blocks = 0  # of teams, at most
         if kernel.team is not None:
             block = kernel.team.numbers * kernel.team.width * np.dtype(plan.dtype).itemsize
@@ -60,7 +62,7 @@ class FusedChains:
     is_kept = True
 
     def renew(self, plan: Plan) -> None:
-        """Serve a plan that differs from that of before in its seed alone."""
+        """Serve a plan that draws other numbers; see `isotherm.backend.Renews`."""
         self._plan = plan
         # Moved anew, as the queue may be another than that of the run before.
         self._parameters = self._moved(np.append(self._kernel.parameters, 0.0))
@@ -75,7 +77,7 @@ class FusedChains:
         return last - first
 
     def _moved(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> Array:
-        return self._xp.asarray(values.astype(self._plan.dtype))
+        return self._xp.asarray(values.astype(self._plan.dtype, order="C"))
 
     def advance(self, given: State, start: int, stop: int, outputs: Outputs) -> State:
         plan, xp = self._plan, self._xp
@@ -95,6 +97,10 @@ class FusedChains:
         if outputs.mean is not None and outputs.trajectory is None:
             held = max(1, LIMITS.held_bytes // (size * np.dtype(plan.dtype).itemsize))
             length = min(length, plan.thinning * held)
+        if self._varies_by_chain:
+            row = plan.n_samples * len(self._program.chain_coefficients)
+            row *= np.dtype(plan.dtype).itemsize
+            length = min(length, max(1, LIMITS.launch_bytes // row))
         while start < stop:
             end = min(start + length, stop)
             if self._counts:  # a step of several passes counts as many
@@ -123,6 +129,12 @@ class FusedChains:
         given = plan.coefficients(start, start + length)
         rows = [given[name] for name in program.coefficients]
         return self._moved(np.stack(rows, axis=1) if rows else np.zeros((1, 1)))
+
+    def _chain_coefficients(self, start: int, stop: int) -> Array:
+        """Of each a row a step, or one row where none varies."""
+        given = self._plan.chain_coefficients(start, stop)
+        rows = [given[name].T for name in self._program.chain_coefficients]
+        return self._moved(np.stack(np.broadcast_arrays(*rows)))
 
     def _launch(
         self, state: dict[str, Array], start: int, stop: int, outputs: Outputs
@@ -159,6 +171,8 @@ class FusedChains:
             "chain_stride": strides[0],
             "kept_stride": strides[1],
         }
+        if self._program.chain_coefficients:
+            values["chain_coefficients"] = self._chain_coefficients(start, stop)
         if self._program.reports:
             values |= self._reports(outputs, n, count)
             values["first_counted"] = min(max(0, plan.burn_in - start), stop - start)

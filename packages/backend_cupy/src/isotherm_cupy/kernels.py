@@ -30,6 +30,7 @@ from isotherm_cupy.source import assemble
 from isotherm_cupy.steps import BLOCK as BLOCKS
 from isotherm_cupy.steps import (
     CHAIN,
+    DOUBLE_CHAIN,
     ELEMENT,
     LONG_CHAIN,
     TEAM,
@@ -136,12 +137,12 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         return _of_teams(plan, request_of(plan, program, "whole"), printed)
     if isinstance(form, Program):
         shape = "elementwise" if kind_of(energy) is Kind.TERMS else "whole"
-        request, layout = request_of(plan, program, shape), _layout_of(program, dim, shape)
+        request, layout = request_of(plan, program, shape), _layout_of(program, plan, shape)
         if layout is TEAM:
             return _of_teams(plan, request, _written_out(form, values, dim))
         return _kernel(plan, "fused program", request, layout, values, print_program(form))
     if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
-        request, layout = request_of(plan, program, "whole"), _layout_of(program, dim, "whole")
+        request, layout = request_of(plan, program, "whole"), _layout_of(program, plan, "whole")
         values = energy.parameter_values()
         return _kernel(plan, "fused CUDA functions", request, layout, values, energy.source())
     return None
@@ -248,11 +249,14 @@ def _turns(printed: PrintedArrays, size: int) -> int:
     return sum(-(-elements // size) * each for elements, each in printed.loops)
 
 
-def _layout_of(program: TransitionProgram, dim: int, form: str) -> Layout:
+def _layout_of(program: TransitionProgram, plan: Plan, form: str) -> Layout:
+    dim = plan.n_coordinates
     if form == "whole":
         if dim > _WHOLE_STATE:
             return TEAM
-        return CHAIN if dim <= _UNROLLED else LONG_CHAIN
+        if dim <= _UNROLLED:
+            return CHAIN
+        return DOUBLE_CHAIN if program.reports and plan.dtype == "float64" else LONG_CHAIN
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
     if dim <= LIMITS.separable:

@@ -16,6 +16,8 @@ class Limits:
         Coordinates times steps of one; a row of the precision counts as many as it has elements.
     launch_steps : int
         Steps of one, as few chains leave most of the card idle.
+    launch_bytes : int
+        Of the coefficients of one, where each chain has its own at each step.
     launch_thread : int
         Operations of one thread of a team, whose chains may be few and large.
     held_bytes : int
@@ -43,6 +45,7 @@ class Limits:
 
     launch: int = 2**33
     launch_steps: int = 2**17
+    launch_bytes: int = 2**26
     launch_thread: int = 2**22
     held_bytes: int = 2**26
     separable: int = 16

@@ -74,6 +74,8 @@ class Layout:
     is_long : bool
         Whether a block of steps, unrolled, would be longer than what a multiprocessor keeps of a
         program, and its normals more than a thread has registers.
+    shares_state : bool
+        Whether the state before a step is in shared memory too.
     end : str
         The kernel's last line, if its first ones need one.
     """
@@ -89,6 +91,7 @@ class Layout:
     first: str = "j"
     sums: tuple[str, ...] = ()
     is_long: bool = False
+    shares_state: bool = False
     end: str = ""
 
     @property
@@ -133,6 +136,8 @@ CHAIN = Layout(
 )
 #: A thread is a chain of many coordinates, whose normals are in shared memory.
 LONG_CHAIN = replace(CHAIN, is_long=True)
+#: The same for proposals in float64, beside which there are no registers for what they replace.
+DOUBLE_CHAIN = replace(LONG_CHAIN, shares_state=True)
 _MOST_STEPS_PER_BLOCK = max(noise.steps_per_block(dtype) for dtype in ("float32", "float64"))
 WARP = 32  # threads of a block that has these
 #: A team of threads is a chain of many coordinates, whose numbers are in global memory.
@@ -197,6 +202,10 @@ _SHARED_NORMALS = """\
 __shared__ REAL shared_{stream}[{threads}][DIM * STEPS_PER_BLOCK + 1];
 REAL (*z_{stream})[STEPS_PER_BLOCK] = (REAL (*)[STEPS_PER_BLOCK])shared_{stream}[threadIdx.x];"""
 
+_SHARED_STATE = """\
+__shared__ REAL shared_{variable}[{threads}][DIM + 1];
+REAL* {variable} = shared_{variable}[threadIdx.x];"""
+
 # A place of a block of steps after another, so that neighbouring threads read neighbouring numbers.
 _NORMALS_OF_A_TEAM = """\
 REAL z[STEPS_PER_BLOCK];
@@ -253,6 +262,8 @@ def parameters_of(program: TransitionProgram, layout: Layout = CHAIN) -> dict[st
         The energy's.
     ``coefficients``
         The transition's, those of a step next to each other; one row, or one a step.
+    ``chain_coefficients``
+        Of each of these a row a step, or one row where none varies, of a number a chain.
     ``vectors``
         Its vectors, and then its matrices, each column by column.
     ``x_before``, ``x_after``, ...
@@ -269,6 +280,8 @@ def parameters_of(program: TransitionProgram, layout: Layout = CHAIN) -> dict[st
     """
     names = {"n_samples": "long long", "dim": "int"}
     names |= dict.fromkeys(("parameters", "coefficients", "vectors"), "const REAL*")
+    if program.chain_coefficients:
+        names["chain_coefficients"] = "const REAL*"
     for name in program.carried:
         names |= {f"{name}_before": "const REAL*", f"{name}_after": "REAL*"}
     names |= {"n_steps": "int", "first_step": "long long", "until_kept": "int", "thinning": "int"}
@@ -335,9 +348,10 @@ class _Printer:
     def text(self) -> str:
         program, layout = self._program, self._layout
         starts = {name: program.start[name] for name in (*program.carried, *program.cached)}
-        before = [self._declared(index) for index in starts.values()]
+        before = [line for index in starts.values() for line in self._declared_before(index)]
         before += self._loaded(starts)
         before += self._constants()
+        before += self._of_chains(wants_varying=False)
         before += self._prologue()
         if self._in_blocks:
             for stream in program.streams():
@@ -367,6 +381,12 @@ class _Printer:
             end=[layout.end],
         )
         return text.replace("STATES", str(self.n_states))
+
+    def _declared_before(self, index: int) -> list[str]:
+        """The variable, or array, of a value of the state before a step."""
+        if not self._layout.shares_state or self._program.spaces[index] != Space.STATE:
+            return [self._declared(index)]
+        return _SHARED_STATE.format(variable=self._variable(index), threads=WARP).splitlines()
 
     # Names of values, and loops over coordinates.
 
@@ -481,6 +501,25 @@ class _Printer:
             ),
         ]
 
+    def _of_chains(self, *, wants_varying: bool) -> list[str]:
+        """The chains' coefficients: of a step, or of all."""
+        names, varying = self._program.chain_coefficients, self._request.varying
+        rows, step = "1", "0"
+        if not varying.isdisjoint(names):
+            rows, step = "n_steps", "s" if wants_varying else "0"
+        declared, loaded = [], []
+        for index, one in enumerate(self._program.values):
+            if one.op != "chain_coefficient":
+                continue
+            if (names[int(one.value)] in varying) == wants_varying:
+                row = f"((long long){one.value} * {rows} + {step})"
+                value = f"chain_coefficients[{row} * n_samples + {self._layout.own_chain}]"
+                if self._layout.condition:
+                    value = f"{self._layout.condition} ? {value} : REAL(0)"
+                declared.append(self._declared(index))
+                loaded.append(f"{self._number(index)} = {value};")
+        return declared + self._over(Space.CHAIN, loaded)
+
     def _prologue(self) -> list[str]:
         program = self._program
         lines = self._lines(program.prologue)
@@ -506,6 +545,7 @@ class _Printer:
             f"const REAL a{index} = coefficients[(long long)s * {n} + {row}];"
             for index, row in self._coefficients(True)
         ]
+        lines += self._of_chains(wants_varying=True)
         lines += self._lines(program.statements, in_step=True)
         lines += self._reported()
         lines += self._moved({starts[name]: program.end[name] for name in starts})
@@ -574,6 +614,8 @@ class _Printer:
         for one in statements:
             match one:
                 case Segment():
+                    if in_step and self._layout.shares_state:
+                        lines.append("read_memory_again();")  # else it all stays in registers
                     lines += self._segment(one)
                 case Call():
                     lines += self._call(one, in_step=in_step)

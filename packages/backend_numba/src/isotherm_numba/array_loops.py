@@ -1,4 +1,4 @@
-"""What programs on arrays do besides elementwise loops: sums, lists of places and products.
+"""What programs on arrays do besides elementwise loops: sums, lists of places and factors.
 
 Values lie coordinate by coordinate: row j holds element j of every chain, so that a lane is a
 chain. Rows are `stride` apart, of which the first `n` lanes are in use. Indices come as numbers
@@ -98,73 +98,6 @@ def scatter(
             for lane in range(n):
                 out[here + lane] += source[a + lane]
             k += u64(1)
-
-
-@njit(nogil=True, error_model="numpy")
-def multiply(
-    source: Any, out: Any, parameters: Any, matrix: Any, rows: Any, columns: Any, across: Any,
-    along: Any, width: Any, stride: Any, n: Any,
-) -> None:  # fmt: skip
-    """Row (i, w) of `out` is Σ_j M_ij times row (j, w) of `source`, in the order of j.
-
-    M_ij stands among the parameters at ``matrix + i * across + j * along``.
-    """
-    arrays_apart()
-    step, whole = width * stride, u64(rows) - u64(rows) % u64(4)
-    for w in range(u64(width)):
-        for i in range(u64(0), whole, u64(4)):  # four rows by four columns: each is read less often
-            here = (i * width + w) * stride
-            h1, h2, h3 = here + step, here + u64(2) * step, here + u64(3) * step
-            j = u64(0)
-            while j + u64(3) < columns:
-                p, c0 = matrix + i * across + j * along, (j * width + w) * stride
-                a0, a1, a2, a3 = _four(parameters, p, along)
-                b0, b1, b2, b3 = _four(parameters, p + across, along)
-                d0, d1, d2, d3 = _four(parameters, p + u64(2) * across, along)
-                e0, e1, e2, e3 = _four(parameters, p + u64(3) * across, along)
-                is_first = j == u64(0)
-                for lane in range(n):
-                    x0, x1 = source[c0 + lane], source[c0 + step + lane]
-                    x2, x3 = source[c0 + u64(2) * step + lane], source[c0 + u64(3) * step + lane]
-                    a = a0 - a0 if is_first else out[here + lane]
-                    b = b0 - b0 if is_first else out[h1 + lane]
-                    d = d0 - d0 if is_first else out[h2 + lane]
-                    e = e0 - e0 if is_first else out[h3 + lane]
-                    out[here + lane] = (((a + a0 * x0) + a1 * x1) + a2 * x2) + a3 * x3
-                    out[h1 + lane] = (((b + b0 * x0) + b1 * x1) + b2 * x2) + b3 * x3
-                    out[h2 + lane] = (((d + d0 * x0) + d1 * x1) + d2 * x2) + d3 * x3
-                    out[h3 + lane] = (((e + e0 * x0) + e1 * x1) + e2 * x2) + e3 * x3
-                j += u64(4)
-            for row in range(u64(4)):
-                _add_products(
-                    source, out, parameters, matrix + (i + row) * across, j, columns, along,
-                    here + row * step, w * stride, step, n,
-                )  # fmt: skip
-        for i in range(whole, u64(rows)):
-            _add_products(
-                source, out, parameters, matrix + i * across, u64(0), columns, along,
-                (i * width + w) * stride, w * stride, step, n,
-            )  # fmt: skip
-
-
-@njit(nogil=True, error_model="numpy")
-def _four(parameters: Any, p: Any, along: Any) -> Any:
-    q, r = p + along, p + u64(2) * along
-    return parameters[p], parameters[q], parameters[r], parameters[r + along]
-
-
-@njit(nogil=True, error_model="numpy")
-def _add_products(
-    source: Any, out: Any, parameters: Any, row: Any, first: Any, columns: Any, along: Any,
-    here: Any, there: Any, step: Any, n: Any,
-) -> None:  # fmt: skip
-    """Add to a row of `out` what the columns from `first` on bring."""
-    arrays_apart()
-    for j in range(first, columns):
-        m, c = parameters[row + j * along], there + j * step
-        for lane in range(n):
-            total = m - m if j == u64(0) else out[here + lane]
-            out[here + lane] = total + m * source[c + lane]
 
 
 @njit(nogil=True, error_model="numpy")

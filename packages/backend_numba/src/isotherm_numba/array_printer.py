@@ -25,14 +25,16 @@ from isotherm.backend import (
 )
 from isotherm_numba.array_loops import COUNTED
 from isotherm_numba.printer import expression
+from isotherm_numba.products import in_blocks
+from isotherm_numba.tiles import PADDING
 
 _INLINE = 8  # elements of which a total is one expression
 _FEW = 16  # elements up to which a loop's length is printed as a number
 _IMPORTS = """\
-from numpy import empty
-
-from isotherm_numba.array_loops import cholesky, cholesky_back, solve
-from isotherm_numba.array_loops import count, fold, multiply, rows_of, scatter
+from isotherm_numba.array_loops import (
+    cholesky, cholesky_back, count, fold, rows_of, scatter, solve
+)
+from isotherm_numba.products import multiply
 
 looped = njit(**options)
 """
@@ -82,6 +84,12 @@ class _Numbers:
     def uniform(self, index: int) -> str:
         """Where a value begins that depends on no coordinate."""
         return self._place(index, self._uniform.uniform(index))
+
+    def matrix(self, index: int, *, is_transposed: bool) -> tuple[str, tuple[int, int]]:
+        """Where a matrix begins as `multiply` reads it, and its rows and columns."""
+        values = self._uniform.uniform(index)
+        values = values.T if is_transposed else values
+        return self._place((index, is_transposed), in_blocks(values)), values.shape
 
     def indices(self, key: Any, values: np.ndarray[Any, Any]) -> str:
         """Where indices begin, which must be exact in the kernel's numbers."""
@@ -168,7 +176,11 @@ class _Function:
             self._print_copy(functions, calls)
         head = f"def {self._name}(x, out, scratch, parameters, dim, stride, n):"
         stride, count = f"u64({self._stride})", self._numbers.count
-        rows = [f"space = empty({count(self._rows)} * {stride}, number)"] if self._rows else []
+        rows = (
+            [f"space = tiles.space_of({count(self._rows)} * {stride}, number)"]
+            if self._rows
+            else []
+        )
         views = [
             f"{place} = rows_of(space, {count(first)}, {count(size)}, {stride})"
             for place, (first, size) in self._views.items()
@@ -306,12 +318,9 @@ class _Function:
             width = counted(math.prod(self._program.shapes[index][1:]))
             given = f"{size}, {width}, {op == 'solve_t'}, {stride}, {lanes}"
             return f"solve({first}, {source}, {out}, {given})"
-        rows, columns = self._program.shapes[args[0]]
-        across, along = (columns, 1) if op == "matmul" else (1, columns)
-        if op == "matmul_t":
-            rows, columns = columns, rows
-        counts = [rows, columns, across, along, math.prod(self._program.shapes[index][1:])]
-        given = ", ".join([self._numbers.uniform(args[0]), *map(self._numbers.count, counts)])
+        matrix, shape = self._numbers.matrix(args[0], is_transposed=op == "matmul_t")
+        counts = (*shape, math.prod(self._program.shapes[index][1:]))
+        given = ", ".join([matrix, *map(self._numbers.count, counts)])
         return f"multiply({source}, {out}, parameters, {given}, {stride}, {lanes})"
 
     def _array(self, index: int) -> str:
@@ -477,6 +486,8 @@ class _Loop:
             indent + line
             for line in (
                 "kernel_calls.arrays_apart()",
+                # It is so already; the compiler knows it now, and makes no loop for a rest.
+                f"n = n // u64({PADDING}) * u64({PADDING})",
                 "zero = number(0.0)",
                 f"size = {self._function._numbers.count(self._size)}",
                 *self._once,

@@ -13,7 +13,7 @@ from isotherm.backend import Segment, Space, TransitionProgram, noise, walk
 from isotherm_numba import codegen_cache, threads
 from isotherm_numba.kernel_calls import array_type, number_type
 from isotherm_numba.limits import LIMITS
-from isotherm_numba.printer import print_module, print_segment
+from isotherm_numba.printer import print_module, print_segment, segment_arguments
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -48,12 +48,16 @@ def fill(
     where = out.shape[2], coordinate_offset, int(stream), block, seed & noise.MASK, seed >> 32
     compiled = _fill_of(dtype)
 
-    def take(part: int) -> None:
-        first = part * LIMITS.array_part
-        last = min(first + LIMITS.array_part, rows.shape[1])
-        compiled(rows, *where, chain_offset, first, last)
+    size, part_size = rows.shape[1], LIMITS.array_part
 
-    threads.run_all(take, _parts(rows.shape[1]))
+    def take(part: int) -> None:
+        first = part * part_size
+        compiled(rows, *where, chain_offset, first, min(first + part_size, size))
+
+    if size <= part_size:
+        compiled(rows, *where, chain_offset, 0, size)
+    else:
+        threads.run_all(take, -(-size // part_size))
     if whole is not out:
         out[...] = whole
 
@@ -90,32 +94,25 @@ class Segments:
 
     def __call__(self, segment: Segment, values: Mapping[int, Any]) -> Sequence[Array]:
         printed, function = self._run[segment]
-        numbers = [float(values[index]) for index in printed.numbers]
-        given = [values[index] for index in printed.inputs]
-        arrays = [one for one in given if isinstance(one, np.ndarray)]
-        n_chains, dim = max(len(one) for one in arrays), max(one.shape[1] for one in arrays)
-        # Noise that is not used is no array; another one stands in its place, and is not read.
-        other = next(one for one in arrays if one.shape == (n_chains, dim))
-        inputs = [
-            np.ascontiguousarray(one if isinstance(one, np.ndarray) else other, self._dtype)
-            for one in given
-        ]
-        outputs = [np.empty((n_chains, dim), self._dtype) for _ in segment.outputs]
-        whole = [*inputs, *outputs]
-        height = max(1, LIMITS.array_part // dim)
-
-        def run(arrays: list[Array], n: int) -> None:
-            lanes = (1, 0, n * dim) if printed.is_one_row else (n, dim, dim)
-            function(*[one.reshape(-1) for one in arrays], *numbers, *lanes)
+        numbers = [values[index] for index in printed.numbers]
+        inputs = [values[index] for index in printed.inputs]
+        for k, one in enumerate(inputs):
+            if not one.flags.c_contiguous:
+                inputs[k] = np.ascontiguousarray(one)
+        shape = inputs[0].shape
+        if not printed.is_one_row:
+            shape = np.broadcast_shapes(*(one.shape for one in inputs))
+        outputs = [np.empty(shape, self._dtype) for _ in segment.outputs]
+        if shape[0] * shape[1] <= LIMITS.array_part:
+            function(*inputs, *outputs, *numbers)
+            return outputs
+        whole, height = [*inputs, *outputs], max(1, LIMITS.array_part // shape[1])
 
         def take(part: int) -> None:
-            first, last = part * height, min((part + 1) * height, n_chains)
-            run([one if len(one) < n_chains else one[first:last] for one in whole], last - first)
+            rows = slice(part * height, (part + 1) * height)
+            function(*(one[rows] if len(one) == shape[0] else one for one in whole), *numbers)
 
-        if n_chains <= height:
-            run(whole, n_chains)
-        else:
-            threads.run_all(take, -(-n_chains // height))
+        threads.run_all(take, -(-shape[0] // height))
         return outputs
 
 
@@ -138,25 +135,33 @@ class _Printed:
         self.is_one_row = all(spaces[index] == segment.space for index in self.inputs)
         lanes = {Space.STATE: "lane", Space.CHAIN: "u64(row)", Space.COORDINATE: "u64(i)"}
         places = {index: f"a{index}" for index in (*self.inputs, *segment.outputs)}
-        self._function = print_segment(
-            name, program, segment, places, {segment.space: "lane"} if self.is_one_row else lanes
-        )
+        self._of_lanes = print_segment(
+            f"{name}_of_lanes", program, segment, places,
+            {segment.space: "lane"} if self.is_one_row else lanes,
+        )  # fmt: skip
+        self._arguments = segment_arguments(segment, places)
 
     def source(self, dtype: str) -> str:
-        """The function with its decorator."""
+        """The function with its decorator, before it that of the lanes."""
         counts = len(self.inputs), len(self.segment.outputs), len(self.numbers)
-        signature = f'arrays.signature("{dtype}", *{counts})'
-        return f"@kept({signature}, **options)\n{self._function}"
+        arrays = [f"{name}.ravel()" for name in self._arguments[: counts[0] + counts[1]]]
+        given = ", ".join([*arrays, *self._arguments[len(arrays) :]])
+        rows = "1, 0, n * dim" if self.is_one_row else "n, dim, dim"
+        return "\n".join(
+            [
+                "@njit(**options)",
+                self._of_lanes,
+                "\n",
+                f'@kept(arrays.signature("{dtype}", *{counts}), **options)',
+                f"def {self.name}({', '.join(self._arguments)}):",
+                f"    n, dim = a{self.segment.outputs[0]}.shape",
+                f"    {self.name}_of_lanes({given}, {rows})",
+            ]
+        )
 
 
 def signature(dtype: str, n_inputs: int, n_outputs: int, n_numbers: int) -> Any:
     """The types of the arguments of a segment's function."""
     number = number_type(dtype)
-    inputs, outputs = array_type(number, 1, readonly=True), array_type(number, 1)
-    return types.void(
-        *[inputs] * n_inputs, *[outputs] * n_outputs, *[number] * n_numbers, *[types.int64] * 3
-    )
-
-
-def _parts(elements: int) -> int:
-    return -(-elements // LIMITS.array_part)
+    inputs, outputs = array_type(number, 2, readonly=True), array_type(number, 2)
+    return types.void(*[inputs] * n_inputs, *[outputs] * n_outputs, *[number] * n_numbers)

@@ -26,36 +26,14 @@ from isotherm.backend import (
 from isotherm_numba.kernels import kernel_of
 
 
-def fill_normals(
-    out: np.ndarray[Any, Any],
-    *,
-    seed: int,
-    stream: int,
-    block: int,
-    chain_offset: int = 0,
-    coordinate_offset: int = 0,
-) -> None:
+def fill_normals(out: np.ndarray[Any, Any], **counter: Any) -> None:
     """See `isotherm.backend.noise.fill_normals`; the same bits, for NumPy arrays."""
     if _is_switched_off():
-        noise.fill_normals(
-            out,
-            seed=seed,
-            stream=stream,
-            block=block,
-            chain_offset=chain_offset,
-            coordinate_offset=coordinate_offset,
-        )
+        noise.fill_normals(out, **counter)
         return
     from isotherm_numba.arrays import fill
 
-    fill(
-        out,
-        seed=seed,
-        stream=stream,
-        block=block,
-        chain_offset=chain_offset,
-        coordinate_offset=coordinate_offset,
-    )
+    fill(out, **counter)
 
 
 def segments(program: TransitionProgram, dtype: str) -> RunSegment:

@@ -38,9 +38,6 @@ class FusedChains:
         self._dtype = np.dtype(plan.dtype)
         # Parts end where nodes of the moments' tree do.
         self._part = _power_of_two(max(kernel.chains_per_tile, plan.n_samples / LIMITS.parts))
-        first_end = self._part - plan.chain_offset % self._part
-        n = plan.n_samples
-        self._bounds = [0, *range(first_end, n, self._part), n]
         source = print_module(
             "an energy",
             plan.dtype,
@@ -65,18 +62,25 @@ class FusedChains:
             "vectors": np.concatenate(
                 [np.empty(0), *(vectors[name].ravel() for name in vectors_of(transition))]
             ).astype(self._dtype),
-            "chain_offset": plan.chain_offset,
         }
         self._advance = _advance_of(transition, plan.dtype)
         self._arguments = tuple(arguments(plan.dtype, transition.carried))
+        varying = plan.varying_coefficients()
+        self._varies_by_chain = not varying.isdisjoint(transition.chain_coefficients)
         self.renew(plan)
 
     is_kept = True
 
     def renew(self, plan: Plan) -> None:
-        """Serve a plan that differs from that of before in its seed alone."""
+        """Serve a plan that draws other numbers; see `isotherm.backend.Renews`."""
         self._plan = plan
-        self._given |= {"k0": plan.seed & noise.MASK, "k1": plan.seed >> 32}
+        first_end, n = self._part - plan.chain_offset % self._part, plan.n_samples
+        self._bounds = [0, *range(first_end, n, self._part), n]
+        self._given |= {
+            "k0": plan.seed & noise.MASK,
+            "k1": plan.seed >> 32,
+            "chain_offset": plan.chain_offset,
+        }
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan = self._plan
@@ -91,12 +95,20 @@ class FusedChains:
         return {name: one.reshape(plan.shape) for name, one in parts.items()}
 
     def _intervals(self, start: int, stop: int, outputs: Outputs) -> Iterator[tuple[int, int]]:
-        """The steps, in intervals whose moments of all parts fit into memory set aside for them."""
+        """The steps, in intervals whose numbers fit into the memory set aside for them.
+
+        Those are the moments of all parts, and coefficients of each chain and step.
+        """
         length = stop - start
+        if self._varies_by_chain:
+            names = self._transition.chain_coefficients
+            row = self._plan.n_samples * len(names) * self._dtype.itemsize
+            length = max(1, LIMITS.coefficients_bytes // row)
         if outputs.mean is not None:
             per_part = 1 + stack_depth(self._part)
             per_kept = 16 * per_part * (len(self._bounds) - 1) * self._plan.n_coordinates
-            length = self._plan.thinning * max(1, LIMITS.moments_bytes // per_kept)
+            most = self._plan.thinning * max(1, LIMITS.moments_bytes // per_kept)
+            length = min(length, most)
         for first in range(start, max(stop, start + 1), max(length, 1)):
             yield first, min(first + length, stop)
 
@@ -109,12 +121,17 @@ class FusedChains:
         n_kept = int(is_kept.sum())
         moments = np.empty((2, parts, 0 if outputs.mean is None else n_kept, dim))
         coefficients, names = plan.coefficients(start, stop), self._transition.coefficients
+        of_chains = plan.chain_coefficients(start, stop)
+        rows = [of_chains[name].T for name in self._transition.chain_coefficients]
         none = np.empty((0, 0), self._dtype)
         nobody = np.empty(0, np.int64)
         after = {name: np.empty((n, dim), self._dtype) for name in self._transition.carried}
         given = self._given | {
             "coefficients": np.array([coefficients[name] for name in names], self._dtype).reshape(
                 len(names), stop - start
+            ),
+            "chain_coefficients": np.array(
+                np.broadcast_arrays(*rows) if rows else np.empty((0, 1, 0)), self._dtype
             ),
             **{f"{name}_before": state[name] for name in after},
             **{f"{name}_after": one for name, one in after.items()},

@@ -8,6 +8,7 @@ address. The names of its arguments stand once, in `arguments`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -96,6 +97,8 @@ def arguments(dtype: str, carried: tuple[str, ...]) -> dict[str, Any]:
     ``parameters``, ``coefficients``, ``vectors``
         The energy's; a row of numbers for each coefficient, one a step; the transition's vectors
         and matrices, one after another.
+    ``chain_coefficients``
+        For each of them a row a step, or one for all, of a number a chain.
     ``x_before``, ``x_after``, ...
         What is carried, shape (n_samples, dim) each.
     ``kept``
@@ -120,6 +123,7 @@ def arguments(dtype: str, carried: tuple[str, ...]) -> dict[str, Any]:
         "chains": types.int64,
         "parameters": row,
         "coefficients": states,
+        "chain_coefficients": array_type(number, 3, readonly=True),
         "vectors": row,
         **{f"{name}_before": states for name in carried},
         **{f"{name}_after": array_type(number, 2) for name in carried},
@@ -162,7 +166,12 @@ class _Driver:
     """What is found out about a program while its module is printed."""
 
     def __init__(self, program: TransitionProgram, dtype: str) -> None:
-        self._program = program
+        # What is spread over a tile's lanes is read there, be it a coordinate's or a chain's.
+        spaces = (
+            Space.COORDINATE if one.op == "chain_coefficient" else space
+            for one, space in zip(program.values, program.spaces, strict=True)
+        )
+        self._program = program = replace(program, spaces=tuple(spaces))
         self._dtype = dtype
         self._storage = Storage(program)
         self._per_block = noise.steps_per_block(dtype)
@@ -181,12 +190,15 @@ class _Driver:
         before_steps = [
             f"tiles.load({name}_before, {storage.homes[name]}, tile)" for name in program.carried
         ]
+        before_steps += self._of_chains("0")
         before_steps += self._lines(program.prologue)
         step = [
             f"v{index} = coefficients[{int(one.value)}, s]"
             for index, one in enumerate(program.values)
             if one.op == "coefficient"
         ]
+        varying = _indented(self._of_chains("s"))
+        step += ["if chain_coefficients.shape[1] > 1:", *varying] if varying else []
         step += self._block_of_normals()
         step += self._lines(program.statements)
         step += self._copied(storage.at_end)
@@ -223,6 +235,7 @@ class _Driver:
         for letter, count, length in (
             ("s", self._storage.n_rows, "size"),
             ("c", self._storage.n_chain_rows, "stride"),
+            ("chain_coefficient", len(self._program.chain_coefficients), "size"),
         ):
             lines += [f"{letter}{k} = tiles.row_of({length}, number)" for k in range(count)]
         return lines
@@ -241,6 +254,13 @@ class _Driver:
                 lines.append(f"{name} = vectors[{begin} : {end}]")
             begin = end
         return lines
+
+    def _of_chains(self, step: str) -> list[str]:
+        """The chains' coefficients of a step, spread over the tile's lanes."""
+        return [
+            f"tiles.spread_chains(chain_coefficients[{k}, {step}], chain_coefficient{k}, tile)"
+            for k in range(len(self._program.chain_coefficients))
+        ]
 
     def _memory_for_noise(self) -> list[str]:
         """Blocks of noise, and the words of the counters that each stream has for itself."""

@@ -24,6 +24,8 @@ class Limits:
         Coordinates times steps: to wake a thread for less, 0.4 ms, does not pay.
     moments_bytes : int
         For the moments of all parts.
+    coefficients_bytes : int
+        For coefficients of which each chain has its own at each step.
     patience : float
         Seconds of compiling after which the user is told.
     """
@@ -35,6 +37,7 @@ class Limits:
     parts: int = 64
     worth_a_thread: int = 2**18
     moments_bytes: int = 2**26
+    coefficients_bytes: int = 2**24
     patience: float = 5.0
 
 

@@ -29,7 +29,8 @@ class Storage:
     ----------
     places : dict of int to str
         The name of each value's row: ``"s0"``, ``"s1"``, ... of the tile's lanes, ``"c0"``, ... of
-        its chains. Vectors and blocks of noise, which nothing writes over, have names of their own.
+        its chains. Vectors, coefficients of chains and blocks of noise, which no value is written
+        over, have names of their own.
     homes : dict of str to str
         The rows of the state's parts, in which a step finds them and leaves them.
     entering, leaving : dict of int to list of Copy
@@ -54,9 +55,9 @@ class Storage:
         self._last |= dict.fromkeys([*program.end.values(), *program.reports.values()], _END)
         self._clock = 0
         self.places: dict[int, str] = {
-            index: f"vector{int(one.value)}"
+            index: f"{one.op}{int(one.value)}"
             for index, one in enumerate(program.values)
-            if one.op == "vector"
+            if one.op in ("vector", "chain_coefficient")
         }
         self.homes = {name: self._new(index) for name, index in program.start.items()}
         for name, home in self.homes.items():

@@ -80,9 +80,19 @@ def _padded(lanes: Any) -> Any:
 @compiled
 def row_of(lanes: Any, number: Any) -> Any:
     """Memory for a row of lanes, from the beginning of a line of the cache on."""
-    row = np.zeros(lanes + _LINE // 4, number)
-    first = -row.ctypes.data % _LINE // row.itemsize
-    return row[first : first + lanes]
+    return _from_a_line_on(np.zeros(lanes + _LINE // 4, number), lanes)
+
+
+@compiled
+def space_of(lanes: Any, number: Any) -> Any:
+    """The same, where what is in it does not matter."""
+    return _from_a_line_on(np.empty(lanes + _LINE // 4, number), lanes)
+
+
+@compiled
+def _from_a_line_on(memory: Any, lanes: Any) -> Any:
+    first = -memory.ctypes.data % _LINE // memory.itemsize
+    return memory[first : first + lanes]
 
 
 @compiled
@@ -156,6 +166,14 @@ def spread(vector: Any, rows: Any, chains: Any, tile: Any) -> None:
     for i in range(chains):
         for j in range(tile.dim):
             rows[i * tile.across + j * tile.along] = vector[j]
+
+
+@compiled
+def spread_chains(numbers: Any, rows: Any, tile: Any) -> None:
+    """Write the numbers of each chain to the lanes of all its coordinates."""
+    for i in range(tile.m):
+        for j in range(tile.dim):
+            rows[i * tile.across + j * tile.along] = numbers[tile.start + i]
 
 
 @compiled

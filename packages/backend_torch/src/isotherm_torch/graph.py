@@ -1,7 +1,7 @@
-"""A module's gradient as a CUDA graph: captured once in a run, replayed at every later step.
+"""CUDA graphs of what a module's chains do: captured once in a run, replayed from then on.
 
 A small network takes the host longer to launch, kernel by kernel, than the device to compute; a
-graph is launched at once. Noise and update stay outside of it: schedules need no new capture.
+graph is launched at once.
 """
 
 from __future__ import annotations
@@ -11,39 +11,46 @@ import gc
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 
-Gradient = Callable[[torch.Tensor], torch.Tensor]
+#: Of tensors, which leaves its results in others.
+Function = Callable[..., Sequence[torch.Tensor]]
+Capture = Callable[..., Function]
 
 # A capture takes some ten milliseconds, of which a step gives back some hundred microseconds.
 LEAST_STEPS = 500
-_WARM_UP = 3  # calls before the capture, in which libraries choose kernels and allocate
+_WARM_UP = 1  # calls before the one that looks whether it waits: libraries choose and allocate
 
 
-class GraphGradient:
-    """∇U from a graph, once that is shown to give what the module gives.
+class Graph:
+    """What asks a module, from a graph once that is shown to give what the function gives.
 
-    The first call runs the module itself, and then its gradient is captured. At the second call,
-    which is at another state, graph and module are both asked. Only if the graph's answer is the
-    module's, bit for bit, do later calls replay the graph; the gradient of a module with
-    randomness, or with a result that depends on more than x, goes on by itself. Both are asked
-    again at the beginning of each piece of a run, before which a callback may have changed what
-    the module reads.
+    The first call runs the function itself, which then is captured. At the second call, which is
+    at another state, graph and function are both asked. Only if the graph's answer is the
+    function's, bit for bit, do later calls replay the graph; with a module that is random, or whose
+    result depends on more than x, the function goes on by itself. Both are asked again at the
+    beginning of each piece of a run, before which a callback may have changed what the module
+    reads.
 
     Parameters
     ----------
-    gradient : callable
-        x → ∇U(x) on a CUDA device, of the shape of x.
+    what : str
+        What the function calculates, in a word.
+    function : callable
+        Tensors on a CUDA device → tensors.
     energy : callable
-        The U of which that is the gradient.
+        The U that is asked.
+    in_graph : callable, optional
+        The same function, which takes all that differs from call to call from the tensors that it
+        is given; the function itself by default. It may write its results there, for the next.
     capture : callable, optional
-        Gradient and state → a function like the gradient, whose result the next call overwrites;
-        `capture_on_device` by default.
+        Such a function and what it is given → one like it, whose results the next call overwrites,
+        and which takes what is None from where it was left; `capture_on_device` by default.
 
     Attributes
     ----------
@@ -51,33 +58,38 @@ class GraphGradient:
         Whether there is a graph, or why not, in words.
     """
 
-    hands_copies = True  # the gradient's own, or the graph's
-    seen = None
-
     def __init__(
         self,
-        gradient: Gradient,
+        what: str,
+        function: Function,
         energy: Any,
-        capture: Callable[[Gradient, torch.Tensor], Gradient] | None = None,
+        in_graph: Function | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self.status = "no graph yet"
-        self._gradient = gradient
+        self._what = what
+        self._function, self._in_graph = function, in_graph or function
         self._module: Any = energy.func if isinstance(energy, functools.partial) else energy
         self._capture = capture or capture_on_device
-        self._replay: Gradient | None = None
+        self._replay: Function | None = None
         self._memory: list[int] = []
-        self._next: Gradient = self._try
+        self._next: Function = self._try
         reason = _why_not(self._module)
         if reason is not None:
             self._give_up(reason)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._next(x)
+    def __call__(self, *given: torch.Tensor | None) -> Sequence[torch.Tensor]:
+        return self._next(*given)
 
     @property
     def is_pure(self) -> bool:
-        """Whether the graph runs, which depends on x alone."""
+        """Whether the next call is a replay, which depends on what it is given alone."""
         return self._next is self._replay
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the function runs by itself from now on."""
+        return self._next is self._function
 
     def check(self) -> None:
         """Before a piece of a run: the graph is not trusted until it is shown to be right again."""
@@ -88,33 +100,33 @@ class GraphGradient:
         else:
             self._give_up("the module's parameters were moved")
 
-    def _try(self, x: torch.Tensor) -> torch.Tensor:
-        result = self._gradient(x)  # what a user's code raises is raised here
+    def _try(self, *given: torch.Tensor) -> Sequence[torch.Tensor]:
+        results = self._function(*given)  # what a user's code raises is raised here
         try:
-            self._replay = self._capture(self._gradient, x)
+            self._replay = self._capture(self._in_graph, *given)
         except Exception as error:  # of the module too, which did well outside of a capture
             self._give_up(f"capture failed: {str(error).partition(chr(10))[0]}")
         else:
             self._memory = self._places()
             self._next = self._prove
-        return result
+        return results
 
-    def _prove(self, x: torch.Tensor) -> torch.Tensor:
+    def _prove(self, *given: torch.Tensor) -> Sequence[torch.Tensor]:
         assert self._replay is not None
-        replayed, result = self._replay(x), self._gradient(x)
-        if _same_bits(replayed, result):
-            self.status = "gradient in a graph"
+        replayed, results = self._replay(*given), self._function(*given)
+        if _same_bits(replayed, results):
+            self.status = f"{self._what} in a graph"
             self._next = self._replay
-        elif _same_bits(self._gradient(x), result):
+        elif _same_bits(self._function(*given), results):
             self._give_up("its gradient depends on more than x")
         else:
             self._give_up("its gradient differs from one call to the next")
-        return result
+        return results
 
     def _give_up(self, reason: str) -> None:
         self.status = f"no graph: {reason}"
         self._replay = None
-        self._next = self._gradient
+        self._next = self._function
 
     def _places(self) -> list[int]:
         """Where in memory the graph finds what belongs to the module."""
@@ -122,8 +134,36 @@ class GraphGradient:
         return [tensor.data_ptr() for tensor in held]
 
 
+class GraphGradient(Graph):
+    """x → ∇U(x) as a `Graph`: noise and update stay outside of it.
+
+    Parameters
+    ----------
+    gradient : callable
+        x → ∇U(x) on a CUDA device, of the shape of x.
+    energy : callable
+        The U of which that is the gradient.
+    capture : callable, optional
+        See `Graph`.
+    """
+
+    hands_copies = True  # the gradient's own, or the graph's
+    seen = None
+
+    def __init__(
+        self,
+        gradient: Callable[[torch.Tensor], torch.Tensor],
+        energy: Any,
+        capture: Capture | None = None,
+    ) -> None:
+        super().__init__("gradient", lambda x: [gradient(x)], energy, capture=capture)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return self._next(x)[0]
+
+
 def _why_not(module: Any) -> str | None:
-    """Why a gradient is not worth trying to capture; None if it is."""
+    """Why what asks it is not worth trying to capture; None if it is."""
     if not isinstance(module, nn.Module):
         return "the energy is no module, so that nobody knows what it reads"
     if torch.is_autocast_enabled("cuda"):
@@ -134,57 +174,68 @@ def _why_not(module: Any) -> str | None:
     return None
 
 
-def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
-    return torch.equal(a.view(integer), b.view(integer))  # NaN too is equal to itself
+def _same_bits(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
+    # NaN too is equal to itself.
+    return len(some) == len(others) and all(
+        torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+        for a, b in zip(some, others, strict=True)
+    )
 
 
-def capture_on_device(gradient: Gradient, x: torch.Tensor) -> Gradient:
-    """A function like `gradient` that replays a graph; what it returns, the next call overwrites.
+def capture_on_device(function: Function, *given: torch.Tensor) -> Function:
+    """A function like `function` that replays a graph; its results the next call overwrites.
+
+    What it is given is copied to where the graph reads it, but where that is None.
 
     Raises
     ------
     RuntimeError
-        The gradient does what cannot be captured: it waits for the device, or copies from it.
+        The function does what cannot be captured: it waits for the device, or copies from it.
         Nothing of the attempt is left behind.
     """
-    here = torch.cuda.current_stream(x.device)
+    device = given[0].device
+    here = torch.cuda.current_stream(device)
     with _lock:
-        place = _places[here] = _places.get(here) or _Place(x.device)
+        place = _places[here] = _places.get(here) or _Place(device)
     with place.lock:
-        static = x.clone()
+        static = [one.clone() for one in given]
         place.stream.wait_stream(here)
         try:
             with torch.cuda.stream(place.stream):
                 for _ in range(_WARM_UP):
-                    gradient(static)
-                if _waits(gradient, static):
+                    function(*static)
+                if _waits(function, static):
                     raise RuntimeError("it waits for the device")
-                pool = place.pools.pop() if place.pools else _Pool(x.device)
+                pool = place.pools.pop() if place.pools else _Pool(device)
                 try:
-                    graph, result = pool.capture(lambda: gradient(static))
+                    graph, results = pool.capture(lambda: function(*static))
                 except BaseException:
                     place.pools.append(pool)
                     raise
         finally:
             here.wait_stream(place.stream)
-    replay = _Replay(graph, static, result)
+    replay = _Replay(graph, static, results)
     weakref.finalize(replay, place.pools.append, pool).atexit = False
     return replay
 
 
 class _Replay:
-    """Copies a state to where a graph reads it, and launches the graph on the current stream."""
+    """Copies tensors to where a graph reads them, and launches it on the current stream."""
 
     def __init__(
-        self, graph: torch.cuda.CUDAGraph, static: torch.Tensor, result: torch.Tensor
+        self,
+        graph: torch.cuda.CUDAGraph,
+        static: Sequence[torch.Tensor],
+        results: Sequence[torch.Tensor],
     ) -> None:
-        self._graph, self._static, self._result = graph, static, result
+        self._graph, self._static, self._results = graph, static, results
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        self._static.copy_(x)
+    def __call__(self, *given: torch.Tensor | None) -> Sequence[torch.Tensor]:
+        for static, value in zip(self._static, given, strict=True):
+            if value is not None:
+                static.copy_(value)
         self._graph.replay()
-        return self._result
+        return self._results
 
 
 class _Place:
@@ -217,9 +268,9 @@ class _Pool:
         self._first, _ = self._capture(self._trivial)
 
     def capture(
-        self, work: Callable[[], torch.Tensor]
-    ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
-        """The graph of some work on the current stream, and where it leaves its result."""
+        self, work: Callable[[], Sequence[torch.Tensor]]
+    ) -> tuple[torch.cuda.CUDAGraph, Sequence[torch.Tensor]]:
+        """The graph of some work on the current stream, and where it leaves its results."""
         try:
             return self._capture(work)
         except BaseException:
@@ -228,12 +279,12 @@ class _Pool:
             self._capture(self._trivial)
             raise
 
-    def _trivial(self) -> torch.Tensor:
-        return torch.zeros(1, device=self._device)
+    def _trivial(self) -> Sequence[torch.Tensor]:
+        return [torch.zeros(1, device=self._device)]
 
     def _capture(
-        self, work: Callable[[], torch.Tensor]
-    ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+        self, work: Callable[[], Sequence[torch.Tensor]]
+    ) -> tuple[torch.cuda.CUDAGraph, Sequence[torch.Tensor]]:
         # Not torch.cuda.graph, which empties the allocator's cache and waits for the device.
         graph, collects = torch.cuda.CUDAGraph(), gc.isenabled()
         gc.disable()  # what garbage frees on the device may be forbidden during a capture
@@ -241,7 +292,7 @@ class _Pool:
             # Of other threads, which may load data meanwhile, nothing is forbidden.
             graph.capture_begin(self._handle, capture_error_mode="thread_local")
             try:
-                result = work()
+                results = work()
             except BaseException:
                 with suppress(RuntimeError):  # the first error is the one to be told
                     graph.capture_end()
@@ -253,7 +304,7 @@ class _Pool:
         finally:
             if collects:
                 gc.enable()
-        return graph, result
+        return graph, results
 
     def _clean_up(self, graph: torch.cuda.CUDAGraph) -> None:
         """What torch up to 2.12 does not do when the end of a capture is an error.
@@ -271,8 +322,8 @@ class _Pool:
 _failed: list[torch.cuda.CUDAGraph] = []  # which allocators may ask as long as the process lives
 
 
-def _waits(gradient: Gradient, x: torch.Tensor) -> bool:
-    """Whether a gradient makes the host wait for the device, which no graph can.
+def _waits(function: Function, given: Sequence[torch.Tensor]) -> bool:
+    """Whether a function makes the host wait for the device, which no graph can.
 
     torch warns of that, but does not fail: the mode holds for all threads.
     """
@@ -281,7 +332,7 @@ def _waits(gradient: Gradient, x: torch.Tensor) -> bool:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            gradient(x)
+            function(*given)
         finally:
             torch.cuda.set_sync_debug_mode(mode)
     return any("called a synchronizing" in str(warning.message) for warning in caught)

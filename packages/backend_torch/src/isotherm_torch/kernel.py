@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import linecache
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -35,6 +35,7 @@ _MULTIPLIER_0, _MULTIPLIER_1 = map(tl.constexpr, noise.PHILOX_MULTIPLIERS)
 _INCREMENT_0, _INCREMENT_1 = map(tl.constexpr, noise.PHILOX_KEY_INCREMENTS)
 _ROUNDS = tl.constexpr(noise.PHILOX_ROUNDS)
 _ACCEPT = tl.constexpr(int(noise.Stream.ACCEPT) << 24)
+_SUBSTEP = tl.constexpr(int(noise.Stream.SUBSTEP))
 _EXPONENTIALS_PER_BLOCK = tl.constexpr(noise.EXPONENTIALS_PER_BLOCK)
 _MINUS_TWO_LOG, _SINE, _COSINE = (
     tl.constexpr(noise.Precision._fields.index(name))
@@ -140,12 +141,17 @@ def _fill(
     stream: tl.int64,
     chain_offset: tl.int64,
     coordinate_offset: tl.int64,
+    first_pointer,
     p: tl.constexpr,
     index_type: tl.constexpr,
     block: tl.constexpr,
 ):
     """A block of the noise stream's normals, a step after the other."""
     dtype: tl.constexpr = out_pointer.dtype.element_ty
+    n_steps: tl.constexpr = 2 if dtype == tl.float64 else 4
+    if first_pointer is not None:
+        # Each step has blocks of its own for the substeps of its trajectory.
+        block_number += tl.load(first_pointer) // tl.where(stream == _SUBSTEP, 1, n_steps)
     element = tl.program_id(0).to(index_type) * block + tl.arange(0, block)
     width = n_coordinates.to(index_type)
     chain = (element // width).to(tl.int64) + chain_offset
@@ -157,7 +163,6 @@ def _fill(
         key_low.to(tl.uint32),
         key_high.to(tl.uint32),
     )
-    n_steps: tl.constexpr = 2 if dtype == tl.float64 else 4
     for position in tl.static_range(n_steps):
         step = tl.full((), position, tl.int64)
         if dtype == tl.float64:
@@ -176,12 +181,15 @@ def _exponentials(
     key_high: tl.int64,
     block_number: tl.int64,
     chain_offset: tl.int64,
+    first_pointer,
     p: tl.constexpr,
     index_type: tl.constexpr,
     block: tl.constexpr,
 ):
     """A block of the numbers for accepting, a step after the other."""
     dtype: tl.constexpr = out_pointer.dtype.element_ty
+    if first_pointer is not None:
+        block_number += tl.load(first_pointer) // _EXPONENTIALS_PER_BLOCK
     element = tl.program_id(0).to(index_type) * block + tl.arange(0, block)
     chain = element.to(tl.int64) + chain_offset
     w0, w1, w2, w3 = _philox(
@@ -222,8 +230,8 @@ def why_not(dtype: str) -> str | None:
 @cache
 def _compiler_says(dtype: str, device: int) -> str | None:
     pointer, constants = getattr(torch, dtype), _constants(dtype, 16)
-    return _refusal(_fill, pointer, *(16, 16, 0, 0, 0, 0, 0, 0), **constants) or _refusal(
-        _exponentials, pointer, *(16, 0, 0, 0, 0), **constants
+    return _refusal(_fill, pointer, *(16, 16, 0, 0, 0, 0, 0, 0), None, **constants) or _refusal(
+        _exponentials, pointer, *(16, 0, 0, 0, 0), None, **constants
     )
 
 
@@ -267,8 +275,13 @@ def fill_normals(
     block: int,
     chain_offset: int = 0,
     coordinate_offset: int = 0,
+    first_step: torch.Tensor | None = None,
 ) -> None:
-    """`isotherm.backend.noise.fill_normals` as one kernel, for a tensor of one of the `DTYPES`."""
+    """`isotherm.backend.noise.fill_normals` as one kernel, for a tensor of one of the `DTYPES`.
+
+    Where there is a `first_step`, an int64 in the device's memory, the block is counted from the
+    one in which that step's noise begins.
+    """
     normals = out if out.is_contiguous() else torch.empty_like(out)
     _, n_samples, dim = out.shape
     _fill[(triton.cdiv(n_samples * dim, _BLOCK),)](
@@ -281,6 +294,7 @@ def fill_normals(
         int(stream),
         chain_offset,
         coordinate_offset,
+        first_step,
         **_constants(str(out.dtype).removeprefix("torch."), n_samples * dim),
     )
     if normals is not out:
@@ -288,9 +302,17 @@ def fill_normals(
 
 
 def exponentials(
-    like: torch.Tensor, *, seed: int, block: int, chain_offset: int = 0
+    like: torch.Tensor,
+    *,
+    seed: int,
+    block: int,
+    chain_offset: int = 0,
+    first_step: torch.Tensor | None = None,
 ) -> Sequence[torch.Tensor]:
-    """`isotherm.backend.noise.exponentials` as one kernel, for a tensor of one of the `DTYPES`."""
+    """`isotherm.backend.noise.exponentials` as one kernel, for a tensor of one of the `DTYPES`.
+
+    Where there is a `first_step`, the block is counted from it, as in `fill_normals`.
+    """
     n = len(like)
     out = torch.empty(noise.EXPONENTIALS_PER_BLOCK, n, dtype=like.dtype, device=like.device)
     _exponentials[(triton.cdiv(n, _BLOCK),)](
@@ -300,6 +322,7 @@ def exponentials(
         seed >> 32,
         block,
         chain_offset,
+        first_step,
         **_constants(str(like.dtype).removeprefix("torch."), n),
     )
     return out.unbind()
@@ -313,16 +336,23 @@ class Segments:
     program : TransitionProgram
     dtype : str
         Of the state, one of the `DTYPES`.
+    in_memory : collection of int
+        The coefficients that are no numbers, but tensors of one.
     """
 
-    def __init__(self, program: TransitionProgram, dtype: str) -> None:
+    def __init__(
+        self, program: TransitionProgram, dtype: str, in_memory: Collection[int] = ()
+    ) -> None:
         self._spaces = program.spaces
+        self._in_memory = in_memory
         self._dtype = dtype
         self._others = OneByOne(program, dtype)  # what Triton has no exact function for
         statements = walk((*program.prologue, *program.statements))
         segments = dict.fromkeys(one for one in statements if isinstance(one, Segment))
         names = {one: f"segment{k}" for k, one in enumerate(segments) if can_print(program, one)}
-        source = "\n\n".join(print_segment(n, program, one, dtype) for one, n in names.items())
+        source = "\n\n".join(
+            print_segment(name, program, one, dtype, in_memory) for one, name in names.items()
+        )
         module = _module_of(source)
         self._kernels = {one: module[name] for one, name in names.items()}
 
@@ -330,9 +360,7 @@ class Segments:
         """Why the kernels cannot be launched on the current device, or None: they are compiled."""
         for segment, kernel in self._kernels.items():
             pointer = getattr(torch, self._dtype)
-            given = [
-                0 if self._spaces[index] == Space.STEP else pointer for index in segment.inputs
-            ]
+            given = [0 if self._is_number(index) else pointer for index in segment.inputs]
             given += [pointer] * len(segment.outputs)
             reason = _refusal(kernel, *given, 16, 16, **_how(16))
             if reason is not None:
@@ -347,16 +375,14 @@ class Segments:
             for index in segment.inputs
             if torch.is_tensor(values[index])
         }
-        some = next(iter(tensors.values()))
+        some = next(one for index, one in tensors.items() if index not in self._in_memory)
         shape = torch.broadcast_shapes(*(one.shape for one in tensors.values()))
         results = [
             torch.empty(shape, dtype=some.dtype, device=some.device) for _ in segment.outputs
         ]
         given = [
             # Noise that is not used is no array; another one stands in its place, and is not read.
-            self._bits(values[index])
-            if self._spaces[index] == Space.STEP
-            else tensors.get(index, some)
+            self._bits(values[index]) if self._is_number(index) else tensors.get(index, some)
             for index in segment.inputs
         ]
         size = math.prod(shape)
@@ -364,20 +390,27 @@ class Segments:
         self._kernels[segment][grid](*given, *results, size, shape[1], **_how(size))
         return results
 
+    def _is_number(self, index: int) -> bool:
+        return self._spaces[index] == Space.STEP and index not in self._in_memory
+
     def _bits(self, number: float) -> int:
         return int(np.array(number, self._dtype).view(f"i{np.dtype(self._dtype).itemsize}"))
 
 
-def segments_of(program: TransitionProgram, dtype: str) -> Segments | str:
+def segments_of(
+    program: TransitionProgram, dtype: str, in_memory: Collection[int] = ()
+) -> Segments | str:
     """The kernels of a program's segments on the current device, or why there are none."""
-    key = program.digest, dtype, driver.active.get_current_device()
+    key = program.digest, dtype, frozenset(in_memory), driver.active.get_current_device()
     if key not in _made:
-        segments = Segments(program, dtype)
+        segments = Segments(program, dtype, in_memory)
         _made[key] = segments.why_not() or segments
     return _made[key]
 
 
-_made: dict[tuple[str, str, int], Segments | str] = {}  # to ask the compiler takes as long as steps
+_made: dict[
+    tuple[str, str, frozenset[int], int], Segments | str
+] = {}  # to ask the compiler takes as long as steps
 
 
 @cache

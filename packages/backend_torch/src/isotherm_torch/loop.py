@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -14,7 +14,6 @@ from isotherm.backend import (
     Outputs,
     Plan,
     RunSegment,
-    Segment,
     Segments,
     State,
     TransitionProgram,
@@ -30,7 +29,8 @@ from isotherm.backend import (
     warn_of_terms,
 )
 from isotherm_torch import devices
-from isotherm_torch.graph import LEAST_STEPS, GraphGradient
+from isotherm_torch.blocks import BlockLoop, Steps, coefficients_in_memory, why_not
+from isotherm_torch.graph import LEAST_STEPS, Graph, GraphGradient
 from isotherm_torch.normals import exponentials, fill_normals
 
 
@@ -51,9 +51,11 @@ class TorchLoop(ArrayLoop):
     def __init__(self, plan: Plan, energy: Any) -> None:
         program = plan.transition(kind_of(energy))
         run_segment, about = _fast_parts(plan, program)
-        self._graph: GraphGradient | None = None
+        self._graph: Graph | None = None
+        self._blocks: BlockLoop | None = None
         self._is_portable = is_portable(energy)
         calls, joint, path = None, None, f"array loop{about}"
+        in_graph: tuple[Any, RunSegment] | str | None = None
         value: Any
         gradient: Any = getattr(energy, "gradient", None)
         if not self._is_portable:
@@ -64,19 +66,26 @@ class TorchLoop(ArrayLoop):
                 value, joint = InGradMode(energy, is_leaf=True), gradient_of(energy)
                 gradient = joint
                 if devices.kind(plan.device) == "cuda" and plan.n_total >= LEAST_STEPS:
+                    in_graph = _kernels_in_graph(plan, program)
+                if isinstance(in_graph, str):
                     gradient = self._graph = GraphGradient(gradient, energy)
             calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
+            if isinstance(in_graph, tuple):
+                self._blocks = BlockLoop(plan, energy, calls, *in_graph)
+                self._graph = self._blocks.graph
+        # Tensors in host memory are stepped as NumPy arrays, whose calls take a part of the time.
+        self._is_on_host = plan.device == "cpu"
+        parts: dict[str, Any] = {"fill_normals": fill_normals, "exponentials": exponentials}
+        if self._is_on_host:
+            parts = {
+                "fill_normals": host_noise.fill_normals(),
+                "stepped_as": (_as_numpy, torch.from_numpy),
+            }
         super().__init__(
-            plan,
-            energy,
-            gradient,
-            fill_normals,
-            run_segment,
-            calls,
-            path,
-            exponentials=exponentials,
+            plan, energy, gradient, run_segment=run_segment, calls=calls, path=path, **parts
         )
         self._without_graph = self.path
+        self._about_graph = f", as {in_graph}" if isinstance(in_graph, str) else ""
 
     def begin(self, state: State) -> None:
         with self._surroundings(state["x"]):
@@ -88,12 +97,37 @@ class TorchLoop(ArrayLoop):
                 return super().advance(state, start, stop, outputs)
             self._graph.check()
             state = super().advance(state, start, stop, outputs)
-            self.path = f"{self._without_graph}, {self._graph.status}"
+            self.path = f"{self._without_graph}, {self._graph.status}{self._about_graph}"
             return state
 
+    @property
+    def seen(self) -> torch.Tensor | None:
+        """As of every array loop; of steps in a graph it is where the graph has left it."""
+        in_graph = None if self._blocks is None else self._blocks.last_seen
+        return super().seen if in_graph is None else in_graph
+
+    def first_bad_step(self) -> int | None:
+        """As of every array loop; of steps in a graph nobody looks at each."""
+        found = super().first_bad_step()
+        replayed = None if self._blocks is None else self._blocks.first_replayed
+        return found if replayed is None or (found and found <= replayed) else None
+
+    def _steps(
+        self,
+        values: Values,
+        start: int,
+        stop: int,
+        outputs: Outputs,
+        note: Callable[[Any, int], None] | None,
+    ) -> Steps:
+        steps = super()._steps
+        if self._blocks is None:
+            return steps(values, start, stop, outputs, note)
+        return self._blocks.steps(steps, values, start, stop, outputs, note)
+
     def _surroundings(self, x: torch.Tensor) -> AbstractContextManager[Any]:
-        if not self._is_portable and x.device.type == "cpu":
-            return torch.no_grad()
+        if not self._is_portable and self._is_on_host:
+            return _grad_mode()  # once, as our own operations are none of torch's
         stack = ExitStack()
         stack.enter_context(torch.no_grad())
         if self._is_portable:
@@ -122,8 +156,10 @@ class InGradMode:
         self._is_leaf = is_leaf
 
     def __call__(self, x: torch.Tensor) -> Any:
-        with _grad_mode(x):
+        if torch.is_grad_enabled():
             return self._function(x.clone().requires_grad_(self._is_leaf))
+        with _grad_mode():
+            return self(x)
 
 
 def gradient_of(energy: Callable[[torch.Tensor], torch.Tensor]) -> AutogradGradient:
@@ -164,24 +200,25 @@ class AutogradGradient:
     def __init__(self, energy: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.seen: torch.Tensor | None = None
         self._energy = energy
-        self._shape: tuple[int, ...] | None = None  # of values that have been looked at
+        self._ones = torch.empty(0)  # for values of a shape and dtype that have been looked at
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        with _grad_mode(x):
-            leaf = x.clone().requires_grad_(True)
-            value = self._energy(leaf)
-            if not torch.is_tensor(value) or value.shape != self._shape:
-                value = self._look_at(value, leaf)
-            result = None
-            if value.requires_grad:
-                (result,) = torch.autograd.grad(
-                    value, leaf, torch.ones_like(value), allow_unused=True
-                )
+        if not torch.is_grad_enabled():
+            with _grad_mode():
+                return self(x)
+        leaf = x.clone().requires_grad_(True)
+        value = self._energy(leaf)
+        ones = self._ones
+        if not (torch.is_tensor(value) and value.shape == ones.shape and value.dtype == ones.dtype):
+            value = self._look_at(value, leaf)
+        result = _slope(value, leaf, self._ones) if value.requires_grad else None
         if result is None:
             raise InputError(
                 "the energy's value is not connected to x for autograd; calculate it from x with "
                 "torch operations, or give the energy a method gradient(x)"
             )
+        if self._ones._version:  # written to, by a hook or a function's own backward
+            self._ones = torch.ones_like(value)
         self.seen = value.detach()
         return result
 
@@ -194,10 +231,29 @@ class AutogradGradient:
             )
         if not has_row_a_chain(value, leaf):
             as_values(value, leaf)  # which says what is wrong
-        self._shape = value.shape
+        self._ones = torch.ones_like(value)
         if value.shape == leaf.shape and leaf[0].numel() > 1 and value.requires_grad:
             _look_at_terms(value, leaf)
         return value
+
+
+_engine = getattr(torch.autograd.Variable, "_execution_engine", None)
+
+
+def _slope(value: torch.Tensor, leaf: torch.Tensor, weights: torch.Tensor) -> torch.Tensor | None:
+    """The gradient of Σ weights·value for a leaf; None where that has no part in it.
+
+    What `torch.autograd.grad` asks of its arguments takes as long as a small network's backward
+    pass. On the CPU, where the engine needs nothing of the calling thread, it is called at once.
+    """
+    slope: torch.Tensor | None
+    if _engine is not None and leaf.is_cpu and type(value) is torch.Tensor:
+        (slope,) = _engine.run_backward(
+            (value,), (weights,), False, False, (leaf,), True, accumulate_grad=False
+        )
+    else:
+        (slope,) = torch.autograd.grad(value, leaf, weights, allow_unused=True)
+    return slope
 
 
 def _look_at_terms(value: torch.Tensor, leaf: torch.Tensor) -> None:
@@ -219,9 +275,9 @@ def _look_at_terms(value: torch.Tensor, leaf: torch.Tensor) -> None:
         warn_of_terms(n_coupled)
 
 
-def _grad_mode(x: torch.Tensor) -> AbstractContextManager[Any]:
-    """Autograd at hand; a state of inference mode is then taken as a copy, which is none."""
-    if not (torch.is_inference_mode_enabled() or x.is_inference()):
+def _grad_mode() -> AbstractContextManager[Any]:
+    """Autograd at hand; what a run in inference mode makes can then be used outside of it."""
+    if not torch.is_inference_mode_enabled():
         return torch.enable_grad()
     stack = ExitStack()
     stack.enter_context(torch.inference_mode(False))
@@ -232,44 +288,42 @@ def _grad_mode(x: torch.Tensor) -> AbstractContextManager[Any]:
 def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]:
     """The source of segments, and what the path says about noise and segments."""
     if devices.kind(plan.device) == "cuda":
-        return _by_triton(plan, program)
+        kernels = _kernels(plan, program)
+        if not isinstance(kernels, str):
+            return kernels[1], ", fused step"
+        return Segments(program, plan.state_dtype), f", no fused step ({kernels})"
     segments = Segments(program, plan.state_dtype)
     if not devices.is_exact(plan.device):
         return segments, ", noise from the host"
     if plan.device != "cpu":
         return segments, ""
     run = host_noise.run_segment(program, plan.state_dtype)
-    return (run, "") if isinstance(run, Segments) else (_OnHost(run), ", fused step")
+    return run, "" if isinstance(run, Segments) else ", fused step"
 
 
-def _by_triton(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]:
-    """Segments as one kernel each, where they can be had."""
+def _kernels(
+    plan: Plan, program: TransitionProgram, in_memory: Collection[int] = ()
+) -> tuple[Any, RunSegment] | str:
+    """Triton's kernels, of noise a module of them and of segments, or why there are none."""
     try:
         from isotherm_torch import kernel
     except ImportError as error:
-        why_not: str | None = f"Triton cannot be imported: {error}"
-    else:
-        why_not = kernel.why_not(plan.state_dtype)
-        if why_not is None:
-            segments = kernel.segments_of(program, plan.state_dtype)
-            if not isinstance(segments, str):
-                return segments, ", fused step"
-            why_not = segments
-    return Segments(program, plan.state_dtype), f", no fused step ({why_not})"
+        return f"Triton cannot be imported: {error}"
+    reason = kernel.why_not(plan.state_dtype)
+    if reason is not None:
+        return reason
+    segments = kernel.segments_of(program, plan.state_dtype, in_memory)
+    return segments if isinstance(segments, str) else (kernel, segments)
 
 
-class _OnHost:
-    """Segments on NumPy arrays, on the tensors' own memory."""
-
-    def __init__(self, run: RunSegment) -> None:
-        self._run = run
-
-    def __call__(self, segment: Segment, values: Values) -> list[torch.Tensor]:
-        given = {index: _as_numpy(values[index]) for index in segment.inputs}
-        return [torch.from_numpy(result) for result in self._run(segment, given)]
+def _kernels_in_graph(plan: Plan, program: TransitionProgram) -> tuple[Any, RunSegment] | str:
+    """The same for steps in a graph, or why they are not in one."""
+    reason = why_not(plan, program)
+    if reason is not None:
+        return reason
+    kernels = _kernels(plan, program, coefficients_in_memory(plan, program))
+    return "there is no fused step" if isinstance(kernels, str) else kernels
 
 
-def _as_numpy(value: Any) -> Any:
-    if not isinstance(value, torch.Tensor):
-        return value
-    return to_numpy(value) if value.is_neg() or value.requires_grad else value.numpy()
+def _as_numpy(x: torch.Tensor) -> Any:
+    return to_numpy(x) if x.requires_grad or x.is_neg() else x.numpy()

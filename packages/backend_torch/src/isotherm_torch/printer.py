@@ -7,7 +7,7 @@ Each operation is rounded by itself, in the order of the program. The text uses 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -49,12 +49,19 @@ def can_print(program: TransitionProgram, segment: Segment) -> bool:
     return ops <= _INFIX.keys() | _OTHERS.keys()
 
 
-def print_segment(name: str, program: TransitionProgram, segment: Segment, dtype: str) -> str:
+def print_segment(
+    name: str,
+    program: TransitionProgram,
+    segment: Segment,
+    dtype: str,
+    in_memory: Collection[int] = (),
+) -> str:
     """The kernel of a segment.
 
     Its arguments are pointers to inputs and outputs in their order, where a number of the step
-    stands as its bits in an integer, as Triton would round it; then how many numbers there are, and
-    how many a chain has. Values of a space lie one after the other.
+    stands as its bits in an integer, as Triton would round it, unless it is one of those
+    `in_memory`; then how many numbers there are, and how many a chain has. Values of a space lie
+    one after the other.
     """
     bits = 8 * np.dtype(dtype).itemsize
     lines, parameters, numbers = [], [], ["width"]
@@ -66,7 +73,11 @@ def print_segment(name: str, program: TransitionProgram, segment: Segment, dtype
         ]
     for index in segment.inputs:
         space = program.spaces[index]
-        if space == Space.STEP:
+        if index in in_memory:
+            parameters.append(f"a{index}")
+            numbers.append(f"a{index}")
+            lines.append(f"v{index} = tl.load(a{index})")
+        elif space == Space.STEP:
             parameters.append(f"a{index}: tl.int64")
             numbers.append(f"a{index}")
             lines.append(f"v{index} = a{index}.to(tl.int{bits}).to(tl.{dtype}, bitcast=True)")

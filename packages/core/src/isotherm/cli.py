@@ -207,13 +207,18 @@ def resume(
 
 @app.command()
 def summary(store: Store) -> None:
-    """Tell mean, deviation, effective sample sizes and R-hat of a run; needs isotherm[arviz].
+    """Tell mean, deviation, effective sample sizes and R-hat of a run; needs the extra arviz.
 
     For example: isotherm summary run.zarr
     """
     run = isotherm.open_run(store)
     print(run)
-    print(isotherm.summary(run).to_string())
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # ArviZ's to programmers, of its next release
+        table = isotherm.summary(run)
+    print(table.to_string())
 
 
 @app.command()
@@ -317,9 +322,8 @@ def _in_file(path: Path, name: str) -> Any:
     spec.loader.exec_module(module)
     if not hasattr(module, name):
         there = [key for key, held in vars(module).items() if callable(held) and key[0] != "_"]
-        raise InputError(
-            f"{path} has no {name!r}; name the energy as {path}:NAME, of {', '.join(there)}"
-        )
+        lacks = f"has no {name!r}" if name else "may hold more than one energy"
+        raise InputError(f"{path} {lacks}; name the energy as {path}:NAME, of {', '.join(there)}")
     return getattr(module, name)
 
 

@@ -80,6 +80,8 @@ def printable(name: object) -> str:
     text = name if isinstance(name, str) else short_repr(name)
     if len(text) > _LONGEST_NAME:
         text = f"{text[: _LONGEST_NAME - 1]}…"
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

@@ -17,8 +17,9 @@ except ImportError:
         "plots need matplotlib, which is not installed; pip install 'isotherm[plot]'"
     ) from None
 
-_POINTS = "#0072B2"  # Okabe and Ito's colours, which colour-blind readers can tell apart
-_ENDS = "#D55E00"
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
+_MARKERS = {"color": "black", "markeredgecolor": "white", "zorder": 3}
 _GRID = 200  # points along an axis of the landscape
 
 
@@ -42,7 +43,7 @@ def samples(energy: Any, x: Array, *, noise_scale: float = 1.0) -> Figure:
     """
     points = _two_dimensional(x, 2)
     figure, axes = _landscape(energy, points, noise_scale)
-    axes.plot(points[:, 0], points[:, 1], ".", color=_POINTS, markersize=2.5, alpha=0.6)
+    axes.plot(points[:, 0], points[:, 1], ".", color=_COLOURS[0], markersize=2.5, alpha=0.6)
     axes.set_title(f"{len(points)} samples")
     return figure
 
@@ -63,11 +64,12 @@ def trajectories(energy: Any, x: Array, *, noise_scale: float = 1.0) -> Figure:
     """
     paths = _two_dimensional(x, 3)
     figure, axes = _landscape(energy, paths.reshape(-1, 2), noise_scale)
+    axes.set_prop_cycle(color=_COLOURS)
     for path in paths:
         axes.plot(path[:, 0], path[:, 1], linewidth=0.6, alpha=0.8)
-    axes.plot(paths[:, 0, 0], paths[:, 0, 1], "o", color="black", label="start")
-    axes.plot(paths[:, -1, 0], paths[:, -1, 1], "s", color=_ENDS, label="end")
-    axes.legend()
+    axes.plot(paths[:, 0, 0], paths[:, 0, 1], "o", **_MARKERS, label="start")
+    axes.plot(paths[:, -1, 0], paths[:, -1, 1], "s", **_MARKERS, label="end")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -85,11 +87,15 @@ def diagnostics(found: Diagnostics) -> Figure:
     """
     figure = Figure(figsize=(7, 7), layout="constrained")
     energies = to_numpy(found.energy).mean(axis=1)
-    rows = {"mean": found.mean, "variance": found.variance, "energy": energies}
+    rows = {"mean energy": energies, "variance": found.variance, "mean": found.mean}
     for axes, (name, value) in zip(figure.subplots(3, sharex=True), rows.items(), strict=True):
-        axes.plot(found.steps, to_numpy(value).reshape(len(found), -1))
+        axes.set_prop_cycle(color=_COLOURS)
+        lines = axes.plot(found.steps, to_numpy(value).reshape(len(found), -1), linewidth=1.0)
         axes.set_ylabel(name)
     axes.set_xlabel("step")
+    if len(lines) <= len(_COLOURS):  # with more, a colour is no name
+        names = ["".join(f"[{i}]" for i in at) for at in np.ndindex(value.shape[1:])]
+        figure.legend(lines, [f"x{n}" for n in names], loc="outside upper center", ncols=len(lines))
     return figure
 
 
@@ -108,7 +114,10 @@ def _landscape(energy: Any, points: np.ndarray[Any, Any], noise_scale: float) ->
     sides = [np.linspace(a, b, _GRID) for a, b in zip(low - margin, high + margin, strict=True)]
     grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
     heights = to_numpy(energy(grid)).reshape(_GRID, _GRID) / noise_scale**2
-    figure = Figure(figsize=(6, 6), layout="constrained")
+    width, height = high - low + 2.0 * margin
+    longest = max(width, height)
+    size = np.maximum([6.0 * width / longest, 6.0 * height / longest], 3.0)
+    figure = Figure(figsize=tuple(size), layout="constrained")
     axes = figure.add_subplot(aspect="equal", xlabel="x[0]", ylabel="x[1]")
     # As many levels as hold nearly all of the samples' mass: they are at most this far up.
     levels = np.linspace(heights.min(), heights.min() + 8.0, 17)

@@ -5,6 +5,11 @@ __device__ __forceinline__ long long thread_number() {
     return (long long)blockIdx.x * blockDim.x + threadIdx.x;
 }
 
+// What is read of memory before, the compiler keeps in registers no longer.
+__device__ __forceinline__ void read_memory_again() {
+    asm volatile("" ::: "memory");
+}
+
 // The noise of a run; a chain's number is that in the run.
 struct Noise {
     unsigned k0, k1;

@@ -9,6 +9,7 @@ import importlib
 import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any, TypeAlias, cast
 
@@ -24,16 +25,36 @@ _MOST_AXES = 64  # that an array of NumPy may have
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 
 
+# A loop of calls asks for the same few classes, dtypes and devices again and again.
+_namespaces: dict[type, ModuleType] = {}
+
+
+def namespace_of(x: Array) -> Any:
+    """The array-API namespace of an array's library."""
+    found = _namespaces.get(type(x))
+    if found is None:
+        found = _namespaces[type(x)] = compat.array_namespace(x)
+    return found
+
+
 def is_array(x: Any) -> bool:
     """Whether `x` is an array of a library (and not a number or a list)."""
-    return compat.is_array_api_obj(x) and not isinstance(x, np.generic)
+    if isinstance(x, np.generic):
+        return False
+    return type(x) in _namespaces or compat.is_array_api_obj(x)
 
 
 def library_of(x: Array) -> str:
     """The name of the library that an array comes from: ``"numpy"``, ``"torch"``, ``"cupy"``."""
-    return str(compat.array_namespace(x).__name__).removeprefix("array_api_compat.").split(".")[0]
+    return _library_name(namespace_of(x))
 
 
+@cache
+def _library_name(xp: ModuleType) -> str:
+    return str(xp.__name__).removeprefix("array_api_compat.").split(".")[0]
+
+
+@cache
 def namespace(library: str) -> ModuleType:
     """The array-API namespace of a library, imported if need be."""
     if library in ("numpy", "torch", "cupy"):
@@ -58,8 +79,11 @@ def dtype_name(dtype: object) -> str:
 
 def device_name(x: Array) -> str:
     """The device of an array as torch writes it: ``"cpu"``, ``"cuda:1"``."""
-    device = compat.device(x)
-    if compat.is_cupy_array(x):
+    if isinstance(x, np.ndarray):
+        return "cpu"
+    library = library_of(x)
+    device = x.device if library == "torch" else compat.device(x)
+    if library == "cupy":
         return f"cuda:{device.id}"
     return "cpu" if "cpu" in str(device).lower() else str(device)
 
@@ -176,8 +200,8 @@ def move(x: Array, library: str, dtype: str, device: str) -> Array:
     Libraries share memory where both sides are on one device; bytes are copied only where the
     device or the dtype changes, or where a library cannot share.
     """
-    xp = namespace(library)
     x = x.detach() if hasattr(x, "detach") else x
+    xp = namespace(library)
     if not is_array(x) or library_of(x) != library:
         if is_array(x) and device_name(x) == device != "cpu":
             x = xp.from_dlpack(x)
@@ -206,17 +230,13 @@ def empty(library: str, shape: tuple[int, ...], dtype: str, device: str) -> Arra
 def all_finite(x: Array) -> bool:
     """Whether no element is NaN or infinite."""
     host = x
-    if not isinstance(x, np.ndarray) and hasattr(x, "numpy"):
+    if not isinstance(x, np.ndarray):
         try:
             host = x.detach().numpy() if x.requires_grad else x.numpy()
         except (AttributeError, TypeError, RuntimeError):  # on a device, or in bfloat16
             host = None
     # One pass, of a tenth of the time. The squares of large numbers overflow, hence what follows.
-    if (
-        isinstance(host, np.ndarray)
-        and host.dtype.kind == "f"
-        and math.isfinite(np.vdot(host, host))
-    ):
+    if host is not None and host.dtype.kind == "f" and math.isfinite(np.vdot(host, host)):
         return True
     xp = compat.array_namespace(x)
     return bool(xp.all(xp.isfinite(x)))
@@ -245,13 +265,18 @@ def real_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     return np.array(numbers, dtype=np.float64) if numbers.dtype.kind in "iuf" else None
 
 
+@lru_cache
+def _is_real(xp: Any, dtype: Any) -> bool:
+    return bool(xp.isdtype(dtype, ("real floating", "integral")))
+
+
 def as_state(x: Any, name: str = "x") -> Array | None:
     """`x` as an array: lists and numbers as NumPy arrays, arrays of real numbers as they are."""
     x = plain_array(name, x)
     if x is None:
         return x
     if is_array(x):
-        if not compat.array_namespace(x).isdtype(x.dtype, ("real floating", "integral")):
+        if not _is_real(namespace_of(x), x.dtype):
             raise InputError(
                 f"{name} has dtype {x.dtype}; it must be real: one of {', '.join(FLOATING)}"
             )

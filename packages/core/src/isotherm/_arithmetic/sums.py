@@ -109,10 +109,12 @@ def moments(x: Array, first: int) -> Moments:
         # A right half at the beginning and a left half at the end have no other to be joined with.
         start = first % 2
         stop = n - (n - start) % 2
+        first //= 2
+        if start == stop:  # two on both sides of a bound of many heights
+            continue
         pairs = joined(_slice(nodes, start, stop, 2), _slice(nodes, start + 1, stop, 2))
         alone = _slice(nodes, 0, start), pairs, _slice(nodes, stop, n)
         nodes = pairs if stop - start == n else Moments(*map(xp.concat, zip(*alone, strict=True)))
-        first //= 2
     return Moments(*(part[0, ...] for part in nodes))
 
 

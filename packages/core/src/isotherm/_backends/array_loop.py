@@ -14,19 +14,23 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic import noise
-from isotherm._arithmetic.arrays import Array
+from isotherm._arithmetic.arrays import Array, namespace_of
 from isotherm._arithmetic.sums import moments, total
 from isotherm._backends.protocol import Outputs, State
 from isotherm._backends.watch import Watch
 from isotherm._energies.origin import is_declared
 from isotherm._energies.protocol import energy_terms, kind_of
 from isotherm._energies.users import EnergyCalls, calls_of
+from isotherm._limits import LIMITS
 from isotherm._plans.plan import Plan
 from isotherm._programs.program import OPERATIONS
 from isotherm._transitions.program import Call, Kind, Loop, Segment, Statement, TransitionProgram
 
 #: The values of a step by their numbers: arrays (n_samples, dim) or (n_samples, 1), or floats.
 Values: TypeAlias = dict[int, Any]
+
+#: What is told of a state, and of the step after which it is one.
+Note: TypeAlias = Callable[[Array, int], None]
 
 _ASKING = ("gradient", "value_and_gradient")  # of an energy
 
@@ -79,7 +83,7 @@ class Segments:
         held = {index: values[index] for index in segment.inputs}
         spent = self._spent(segment)
         like = next(v for v in held.values() if not isinstance(v, float))
-        xp = compat.array_namespace(like)
+        xp = namespace_of(like)
         for index in segment.body:
             one = self._program.values[index]
             args = [self._argument(arg, held) for arg in one.args]
@@ -110,7 +114,7 @@ class Segments:
             with np.errstate(all="ignore"):
                 value = OPERATIONS[op](np, *map(self._scalar, args))
             return bool(value) if value.dtype == np.bool_ else float(value)
-        if op == "perturb":
+        if op == "perturb" and isinstance(args[1], float):
             value, scale, z = args
             return value if scale == 0.0 else value + scale * z
         if op in ("where", "div", "min", "max"):
@@ -118,6 +122,10 @@ class Segments:
             place = {"dtype": like.dtype, "device": compat.device(like)}
             args = [xp.asarray(a, **place) if isinstance(a, float) else a for a in args]
         return OPERATIONS[op](xp, *args)
+
+
+def _same(x: Array) -> Array:
+    return x
 
 
 class ArrayLoop:
@@ -143,6 +151,9 @@ class ArrayLoop:
         and said once where it costs time.
     exponentials : Exponentials, optional
         The source of the numbers for accepting.
+    stepped_as : (callable, callable), optional
+        An array of the backend's → one that is stepped in its place, on the same memory, where
+        another library takes less time for it; and back. Noise and segments are then of that one.
     """
 
     def __init__(
@@ -156,6 +167,7 @@ class ArrayLoop:
         path: str = "array loop",
         why_not_fused: str | None = None,
         exponentials: Exponentials = noise.exponentials,
+        stepped_as: tuple[Callable[[Array], Array], Callable[[Array], Array]] = (_same, _same),
     ) -> None:
         self.path = path if why_not_fused is None else f"{path}: {why_not_fused}"
         self.why_not_fused = why_not_fused
@@ -170,24 +182,26 @@ class ArrayLoop:
         self._keeps_values = bool(self.program.cached) and not is_declared(energy)
         self._run_segment = run_segment or Segments(self.program, plan.state_dtype)
         self._noise = _Noise(plan, fill_normals, exponentials)
+        asked = (*_calls_in(self.program.prologue), *_calls_in(self.program.statements))
+        self._first_asked = next((one.op for one in asked if one.op in _ASKING), None)
+        self._inner, self._outer = stepped_as
         self._constants: Values | None = None
         self._changing: list[tuple[int, str]] = []  # coefficients: their values and names
+        self._changing_of_chains: list[tuple[int, str]] = []
         self._last: tuple[State | None, Values] = None, {}  # where it is, and what is cached there
 
     def renew(self, plan: Plan) -> None:
-        """Serve a plan that differs from that of before in its seed alone."""
+        """Serve a plan that draws other numbers; see `isotherm.backend.Renews`."""
         self._plan = plan
         self._noise = self._noise.renewed(plan)
 
     def begin(self, state: State) -> None:
         """Ask the energy for the first step from a state, and refuse what is wrong with it."""
         self._last = None, {}
-        calls = (*_calls_in(self.program.prologue), *_calls_in(self.program.statements))
-        first = next((one.op for one in calls if one.op in _ASKING), None)
         self._calls.begin(
-            self._seen(state["x"]),
+            self._seen(self._inner(state["x"])),
             wants_energies=self._plan.return_diagnostics,
-            wants_both=first == "value_and_gradient",
+            wants_both=self._first_asked == "value_and_gradient",
         )
 
     @property
@@ -199,7 +213,7 @@ class ArrayLoop:
         """After how many of the steps last taken something was not finite, or 0; if it is known."""
         return None if self._watch is None else self._watch.first() or 0
 
-    def _watching(self) -> Callable[[Array, int], None] | None:
+    def _watching(self) -> Note | None:
         """What to tell of the state after each step; None where nothing needs to be told."""
         plan, calls = self._plan, self._calls
         self._watch = None
@@ -218,16 +232,14 @@ class ArrayLoop:
 
     def advance(self, state: State, start: int, stop: int, outputs: Outputs) -> State:
         plan, program = self._plan, self.program
-        x = state["x"]
-        xp = compat.array_namespace(x)
         if stop == start:
+            xp = namespace_of(state["x"])
             return {name: xp.asarray(state[name], copy=True) for name in program.carried}
         rows = (plan.n_samples, plan.n_coordinates)
-        constants = self._constants_for(x)
-        coefficients = self._varying(start, stop)
-        values: Values = dict(constants)
-        for name in program.carried:
-            values[program.start[name]] = xp.reshape(state[name], rows)
+        begun = {
+            program.start[name]: _shaped(self._inner(state[name]), rows) for name in program.carried
+        }
+        values: Values = self._constants_for(begun[program.start["x"]]) | begun
         last, cached = self._last
         if state is last:  # so pieces do not ask an energy again, which may draw another batch
             values |= cached
@@ -236,38 +248,58 @@ class ArrayLoop:
             for name, index in program.cached_at_start.items():
                 values[program.start[name]] = values[index]
         n_kept, next_kept = 0, plan.burn_in + plan.thinning * (plan.kept_before(start) + 1)
-        note = self._watching()
+        self._noise.stop = stop
+        steps = self._steps(values, start, stop, outputs, self._watching())
+        for n_steps, (values, reports) in enumerate(steps, start + 1):
+            if n_steps == next_kept:
+                self._record(values[program.start["x"]], reports, n_kept, outputs)
+                n_kept, next_kept = n_kept + 1, next_kept + plan.thinning
+        ends = {name: values[program.start[name]] for name in program.carried}
+        at_end = {name: self._outer(_shaped(value, plan.shape)) for name, value in ends.items()}
+        kept = (program.start[name] for name in program.cached)
+        self._last = at_end, {index: values[index] for index in kept}
+        return at_end
+
+    def _steps(
+        self, values: Values, start: int, stop: int, outputs: Outputs, note: Note | None
+    ) -> Iterator[tuple[Values, dict[str, Any]]]:
+        """After each step its values, as the next one begins with them, and what it reports.
+
+        They are counted and noted already; the next step may write to the same memory.
+        """
+        program, x = self.program, values[self.program.start["x"]]
+        constants, coefficients = self._constants_for(x), self._varying(start, stop)
         for step in range(start, stop):
             for index, numbers in coefficients:
                 values[index] = numbers[step - start]
+            if self._changing_of_chains:
+                values |= self._varying_of_chains(step, x)
             self._carry_out(program.statements, values, step)
-            ends = {name: values[index] for name, index in program.end.items()}
             reports = {name: values[index] for name, index in program.reports.items()}
-            values = dict(constants)
-            for name, value in ends.items():
-                values[program.start[name]] = value
+            ends = {program.start[name]: values[index] for name, index in program.end.items()}
+            values = constants | ends
             if note is not None:
-                note(ends["x"], step)
+                note(values[program.start["x"]], step)
             self._count(reports, step, outputs)
-            if step + 1 == next_kept:
-                self._record(xp.reshape(ends["x"], plan.shape), reports, n_kept, outputs)
-                n_kept, next_kept = n_kept + 1, next_kept + plan.thinning
-        at_end = {name: values[program.start[name]] for name in program.carried}
-        reached = {name: xp.reshape(value, plan.shape) for name, value in at_end.items()}
-        kept = (program.start[name] for name in program.cached)
-        self._last = reached, {index: values[index] for index in kept}
-        return reached
+            yield values, reports
 
     def _constants_for(self, x: Array) -> Values:
         """What is the same at all steps: coefficients, and vectors on the state's device."""
         if self._constants is None:
             numbers, vectors = self._plan.coefficients(0, 1), self._plan.vectors()
+            of_chains = self._plan.chain_coefficients(0, 1)
             varying = self._plan.varying_coefficients()
             self._constants = {}
             for index, one in enumerate(self.program.values):
                 if one.op == "vector":
                     name = self.program.vectors[int(one.value)]
                     self._constants[index] = as_row(vectors[name], x)
+                elif one.op == "chain_coefficient":
+                    name = self.program.chain_coefficients[int(one.value)]
+                    if name in varying:
+                        self._changing_of_chains.append((index, name))
+                    else:
+                        self._constants[index] = as_column(of_chains[name][:, 0], x)
                 elif one.op == "coefficient":
                     name = self.program.coefficients[int(one.value)]
                     if name in varying:
@@ -283,6 +315,11 @@ class ArrayLoop:
         given = self._plan.coefficients(start, stop)
         return [(index, given[name].tolist()) for index, name in self._changing]
 
+    def _varying_of_chains(self, step: int, x: Array) -> Values:
+        """... and a number a chain: of one step, as those of many may be more than the chains."""
+        given = self._plan.chain_coefficients(step, step + 1)
+        return {index: as_column(given[name][:, 0], x) for index, name in self._changing_of_chains}
+
     def _carry_out(self, statements: Sequence[Statement], values: Values, step: int) -> None:
         for one in statements:
             match one:
@@ -290,13 +327,7 @@ class ArrayLoop:
                     results: Sequence[Array] = self._run_segment(one, values)
                     values.update(zip(one.outputs, results, strict=True))
                 case Call():
-                    if one.guard is None or values[one.guard] != 0.0:
-                        args = [values[arg] for arg in one.args]
-                        values.update(
-                            zip(one.results, self._call(one, args, values, step), strict=True)
-                        )
-                    else:
-                        values[one.results[0]] = 0.0
+                    self._call(one, values, step)
                 case Loop():
                     variables = [values[index] for index in one.before]
                     for number in range(int(values[one.count])):
@@ -306,69 +337,84 @@ class ArrayLoop:
                         variables = [values[index] for index in one.after]
                     values.update(zip(one.results, variables, strict=True))
 
-    def _call(self, call: Call, args: list[Any], values: Values, step: int) -> list[Array]:
-        plan = self._plan
+    def _call(self, call: Call, values: Values, step: int) -> None:
+        args, result = [values[arg] for arg in call.args], call.results[0]
+        like = values[self.program.start["x"]]
+        if call.guard is not None and _is_zero(values[call.guard]):
+            values[result] = like  # stands in the place of noise that is not used
+            return
         match call.op:
             case "gradient":
-                return [self._in_rows(self._calls.gradient(self._seen(args[0])), args[0])]
+                values[result] = self._in_rows(self._calls.gradient(self._seen(*args)), like)
             case "value_and_gradient":
-                x = self._seen(args[0])
+                x = self._seen(*args)
                 if self._kind == Kind.TERMS:
                     energy, gradient = energy_terms(self._energy, x), self._calls.gradient(x)
                 else:
                     energy, gradient = self._calls.value_and_gradient(x)
-                return [self._in_rows(energy, args[0]), self._in_rows(gradient, args[0])]
-            case "total":
-                return [total(args[0], axis=1)[:, None]]
-            case "matvec":
-                return [matvec(plan.vectors()[call.detail], args[0])]
-            case "exponential":
-                return [self._noise.exponential(self._like(values), step)]
+                values[result] = self._in_rows(energy, like)
+                values[call.results[1]] = self._in_rows(gradient, like)
             case "normal":
-                return [self._noise.normal(self._like(values), noise.Stream[call.detail], step)]
-        return [self._noise.substep_normal(self._like(values), step, args[0])]
-
-    def _like(self, values: Values) -> Array:
-        return values[self.program.start["x"]]
+                values[result] = self._noise.normal(like, call.detail, step)
+            case "substep_normal":
+                values[result] = self._noise.substep_normal(like, step, *args)
+            case "exponential":
+                values[result] = self._noise.exponential(like, step)
+            case "total":
+                values[result] = total(args[0], axis=1)[:, None]
+            case "matvec":
+                values[result] = matvec(self._plan.vectors()[call.detail], *args)
 
     def _seen(self, x: Array) -> Array:
         """The state as the energy sees it: in its shape, and in half precision where it is."""
-        if x.shape != self._shape:
-            x = compat.array_namespace(x).reshape(x, self._shape)
+        x = self._outer(x if x.shape == self._shape else _shaped(x, self._shape))
         if self._is_half:
-            xp = compat.array_namespace(x)
+            xp = namespace_of(x)
             x = xp.astype(x, getattr(xp, self._plan.dtype))
         return x
 
     def _in_rows(self, values: Array, like: Array) -> Array:
         if self._keeps_values:  # a user's energy may write its next answer to the same memory
-            values = compat.array_namespace(like).asarray(values, copy=True)
+            values = namespace_of(values).asarray(values, copy=True)
+        if self._is_half:  # which not every library has
+            xp = namespace_of(values)
+            values = xp.astype(values, getattr(xp, self._plan.state_dtype))
+        values = self._inner(values)
         if values.shape == like.shape and values.dtype == like.dtype:
             return values
-        xp = compat.array_namespace(like)
+        xp = namespace_of(like)
         rows = xp.reshape(values, (like.shape[0], -1))
         return rows if rows.dtype == like.dtype else xp.astype(rows, like.dtype)
 
     def _count(self, reports: dict[str, Any], step: int, outputs: Outputs) -> None:
-        is_wanted = self._plan.is_adjusted and step >= self._plan.burn_in
-        if outputs.accepted is None or outputs.diverging is None or not is_wanted:
+        if outputs.accepted is None or outputs.diverging is None or step < self._plan.burn_in:
             return
-        xp = compat.array_namespace(outputs.accepted)
-        outputs.accepted += xp.astype(reports["accepted"][:, 0], xp.int64)
-        outputs.diverging += xp.astype(reports["diverging"][:, 0], xp.int64)
+        xp = namespace_of(outputs.accepted)
+        outputs.accepted += xp.astype(self._outer(reports["accepted"][:, 0]), xp.int64)
+        outputs.diverging += xp.astype(self._outer(reports["diverging"][:, 0]), xp.int64)
 
-    def _record(self, x: Array, reports: dict[str, Any], k: int, outputs: Outputs) -> None:
+    def _record(self, rows: Array, reports: dict[str, Any], k: int, outputs: Outputs) -> None:
+        x = self._outer(_shaped(rows, self._plan.shape))
         if outputs.trajectory is not None:
             outputs.trajectory[:, k, ...] = x
         if outputs.energy_error is not None:
-            outputs.energy_error[k, ...] = reports["energy_error"][:, 0]
+            outputs.energy_error[k, ...] = self._outer(reports["energy_error"][:, 0])
         if outputs.mean is None or outputs.variance is None or outputs.energy is None:
             return
-        xp = compat.array_namespace(x)
+        xp = namespace_of(x)
         found = moments(x, self._plan.chain_offset)
         outputs.mean[k, ...] = xp.astype(found.mean, outputs.mean.dtype)
         outputs.variance[k, ...] = xp.astype(found.variance, outputs.variance.dtype)
-        outputs.energy[k, ...] = self._calls.energies(self._seen(x))
+        outputs.energy[k, ...] = self._calls.energies(self._seen(rows))
+
+
+def _shaped(x: Array, shape: tuple[int, ...]) -> Array:
+    return x if x.shape == shape else namespace_of(x).reshape(x, shape)
+
+
+def _is_zero(coefficient: Any) -> bool:
+    """Whether that is known: where a graph of steps is made, it is a number of a device's."""
+    return isinstance(coefficient, float) and coefficient == 0.0
 
 
 def _calls_in(statements: Sequence[Statement]) -> Iterator[Call]:
@@ -380,69 +426,93 @@ def _calls_in(statements: Sequence[Statement]) -> Iterator[Call]:
 
 
 class _Noise:
-    """The noise of a plan's steps; blocks serve several of them, so one is made and used up."""
+    """The noise of a plan's steps; a block serves several of them, so it is made and used up.
+
+    Of a few chains several blocks are made at a time: code that was just run is run much faster.
+    """
 
     def __init__(self, plan: Plan, fill_normals: FillNormals, exponentials: Exponentials) -> None:
         self._plan = plan
         self._fill_normals = fill_normals
         self._exponentials = exponentials
         self._per_block = plan.steps_per_block
-        self._held: dict[str, tuple[tuple[int, ...], list[Array]]] = {}
+        self._held: dict[str, tuple[Any, list[Array]]] = {}
+        self.stop = 0  # of the steps that are taken now
 
     def renewed(self, plan: Plan) -> _Noise:
         """The noise of another plan, from the same sources."""
         return _Noise(plan, self._fill_normals, self._exponentials)
 
-    def normal(self, like: Array, stream: noise.Stream, step: int) -> Array:
-        block, position = divmod(self._plan.step_offset + step, self._per_block)
-        return self._block(like, stream, (block, 0))[position]
+    def normal(self, like: Array, stream: str, step: int) -> Array:
+        first, rows = self._held.get(stream, (0, []))
+        if not 0 <= step - first < len(rows):
+            offset = self._plan.step_offset
+            block = (offset + step) // self._per_block
+            last = (offset + max(step, self.stop - 1)) // self._per_block
+            size = self._per_block * like.shape[0] * like.shape[1]
+            n_blocks = min(last - block + 1, max(1, LIMITS.normals_in_cache // size))
+            first = block * self._per_block - offset
+            places = [(block + k, 0) for k in range(n_blocks)]
+            rows = self._blocks(like, stream, first, places)
+        return rows[step - first]
 
     def substep_normal(self, like: Array, step: int, number: int) -> Array:
         group, position = divmod(number, self._per_block)
         place = (self._plan.step_offset + step, group << noise.COORDINATE_BITS)
-        return self._block(like, noise.Stream.SUBSTEP, place)[position]
+        held, rows = self._held.get("SUBSTEP", (None, []))
+        if held != place:
+            rows = self._blocks(like, "SUBSTEP", place, [place])
+        return rows[position]
 
     def exponential(self, like: Array, step: int) -> Array:
         block, position = divmod(self._plan.step_offset + step, noise.EXPONENTIALS_PER_BLOCK)
-        if self._held.get("exponential", ((), []))[0] != (block,):
+        held, rows = self._held.get("exponential", (None, []))
+        if held != block:
             drawn = self._exponentials(
                 like, seed=self._plan.seed, block=block, chain_offset=self._plan.chain_offset
             )
-            self._held["exponential"] = (block,), [row[:, None] for row in drawn]
-        return self._held["exponential"][1][position]
+            rows = [row[:, None] for row in drawn]
+            self._held["exponential"] = block, rows
+        return rows[position]
 
-    def _block(self, like: Array, stream: noise.Stream, place: tuple[int, int]) -> list[Array]:
-        held, rows = self._held.get(stream.name, ((), []))
-        if held != place:
-            xp = compat.array_namespace(like)
-            shape = (self._per_block, *like.shape)
-            # New memory, as a row of the block before may still be in use; the others are let go.
-            rows = []
-            self._held.pop(stream.name, None)
-            out = xp.empty(shape, dtype=like.dtype, device=compat.device(like))
-            block, coordinate_offset = place
+    def _blocks(
+        self, like: Array, stream: str, name: object, places: list[tuple[int, int]]
+    ) -> list[Array]:
+        """The rows of some blocks, each of its number and its first coordinate's."""
+        xp = namespace_of(like)
+        # New memory, as a row of the block before may still be in use; the others are let go.
+        self._held.pop(stream, None)
+        shape = (len(places) * self._per_block, *like.shape)
+        out = xp.empty(shape, dtype=like.dtype, device=compat.device(like))
+        for k, (block, coordinate_offset) in enumerate(places):
             self._fill_normals(
-                out,
+                out[k * self._per_block : (k + 1) * self._per_block, ...],
                 seed=self._plan.seed,
-                stream=stream,
+                stream=noise.Stream[stream],
                 block=block,
                 chain_offset=self._plan.chain_offset,
                 coordinate_offset=coordinate_offset,
             )
-            rows = list(xp.unstack(out))
-            self._held[stream.name] = place, rows
+        rows = list(out)
+        self._held[stream] = name, rows
         return rows
 
 
 def as_row(vector: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
     """A number a coordinate as one row, shape (1, dim), beside the states `like`."""
-    xp = compat.array_namespace(like)
+    xp = namespace_of(like)
     return xp.asarray(vector[None, :], dtype=like.dtype, device=compat.device(like))
+
+
+def as_column(numbers: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
+    """A number a chain as one column, shape (n_samples, 1), beside the states `like`."""
+    xp = compat.array_namespace(like)
+    return xp.asarray(numbers[:, None], dtype=like.dtype, device=compat.device(like))
 
 
 def matvec(matrix: np.ndarray[Any, np.dtype[np.float64]], x: Array) -> Array:
     """The matrix times each row, its own rows in order: product, then sum."""
-    xp = compat.array_namespace(x)
+    xp = namespace_of(x)
     columns = xp.asarray(np.ascontiguousarray(matrix.T), dtype=x.dtype, device=compat.device(x))
     result = x[:, 0:1] * columns[0:1, :]
     for k in range(1, x.shape[1]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from isotherm._arithmetic.arrays import Array
@@ -48,13 +48,14 @@ class Outputs:
         def rows(of: Array | None) -> Array | None:
             return None if of is None else of[first:last, ...]
 
-        return replace(
-            self,
+        return Outputs(
             trajectory=None if self.trajectory is None else self.trajectory[:, first:last, ...],
             mean=rows(self.mean),
             variance=rows(self.variance),
             energy=rows(self.energy),
             energy_error=rows(self.energy_error),
+            accepted=self.accepted,
+            diverging=self.diverging,
         )
 
 
@@ -107,7 +108,11 @@ class Renews(Protocol):
     is_kept: bool
 
     def renew(self, plan: Plan) -> None:
-        """Serve a plan that differs from that of before in its seed alone."""
+        """Serve a plan that differs from that of before in `RENEWED` alone."""
+
+
+#: What of a plan no runner is made for: which numbers of the noise stream its chains draw.
+RENEWED = ("seed", "chain_offset")
 
 
 @dataclass(frozen=True)
@@ -240,13 +245,20 @@ def kind_of_device(device: str) -> str:
     return device.partition(":")[0]
 
 
-@contextmanager
-def on_device(backend: Backend, plan: Plan) -> Iterator[None]:
+def on_device(backend: Backend, plan: Plan) -> AbstractContextManager[Any]:
     """The context of a backend in which a run takes place: its device, and its queue there."""
     # Not by isinstance, which takes as long for a protocol as the small run's planning.
     enter: Callable[[str], AbstractContextManager[Any]] = getattr(backend, "on_device", nullcontext)
-    follow: Callable[[str], AbstractContextManager[Any]] = nullcontext
-    if plan.library != backend.library:
-        follow = getattr(backend, "on_stream_of", nullcontext)
-    with enter(plan.device), follow(plan.library):
+    if plan.library == backend.library or not hasattr(backend, "on_stream_of"):
+        return enter(plan.device)
+    return _on_device_and_stream(enter(plan.device), backend.on_stream_of, plan.library)
+
+
+@contextmanager
+def _on_device_and_stream(
+    device: AbstractContextManager[Any],
+    follow: Callable[[str], AbstractContextManager[Any]],
+    library: str,
+) -> Iterator[None]:
+    with device, follow(library):
         yield

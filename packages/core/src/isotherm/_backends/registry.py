@@ -39,7 +39,7 @@ def register(backend: Backend) -> None:
 
 def forget() -> None:
     """Look anew which backends there are."""
-    for found in (load, _by_priority, _with_kernels_for):
+    for found in (load, usable, _by_priority, _with_kernels_for):
         found.cache_clear()
 
 
@@ -84,6 +84,7 @@ def load(name: str) -> Backend:
     return backend
 
 
+@cache
 def usable(name: str) -> Backend:
     """The backend of this name, ready for use.
 

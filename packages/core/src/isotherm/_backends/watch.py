@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import array_api_compat as compat
 
 from isotherm._arithmetic.arrays import Array, all_finite
+from isotherm._limits import LIMITS
 
 
 class Watch:
@@ -14,8 +13,9 @@ class Watch:
 
     An energy may be infinite, as at a wall; NaN it is outside of its support.
 
-    In host memory that is known at once. A device is not waited for: it is left to sum up each
-    state, and asked only when somebody wants to know.
+    In host memory a few states are looked at together: code that was just run is run much faster. A
+    device is not waited for: it is left to sum up each state, and asked only when somebody wants to
+    know.
 
     Parameters
     ----------
@@ -26,29 +26,33 @@ class Watch:
     def __init__(self, device: str) -> None:
         self._is_on_host = device == "cpu"
         self._found: int | None = None
-        self._sums: list[tuple[Array, int, Array | None, int]] = []
+        self._noted: list[tuple[Array, int, Array | None, int]] = []
 
     def note(self, x: Array, n_steps: int, energies: Array | None, n_before: int) -> None:
         """`x` is the state after so many steps, and the energies are those after `n_before`."""
-        if not self._is_on_host:
+        if self._is_on_host:
+            self._noted.append((x, n_steps, energies, n_before))
+            if len(self._noted) * len(x) * x.shape[-1] >= LIMITS.normals_in_cache:
+                self.first()
+        else:
             total = None if energies is None else _total(energies)
-            self._sums.append((_total(x), n_steps, total, n_before))
-        elif self._found is None:
-            is_inside = energies is None or all_finite(energies) or not _has_nan(energies)
-            self._found = _step(all_finite(x), n_steps, is_inside, n_before)
+            self._noted.append((_total(x), n_steps, total, n_before))
 
     def first(self) -> int | None:
         """The least number of steps after which a state was not finite or had no energy."""
-        sums, self._sums = self._sums, []
-        if sums and self._found is None:
-            xp = compat.array_namespace(sums[0][0])
-            totals = [total for row in sums for total in row[::2] if total is not None]
-            if not bool(xp.all(xp.isfinite(xp.stack(totals)))):  # the device is waited for once
-                for state, n_steps, energies, n_before in sums:
-                    is_inside = energies is None or not math.isnan(float(energies))
-                    found = _step(math.isfinite(float(state)), n_steps, is_inside, n_before)
-                    self._found = self._found or found
+        noted, self._noted = self._noted, []
+        values = [one for row in noted for one in row[::2] if one is not None]
+        if self._found is None and noted and not self._are_finite(values):
+            for x, n_steps, energies, n_before in noted:
+                is_inside = energies is None or not _has_nan(energies)
+                found = _step(all_finite(x), n_steps, is_inside, n_before)
+                self._found = self._found or found
         return self._found
+
+    def _are_finite(self, values: list[Array]) -> bool:
+        if self._is_on_host:
+            return all(map(all_finite, values))
+        return all_finite(compat.array_namespace(values[0]).stack(values))  # waits once
 
 
 def _step(is_finite: bool, n_steps: int, is_inside: bool, n_before: int) -> int | None:

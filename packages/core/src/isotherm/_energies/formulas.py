@@ -31,7 +31,8 @@ from isotherm._energies.parameters import (
     place_of,
 )
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
-from isotherm._programs.program import Evaluator, operations
+from isotherm._programs.program import Evaluator
+from isotherm._programs.support import has_limited_support
 from isotherm._programs.trace import AnyProgram, Request, Term, trace
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr, printable, short_repr
@@ -130,6 +131,7 @@ class FormulaEnergy(FixedParameters):
         part = _Term(formula, self.parameters, self.static, formula.is_elementwise)
         self._parts: tuple[_Term, ...] = (part,)
         self._fixed: AnyProgram | None = None
+        self._twin: FormulaEnergy | None = None  # of the last run
         self._evaluators: dict[tuple[object, ...], Any] = {}
 
     def program(self, dim: int | tuple[int, ...] | None = None) -> AnyProgram:
@@ -167,17 +169,21 @@ class FormulaEnergy(FixedParameters):
         return self.program(event_shape)
 
     def has_limited_support(self, event_shape: tuple[int, ...]) -> bool:
-        """Whether a logarithm or a root is in its program."""
-        return not {"log", "sqrt"}.isdisjoint(operations(self.program(event_shape).instructions))
+        """Whether a logarithm or a root limits it."""
+        return has_limited_support(self.program(event_shape))
 
     def fixed(self, event_shape: tuple[int, ...]) -> FormulaEnergy:
         """The energy as it is now, for a run: later changes of what it reads are not seen.
 
-        It carries its program along, so that another process gets the same.
+        It carries its program along, so that another process gets the same. While that stays what
+        it is, this is one object, for which a run need not be prepared again.
         """
-        energy = copy.copy(self)
-        energy._fixed, energy._evaluators = self.program(event_shape), {}
-        return energy
+        program = self.program(event_shape)
+        if self._twin is None or self._twin._fixed is not program:
+            energy = copy.copy(self)
+            energy._fixed, energy._evaluators, energy._twin = program, {}, None
+            self._twin = energy
+        return self._twin
 
     def with_parameters(self, changed: Mapping[str, Any]) -> FormulaEnergy:
         """The same energy with other values, of the same shapes, for some of its parameters.
@@ -333,6 +339,7 @@ class FormulaEnergy(FixedParameters):
             "static": Parameters(item for term in parts for item in term.static.items()),
             "_parts": parts,
             "_fixed": None,
+            "_twin": None,
             "_evaluators": {},
         }
         return renewed
@@ -343,7 +350,7 @@ class FormulaEnergy(FixedParameters):
         parts = self._parts
         if self._fixed is not None:
             parts = tuple(replace(part, formula=None) for part in parts)
-        return self.__dict__ | {"_evaluators": {}, "_parts": parts}
+        return self.__dict__ | {"_evaluators": {}, "_twin": None, "_parts": parts}
 
     def __repr__(self) -> str:
         values = {name: array_repr(value) for name, value in self.parameters.items()} | self.static

@@ -87,6 +87,10 @@ class Declared:
         """Whether it has no value at some finite states, as log and sqrt have none."""
         return False
 
+    def asked(self) -> Callable[..., Any] | None:
+        """The user's function that it hands states to; a network takes them in its own dtype."""
+        return None
+
     def fixed(self, event_shape: tuple[int, ...]) -> Declared:
         """The energy as it is now, for one run."""
         return self
@@ -141,16 +145,17 @@ def origin(energy: Any) -> Origin:
     """The library, dtype and device of an energy's parameters; None for each that is not known."""
     if is_declared(energy):
         return energy.library, energy.dtype, energy.device
-    if is_module(energy) or not hasattr(energy, "gradient"):
+    if is_module(energy):
+        own = _of_module(energy)
+        return _found_in(energy) if own[0] is None else own
+    if not hasattr(energy, "gradient"):
         return _found_in(energy)
     return None, None, None  # one that brings its gradient is of the library that calls it
 
 
 def parameters_dtype(energy: Any) -> str | None:
     """The dtype of the first network's parameters that an energy calculates with, if any."""
-    if is_declared(energy):
-        return None
-    for part in _parts(energy):
+    for part in _parts(energy.asked() if is_declared(energy) else energy):
         if is_module(part):
             for value in part.parameters():
                 if is_array(value) and dtype_name(value.dtype) in FLOATING:
@@ -193,8 +198,7 @@ def _found_in(energy: Any) -> Origin:
     known: Origin = (None, None, None)
     for part in _parts(energy):
         if is_module(part):
-            buffers: Callable[[], Iterable[Any]] = getattr(part, "buffers", tuple)
-            own = _first_floating(chain(part.parameters(), buffers()))
+            own = _of_module(part)
             if own[0] is not None:
                 return own
         elif is_array(part):
@@ -205,6 +209,11 @@ def _found_in(energy: Any) -> Origin:
         if library is not None and known[0] is None:
             known = (library, None, None)
     return known
+
+
+def _of_module(module: Any) -> Origin:
+    buffers: Callable[[], Iterable[Any]] = getattr(module, "buffers", tuple)
+    return _first_floating(chain(module.parameters(), buffers()))
 
 
 def _first_floating(values: Iterable[Any]) -> Origin:

@@ -44,6 +44,9 @@ class ScoreEnergy(Declared):
         """-s(x), of the shape of `x`."""
         return -self.function(x)
 
+    def asked(self) -> Callable[..., Array]:
+        return self.function
+
     def with_keywords(self, keywords: Mapping[str, Any]) -> ScoreEnergy:
         """The same with keywords that the function receives at every call."""
         check_keywords("the score", self.function, keywords)

@@ -15,7 +15,9 @@ from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import (
     Array,
     all_finite,
+    dtype_name,
     is_array,
+    namespace_of,
     plain_array,
     real_numbers,
     round_to,
@@ -89,11 +91,12 @@ def check_stream(
 
 def check_start(x: Array, dtype: str, name: str = "x", bounds: Bounds | None = None) -> None:
     """Refuse states that are not finite in the dtype of the chains, or outside of bounds."""
-    xp = compat.array_namespace(x)
-    # NumPy has no bfloat16, whose range is that of float32.
-    wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
-    with np.errstate(over="ignore"):
-        state = xp.astype(x, wanted, copy=False)
+    xp, state = namespace_of(x), x
+    if dtype_name(x.dtype) != dtype:
+        # NumPy has no bfloat16, whose range is that of float32.
+        wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
+        with np.errstate(over="ignore"):
+            state = xp.astype(x, wanted, copy=False)
     if not all_finite(state):
         raise InputError(
             f"{name} holds NaN, infinity or what {dtype} cannot hold; chains must start from "
@@ -114,9 +117,12 @@ def check_start(x: Array, dtype: str, name: str = "x", bounds: Bounds | None = N
 
 
 def as_schedule(
-    name: str, given: Any, steps: range, *, positive: bool = False
+    name: str, given: Any, steps: range, *, positive: bool = False, n_chains: int | None = None
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A number, or one number a step, in float64; checked."""
+    """A number, or one number a step, in float64; checked.
+
+    With `n_chains` also one number a chain, of shape (n_chains, 1), or with more axes of length 1.
+    """
     if callable(given) and not is_array(given):
         check_length(name, len(steps))
         given = [given(step) for step in steps]
@@ -126,12 +132,19 @@ def as_schedule(
             f"{name} must be a number, one number a step, or a function step -> number; "
             f"got {short_repr(given)}"
         )
-    if values.ndim > 1:
+    if n_chains is not None and values.ndim > 1:
+        if values.shape != (n_chains, *(1,) * (values.ndim - 1)):
+            raise InputError(
+                f"{name} has shape {values.shape}; for one number a chain it must have the shape "
+                f"(n_samples, 1), which is {(n_chains, 1)}"
+            )
+        values = values.reshape(n_chains, 1)
+    elif values.ndim > 1:
         raise InputError(
             f"{name} has shape {values.shape}; it must be a number or one number a step; for one a "
             "chain, make a run of the chains of each, with chain_offset the number of the first"
         )
-    if values.shape not in ((), (len(steps),)):
+    elif values.shape not in ((), (len(steps),)):
         raise InputError(
             f"{name} has shape {values.shape}; it must be a number or have one value for each of "
             f"the {len(steps)} steps (burn_in + n_steps)"
@@ -140,7 +153,8 @@ def as_schedule(
     if wrong.any():
         first = float(values[wrong][0] if values.ndim else values)
         sign = "positive" if positive else "0 or positive"
-        raise InputError(f"{name} must be {sign} and finite at every step, not {first!r}")
+        at = "of every chain" if values.ndim > 1 else "at every step"
+        raise InputError(f"{name} must be {sign} and finite {at}, not {first!r}")
     return values
 
 
@@ -314,6 +328,11 @@ def _check_noise(plan: Plan, wider: str) -> None:
     """Refuse steps whose noise, a product, the dtype cannot hold though it can each factor."""
     if plan.noise_scale == Schedule(1.0):
         return
+    if plan.noise_scale.is_of_chains:  # what the least and the greatest leave, others do, too
+        some = plan.noise_scale.values[plan.noise_scale.values > 0.0]
+        for scale in (some.min(), some.max()) if some.size else ():
+            _check_noise(replace(plan, noise_scale=Schedule(scale)), wider)
+        return
     schedules = (plan.noise_scale, plan.step_size, plan.friction, plan.n_leapfrog)
     is_short = all(one is None or one.is_constant or one.decay for one in schedules)
     last = plan.n_total - 1
@@ -354,6 +373,8 @@ def _check_held(
         where = ""
         if schedule is not None and not schedule.is_constant:
             where = f" at step {schedule.size if schedule.decay else first + 1}"
+            if schedule.is_of_chains:
+                where = f" of chain {first}"
         raise InputError(
             f"{name} is {float(values[first])!r}{where}, which rounds to {rounded[first]:g} in "
             f"{dtype}{remedy}"
@@ -383,6 +404,8 @@ def _check_clamp(clamp: tuple[float | None, float | None], dtype: str, narrow: s
 
 def as_number(value: Any) -> float:
     """One real number; TypeError for anything else."""
+    if type(value) is float:
+        return value
     numbers = real_numbers(value)
     if numbers is None or numbers.ndim:
         raise TypeError

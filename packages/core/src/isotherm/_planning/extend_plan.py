@@ -95,7 +95,9 @@ def extend_plan(
     where = None if device is None else str(device)
     if where is None and chosen.name == plan.backend:
         where = plan.device
-    follows["noise_scale"] = as_noise_scale(follows["noise_scale"], follows["temperature"], beyond)
+    follows["noise_scale"] = as_noise_scale(
+        follows["noise_scale"], follows["temperature"], beyond, plan.n_samples
+    )
     made: dict[str, Any] = {}
     for name in ("step_size", "noise_scale", "friction", "n_leapfrog"):
         schedule, given = getattr(plan, name), follows[name]
@@ -181,7 +183,9 @@ def validate_plan(plan: Plan) -> Plan:
         event_shape=event_shape,
         thinning=as_count("thinning", plan.thinning, 1),
         step_size=_as_step_size(plan.step_size, step_offset, steps),
-        noise_scale=Schedule(as_schedule("noise_scale", plan.noise_scale.values, steps)),
+        noise_scale=Schedule(
+            as_schedule("noise_scale", plan.noise_scale.values, steps, n_chains=n_samples)
+        ),
         seed=as_seed(plan.seed),
         clamp=as_clamp(plan.clamp),
         bounds=as_bounds(plan.bounds, (math.prod(event_shape),)),
@@ -223,7 +227,7 @@ def _extend_schedule(
 ) -> Schedule:
     """A schedule of `planned` steps that goes on for the steps `beyond` of the noise stream."""
     if given is None and not decay:
-        if not schedule.is_constant and beyond:
+        if not (schedule.is_constant or schedule.is_of_chains) and beyond:
             raise InputError(
                 f"the run's {name} changed from step to step, and that was planned for {planned} "
                 f"steps only; say what follows: {name}="
@@ -231,6 +235,13 @@ def _extend_schedule(
         return schedule
     if given is None:
         raise InputError(f"decay is that of a {name}; give this as well")
+    if schedule.is_of_chains or (name == "noise_scale" and given.ndim == 2):
+        if schedule != Schedule(given):
+            raise InputError(
+                f"a {name} a chain is the same for all steps of a run; begin a run where this one "
+                f"ends: x=result.samples, step_offset={beyond.start}"
+            )
+        return schedule
     new = decayed(as_schedule(name, given, beyond, positive=name in POSITIVE), decay, beyond)
     if schedule.is_constant and schedule == new:
         return schedule

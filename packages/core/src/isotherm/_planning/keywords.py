@@ -39,7 +39,7 @@ def knows_keywords(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        for name in kwargs.keys() - names:
+        for name in () if kwargs.keys() <= names else kwargs.keys() - names:
             like = get_close_matches(name, names, n=1)
             meant = _ELSEWHERE.get(name) if _ELSEWHERE.get(name) in names else None
             meant = meant or (like[0] if like else None)

@@ -134,7 +134,9 @@ def make_plan(
         needed for the others. For a step size a coordinate give `inverse_mass`; an array of as many
         numbers as there are steps and coordinates alike is refused, as it may be meant for either.
     noise_scale : float, array or callable, optional
-        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
+        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive. An
+        array of shape (n_samples, 1) is one a chain, the same at all steps: chain i then samples
+        exp(-U/noise_scale[i]²), with the bits that it has in a run at this noise scale.
     temperature : float, array or callable, optional
         noise_scale², instead of `noise_scale`.
     decay : float
@@ -210,7 +212,7 @@ def make_plan(
     made = None if key is None else find_made(energy, key)
     if made is not None and x is not None:
         check_start(x, made.plan.dtype)
-        return replace(made.plan, seed=seed_of(seed, made.asked))
+        return made.plan.with_seed(seed_of(seed, made.asked))
     n_steps = as_count("n_steps", n_steps, 0)
     burn_in = as_count("burn_in", burn_in, 0)
     thinning = as_count("thinning", thinning, 1)
@@ -222,7 +224,7 @@ def make_plan(
             "take more steps or thin less"
         )
     n_samples, event_shape = _state_shape(energy, x, dim, n_samples)
-    energy = fixed(energy, event_shape)
+    given_energy, energy = energy, fixed(energy, event_shape)
     check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
     on_divergence = as_on_divergence(on_divergence)
     steps = range(step_offset, step_offset + burn_in + n_steps)
@@ -245,7 +247,7 @@ def make_plan(
     given = as_schedule("step_size", own["step_size"], steps, positive=True)
     check_meaning(step_size, len(steps), event_shape)
     step_sizes = decayed(given, decay, steps)
-    scales = as_noise_scale(noise_scale, temperature, steps)
+    scales = as_noise_scale(noise_scale, temperature, steps, n_samples)
     noise_scales = Schedule(1.0 if scales is None else scales)
     if not callable(energy) and (transition.is_adjusted or return_diagnostics):
         what = "return_diagnostics" if return_diagnostics else f"sampler={transition.name!r}"
@@ -325,7 +327,7 @@ def make_plan(
         with on_own_device(x):
             check_start(x, plan.dtype, bounds=plan.bounds)
     if key is not None:
-        keep(energy, key, plan, asked)
+        keep(given_energy, energy, key, plan, asked)
     return plan
 
 

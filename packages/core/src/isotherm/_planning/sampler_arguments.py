@@ -29,6 +29,7 @@ from isotherm.errors import InputError, short_repr
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
+OF_CHAINS = ("noise_scale", "temperature")  # of the schedules; these may be one a chain
 POSITIVE = ("step_size", "n_leapfrog")  # of the schedules; the others may be 0
 LARGEST_DENSE_MASS = 64  # coordinates: beyond, a step would be all matrix
 
@@ -89,7 +90,11 @@ def check_arguments(sampler: str, **given: Any) -> None:
             continue
         numbers = real_numbers(value)
         steps = range(0 if numbers is None or numbers.ndim != 1 else numbers.size)
-        made = Schedule(as_schedule(name, value, steps, positive=name in POSITIVE))
+        is_of_chains = name in OF_CHAINS and numbers is not None and numbers.ndim > 1
+        n_chains = len(numbers) if numbers is not None and is_of_chains else None
+        made = Schedule(
+            as_schedule(name, value, steps, positive=name in POSITIVE, n_chains=n_chains)
+        )
         if name == "noise_scale":
             check_noise_scale(find(sampler), made)
     substeps = real_numbers(given.get("n_leapfrog"))
@@ -116,22 +121,25 @@ def check_arguments(sampler: str, **given: Any) -> None:
 def check_noise_scale(transition: Transition, noise_scale: Schedule) -> None:
     """Refuse a noise scale of 0 where steps end in a Metropolis decision."""
     if transition.is_adjusted and (noise_scale.values == 0.0).any():
+        where = "of every chain" if noise_scale.is_of_chains else "at every step"
         raise InputError(
-            "noise_scale, or temperature, must be positive at every step for sampler "
+            f"noise_scale, or temperature, must be positive {where} for sampler "
             f"{transition.name!r}, which accepts with probability exp(-ΔH/noise_scale²); for "
             "gradient descent take 'langevin'"
         )
 
 
 def as_noise_scale(
-    noise_scale: ScheduleLike | None, temperature: ScheduleLike | None, steps: range
+    noise_scale: ScheduleLike | None, temperature: ScheduleLike | None, steps: range, n_chains: int
 ) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """A number or one a step, of whichever of the two is given; None where neither is."""
+    """A number, one a step or one a chain, of whichever of the two is given; None for neither."""
     _check_one_scale(noise_scale, temperature)
     if temperature is None:
-        return None if noise_scale is None else as_schedule("noise_scale", noise_scale, steps)
+        if noise_scale is None:
+            return None
+        return as_schedule("noise_scale", noise_scale, steps, n_chains=n_chains)
     root: np.ndarray[Any, np.dtype[np.float64]] = np.sqrt(
-        as_schedule("temperature", temperature, steps)
+        as_schedule("temperature", temperature, steps, n_chains=n_chains)
     )
     return root
 

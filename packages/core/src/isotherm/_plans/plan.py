@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from isotherm._transitions.trace import Schedules
 from isotherm.errors import InputError
 
 #: What the fields of a plan mean; a backend refuses a version that it does not know.
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
 #: |ΔH|/noise_scale² above which a step of an adjusted sampler counts as diverging.
 DIVERGENCE_THRESHOLD = 1000.0
@@ -34,9 +34,11 @@ ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 class Schedule:
     """One float64 number a step; a constant, and one that decays, stand as what they are.
 
+    Or one number a chain, the same at all steps.
+
     Parameters
     ----------
-    values : float or array, shape (n,)
+    values : float or array, shape (n,) or, of chains, (n_samples, 1)
     decay : float
         Of a number in [0, 1): step i has values·(1 - decay)^(first + i).
     first, size : int
@@ -54,30 +56,41 @@ class Schedule:
 
     @property
     def is_constant(self) -> bool:
-        """Whether every step has the same number."""
+        """Whether every step, and every chain, has the same number."""
         return self._given.ndim == 0 and not self.decay
 
     @property
+    def is_of_chains(self) -> bool:
+        """Whether each chain has a number."""
+        return self._given.ndim == 2
+
+    def of_chains(self, first: int, last: int) -> Schedule:
+        """That of the chains first..last-1."""
+        return Schedule(self._given[first:last]) if self.is_of_chains else self
+
+    @property
     def start(self) -> float:
-        """The number that decays, or that of the first step."""
+        """The number that decays, or that of the first step or chain."""
         return float(self._given.flat[0]) if self._given.size else 0.0
 
     @property
     def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """A number where it is constant, else one a step: as much memory as there are steps."""
+        """A number where it is constant, else one a step, which takes memory, or one a chain."""
         return self.between(0, self.size) if self.decay else self._given
 
     @property
     def ends(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Numbers among which are the least and the greatest."""
         if not self.decay:
-            return np.atleast_1d(self._given)
+            return self._given.reshape(-1)
         if not self.size:
             return np.empty(0)
         return np.concatenate([self.between(0, 1), self.between(self.size - 1, self.size)])
 
     def between(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """The numbers of the steps start..stop-1; shape (stop - start,)."""
+        """The numbers of the steps start..stop-1; shape (stop - start,), or (n_samples, 1)."""
+        if self.is_of_chains:
+            return self._given
         if self.is_constant:
             return np.broadcast_to(self._given, (stop - start,))
         if not 0 <= start <= stop <= self.size:  # a kernel would read beyond the end
@@ -108,6 +121,8 @@ class Schedule:
             return f"{float(self._given):g}"
         if not self.size:
             return "none"
+        if self.is_of_chains:
+            return f"{self._given.min():g} … {self._given.max():g} ({self.size} chains)"
         first, last = self.between(0, 1)[0], self.between(self.size - 1, self.size)[0]
         return f"{first:g} … {last:g} ({self.size} values)"
 
@@ -130,7 +145,8 @@ class Plan:
         The shape of one chain's state.
     n_steps, burn_in, thinning : int
     step_size, noise_scale : Schedule
-        η and the noise scale of each of the n_total steps; decay is in them.
+        η and the noise scale of each of the n_total steps; decay is in them. The noise scale may be
+        one a chain.
     clamp : (float or None, float or None) or None
         Bounds into which every coordinate is put after every step.
     bounds : Bounds or None
@@ -230,9 +246,24 @@ class Plan:
         """Consecutive steps that one block of the noise stream serves."""
         return steps_per_block(self.dtype)
 
+    def with_seed(self, seed: int) -> Plan:
+        """The same plan with another key of the noise; `dataclasses.replace`, in little time."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__, seed=seed)
+        return made
+
     def kept_before(self, step: int) -> int:
         """How many states are kept in the first `step` steps."""
         return max(0, step - self.burn_in) // self.thinning
+
+    def of_chains(self, first: int, last: int) -> Plan:
+        """The plan of the rows first..last-1 by themselves."""
+        return replace(
+            self,
+            n_samples=last - first,
+            chain_offset=self.chain_offset + first,
+            noise_scale=self.noise_scale.of_chains(first, last),
+        )
 
     def is_kept(self, step: int) -> bool:
         """Whether the state after step `step` (counted from 0) is kept."""
@@ -282,6 +313,7 @@ class Plan:
             has_bounds=self.bounds is not None,
             clips=self.gradient_clip is not None,
             clips_norm=self.gradient_clip_norm is not None,
+            chain_coefficients=self._of_chains(),
         )
 
     def transition(self, kind: Kind) -> TransitionProgram:
@@ -297,17 +329,49 @@ class Plan:
         (stop - start,) each.
         """
         steps = np.arange(self.step_offset + start, self.step_offset + stop, dtype=np.int64)
-        made = self._made(steps, lambda one: one.between(start, stop))
+        made = self._made(steps, lambda one: one.of_chains(0, 1).between(start, stop))
         return {
             name: round_to(np.broadcast_to(values, steps.shape), self.state_dtype)
             for name, values in made.items()
+            if np.ndim(values) < 2
+        }
+
+    def chain_coefficients(
+        self, start: int, stop: int
+    ) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        """Those of which each chain has its own; none where the noise scale is not one a chain.
+
+        Made likewise; shape (n_samples, stop - start), or (n_samples, 1) of those that do not vary.
+        """
+        if not self.noise_scale.is_of_chains:
+            return {}
+        steps = np.arange(self.step_offset + start, self.step_offset + stop, dtype=np.int64)
+        made = self._made(
+            steps, lambda one: one.between(start, start + 1 if one.is_constant else stop)
+        )
+        return {
+            name: round_to(values, self.state_dtype)
+            for name, values in made.items()
+            if np.ndim(values) == 2
         }
 
     def varying_coefficients(self) -> frozenset[str]:
         """The coefficients that may differ from step to step."""
-        # What is the same for all steps stays one number, whatever is made of it.
-        made = self._made(np.arange(2), lambda one: np.ones(1 if one.is_constant else 2))
-        return frozenset(name for name, values in made.items() if np.size(values) > 1)
+        return frozenset(name for name, shape in self._shapes().items() if shape[-1:] == (2,))
+
+    def _of_chains(self) -> frozenset[str]:
+        """The coefficients that are made of a noise scale a chain."""
+        if not self.noise_scale.is_of_chains:
+            return frozenset()
+        return frozenset(name for name, shape in self._shapes().items() if len(shape) == 2)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """The coefficients' shapes for two steps: what stays one number, whatever is made of it."""
+
+        def values_of(one: Schedule) -> np.ndarray[Any, np.dtype[np.float64]]:
+            return np.ones((1, 1) if one.is_of_chains else 1 if one.is_constant else 2)
+
+        return {name: np.shape(of) for name, of in self._made(np.arange(2), values_of).items()}
 
     def _made(
         self,

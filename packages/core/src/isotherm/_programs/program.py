@@ -507,7 +507,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "eq": lambda xp, a, b: a == b,
     "ne": lambda xp, a, b: a != b,
     "where": lambda xp, c, a, b: xp.where(c, a, b),
-    "perturb": lambda xp, v, s, z: v + s * z,
+    "perturb": lambda xp, v, s, z: xp.where(s == 0.0, v, v + s * z),
 }
 
 

@@ -32,6 +32,7 @@ _ANYTHING = {
     *("methodcaller", "import_module"),
 }
 _RANDOM = ("random", "secrets", "numpy.random")
+_OfArrays = type(np.sum)  # a class of NumPy's own
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range, slice)
 #: Of a class, what says nothing about what its methods do.
 _ABOUT = {"__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__"}
@@ -136,8 +137,9 @@ class _Reader:
             raise FormulaError(_no_random("a generator of random numbers"))
         if isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
             return value
-        if isinstance(value, BuiltinFunctionType):
-            return self._value(value.__self__) if _is_bound(value) else None, self._fixed(value)
+        if isinstance(value, (BuiltinFunctionType, _OfArrays)):
+            owner = getattr(value, "__self__", None)
+            return self._value(owner) if _is_bound(value) else None, self._fixed(value)
         if isinstance(value, type):
             return self._fixed(value) if _is_fixed(value) else self._class(value)
         raise _CannotTellError

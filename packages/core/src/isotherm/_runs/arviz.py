@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isotherm._arithmetic.arrays import is_array, to_numpy
+from isotherm._arithmetic.arrays import Array, is_array, to_numpy
 from isotherm._planning.arguments import BoundsLike, as_count
 from isotherm._plans.bounds import Bounds
 from isotherm._results.diagnostics import Diagnostics
@@ -26,8 +26,8 @@ def summary(
     *,
     n_superchains: int | None = None,
     energy: Any = None,
-    noise_scale: float | None = None,
-    temperature: float | None = None,
+    noise_scale: float | Array | None = None,
+    temperature: float | Array | None = None,
     bounds: BoundsLike | Bounds | None = None,
     **options: Any,
 ) -> Any:
@@ -56,8 +56,9 @@ def summary(
     energy : callable, optional
         Adds the columns ``virial``, which is 1 of samples of exp(-U/noise_scale²), and its Monte
         Carlo error ``mcse_virial``; and warns where they are not; see `isotherm.virial`.
-    noise_scale, temperature : float, optional
-        Of the target, for the virial: one of both; 1 by default.
+    noise_scale, temperature : float or array of shape (n_samples, 1), optional
+        Of the target, for the virial: one of both; 1 by default. Chains at temperatures of their
+        own have several laws, for which there is no R-hat: give the trajectory of one at a time.
     bounds : (low, high), optional
         Of the chains, for the virial; a Result knows its own.
     **options

@@ -14,9 +14,9 @@ from isotherm._planning.keywords import knows_keywords
 from isotherm._plans.plan import Plan, Schedule
 from isotherm._runs.run import run
 from isotherm._runs.significance import most_errors
+from isotherm._transitions.catalogue import find, names
 from isotherm.errors import InputError
 
-_ORDERS = {"langevin": 1, "underdamped": 2}  # of the bias in the step size
 _MOST_KEPT = 64  # states of a chain, whose means are taken
 _SMALL = 0.1  # a relative bias of the variance that a run must be able to see
 
@@ -145,7 +145,8 @@ def bias(
     >>> found.is_seen, bool(abs(found.variance.mean() - 0.111) < 0.02)
     (True, True)
     """
-    order = _ORDERS.get(getattr(sampler, "name", ""))
+    name = getattr(sampler, "name", None)
+    order = find(name).bias_order if name in names() else None
     if order is None:
         raise InputError(
             "bias is for samplers without a Metropolis decision, LangevinDynamics and "

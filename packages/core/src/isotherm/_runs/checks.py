@@ -21,7 +21,7 @@ from isotherm._arithmetic.arrays import (
     on_own_device,
     round_to,
 )
-from isotherm._backends.array_loop import Segments, as_row, matvec
+from isotherm._backends.array_loop import Segments, as_column, as_row, matvec
 from isotherm._backends.host_noise import fill_normals
 from isotherm._backends.protocol import Backend, Outputs, Runner, State
 from isotherm._energies.origin import is_declared, is_portable
@@ -29,6 +29,7 @@ from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import numbers_digests, signature
 from isotherm._energies.users import WithKeywords, check_keywords
 from isotherm._planning.arguments import check_start
+from isotherm._plans.bounds import Bounds
 from isotherm._plans.plan import Plan, format_bytes
 from isotherm._results.recorder import allocator
 from isotherm._transitions.catalogue import find
@@ -79,7 +80,7 @@ def initial_state(plan: Plan, backend: Backend, x: Array | None, momentum: Any =
     """The state before the first step: as given, or drawn from the noise stream.
 
     Without `x` chains start from N(0, I), and without `momentum`, where the sampler has one, from
-    N(0, noise_scale² M).
+    N(0, noise_scale² M). `x` was checked, by `make_plan` or by `run`.
     """
     state = {"x": _start(plan, backend, x)}
     carried = find(plan.sampler).carried
@@ -90,13 +91,14 @@ def initial_state(plan: Plan, backend: Backend, x: Array | None, momentum: Any =
         if given is None:
             state["momentum"] = _fresh_momentum(plan, backend)
         else:
-            state["momentum"] = _moved(plan, backend, given, "momentum")
+            check_given(plan, given, "momentum")
+            state["momentum"] = _moved(plan, backend, given)
     return state
 
 
 def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
     if x is not None:
-        return _moved(plan, backend, x, "x")
+        return _moved(plan, backend, x)
     normals = _normals(plan, backend, noise.Stream.INITIAL)
     if plan.bounds is not None:
         normals = inside(plan, normals)
@@ -124,7 +126,8 @@ def _fresh_momentum(plan: Plan, backend: Backend) -> Array:
     if plan.inverse_mass is not None:
         root = plan.vectors()["mass_root"]
         normals = matvec(root, normals) if root.ndim == 2 else as_row(root, normals) * normals
-    scale = float(round_to(plan.noise_scale.between(0, 1), plan.state_dtype)[0])
+    scales = round_to(plan.noise_scale.between(0, 1), plan.state_dtype)
+    scale = as_column(scales[:, 0], normals) if scales.ndim == 2 else float(scales[0])
     return xp.reshape(scale * normals, plan.shape)
 
 
@@ -137,16 +140,22 @@ def _normals(plan: Plan, backend: Backend, stream: noise.Stream) -> Array:
     return normals[0, ...]
 
 
-def _moved(plan: Plan, backend: Backend, given: Array, name: str) -> Array:
+def _moved(plan: Plan, backend: Backend, given: Array) -> Array:
     rows = given[None, ...] if given.ndim == len(plan.event_shape) else given
-    if tuple(rows.shape) not in (plan.shape, (1, *plan.event_shape)):
+    state = move(rows, backend.library, plan.state_dtype, plan.device)
+    if state.shape == plan.shape:
+        return state
+    return compat.array_namespace(state).broadcast_to(state, plan.shape)
+
+
+def check_given(plan: Plan, given: Array, name: str, bounds: Bounds | None = None) -> None:
+    """Refuse a start that is not of the plan's shape, not finite, or outside of bounds."""
+    if tuple(given.shape) not in (plan.shape, (1, *plan.event_shape), plan.event_shape):
         raise InputError(
             f"{name} has shape {tuple(given.shape)} but the plan was made for {plan.shape}"
         )
-    with on_own_device(rows):
-        check_start(rows, plan.dtype, name, plan.bounds if name == "x" else None)
-    state = move(rows, backend.library, plan.state_dtype, plan.device)
-    return compat.array_namespace(state).broadcast_to(state, plan.shape)
+    with on_own_device(given):
+        check_start(given, plan.dtype, name, bounds)
 
 
 def checked_allocator(

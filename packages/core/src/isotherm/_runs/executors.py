@@ -156,7 +156,7 @@ def _part(
     """What some of the chains are run with: plan, start, keywords and momenta of their own."""
     own = range(chains.start - plan.chain_offset, chains.stop - plan.chain_offset)
     return (
-        replace(plan, n_samples=len(chains), chain_offset=chains.start),
+        plan.of_chains(own.start, own.stop),
         None if rows is None else _cut(rows, own),
         None if model_kwargs is None else _keywords(plan, model_kwargs, own),
         None if kicks is None else _cut(kicks, own),

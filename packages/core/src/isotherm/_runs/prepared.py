@@ -1,21 +1,24 @@
-"""A runner that serves several runs, which differ in their seed and their start alone."""
+"""A runner that serves several runs, which differ in their start and their noise alone."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Any, NamedTuple
 
-from isotherm._backends.protocol import Backend, Renews, Runner
+from isotherm._backends.protocol import RENEWED, Backend, Renews, Runner
 from isotherm._energies.origin import origin
 from isotherm._plans.plan import Plan
 
+_ANY = dict.fromkeys(RENEWED)
+
 
 class Loan(NamedTuple):
-    """A runner, the energy that it asks, and all else that it hangs on but the seed."""
+    """A runner, and what it was made for."""
 
     runner: Runner
+    plan: Plan
     energy: Any
-    made_of: tuple[Any, ...]
+    about: tuple[Any, ...]
 
 
 class Prepared:
@@ -30,15 +33,12 @@ class Prepared:
 
     def take(self, backend: Backend, plan: Plan, energy: Any) -> Loan:
         """A runner for the plan; nobody else has it until it is given back."""
-        # The energy is an object that may change what it is.
-        about = type(energy), origin(energy), hasattr(energy, "gradient")
-        made_of = {**vars(plan), "seed": None}, *about
         try:
             kept = self._kept.pop()
         except IndexError:
             kept = None
-        if kept is None or kept.energy is not energy or kept.made_of != made_of:
-            return Loan(backend.prepare(plan, energy), energy, made_of)
+        if kept is None or not _serves(kept, plan, energy):
+            return Loan(backend.prepare(plan, energy), plan, energy, _about(energy))
         renewed: Renews = kept.runner  # type: ignore[assignment]
         renewed.renew(plan)
         return kept
@@ -50,3 +50,16 @@ class Prepared:
 
     def __reduce__(self) -> tuple[type[Prepared], tuple[()]]:
         return Prepared, ()
+
+
+def _serves(kept: Loan, plan: Plan, energy: Any) -> bool:
+    """Whether a runner serves a plan, which may differ from its own in `RENEWED`."""
+    if kept.energy is not energy or vars(plan) | _ANY != vars(kept.plan) | _ANY:
+        return False
+    # Plans that were made as one share their schedules; and else the energy, which is an object,
+    # may have changed what it is.
+    return plan.step_size is kept.plan.step_size or kept.about == _about(energy)
+
+
+def _about(energy: Any) -> tuple[Any, ...]:
+    return type(energy), origin(energy), hasattr(energy, "gradient")

@@ -104,7 +104,8 @@ def resume(
         The run's by default, or that backend's first.
     step_size, noise_scale, friction, n_leapfrog : float, array or callable, optional
         Of the steps beyond those that were planned (a callable is given the step's number in the
-        noise stream); by default as before, which can only be said where that was constant.
+        noise stream); by default as before, which can only be said where that was constant. A noise
+        scale a chain stays as it is.
     temperature : float, array or callable, optional
         noise_scale² of those steps, instead of `noise_scale`.
     decay : float

@@ -31,6 +31,7 @@ from isotherm._runs.callbacks import Callback, Callbacks, collect_callbacks
 from isotherm._runs.checks import (
     begin,
     check_belongs,
+    check_given,
     checked_allocator,
     initial_state,
     probe_energy,
@@ -143,6 +144,9 @@ def run(
     OSError
         The store cannot be written, the disk is full; what was written before can be gone on with.
     """
+    x = as_state(x)
+    if x is not None:
+        check_given(plan, x, "x", plan.bounds)
     return run_prepared(
         Prepared(), plan, energy, x, momentum, model_kwargs, progress, callback, callback_every,
         store, flush_every, executor, n_shares,
@@ -164,7 +168,7 @@ def run_prepared(
     executor: ExecutorLike | None,
     n_shares: int | None = None,
 ) -> Result:
-    """`run`, with what the run before made ready, and left to the one after."""
+    """`run` of a start that is checked, with what the run before left ready for the one after."""
     if executor is not None:
         result = _run_on_executor(
             plan, energy, x, momentum, executor, n_shares, model_kwargs, progress, callback, store
@@ -202,7 +206,7 @@ def run_here(
     moments_dtype: str | None = None,
     prepared: Prepared | None = None,
 ) -> Result:
-    """Run a plan in this process; nothing is warned of."""
+    """Run a plan in this process, from a start that is checked; nothing is warned of."""
     started = time.perf_counter()
     energy = fixed(as_energy(energy), plan.event_shape)
     check_belongs(plan, energy, x)
@@ -211,12 +215,11 @@ def run_here(
     flush_every = as_seconds("flush_every", flush_every)
     if store is not None:
         plan = replace(plan, return_trajectory=True)
-    with ExitStack() as stack:
-        stack.enter_context(on_device(backend, plan))
+    with on_device(backend, plan), ExitStack() as stack:
         allocate = checked_allocator(
             plan, backend, is_stored=store is not None, moments_dtype=moments_dtype
         )
-        state = initial_state(plan, backend, as_state(x), momentum)
+        state = initial_state(plan, backend, x, momentum)
         prepared = prepared or Prepared()
         loan = prepared.take(backend, plan, energy)
         runner = loan.runner
@@ -264,9 +267,11 @@ def _run_on_executor(
     check_belongs(plan, energy, x)
     with_keywords(energy, model_kwargs)
     with ExitStack() as stack:
+        if plan.device == "cpu":  # cards are the workers' own, who may be forked here
+            stack.enter_context(on_device(registry.usable(plan.backend), plan))
         callbacks = collect_callbacks(progress, None, stack)
         return run_on_executor(
-            partial(run_here, moments_dtype="float64"), plan, energy, as_state(x), executor,
+            partial(run_here, moments_dtype="float64"), plan, energy, x, executor,
             momentum=as_state(momentum, "momentum"),
             model_kwargs=model_kwargs, n_shares=n_shares, callbacks=callbacks.functions,
         )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, real_numbers, to_numpy
 from isotherm._energies.protocol import as_energy
-from isotherm._planning.arguments import BoundsLike, as_bounds, as_number
+from isotherm._planning.arguments import BoundsLike, as_bounds
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.bounds import Bounds
@@ -100,8 +100,8 @@ def virial(
     energy: Any,
     x: Any,
     *,
-    noise_scale: float | None = None,
-    temperature: float | None = None,
+    noise_scale: float | Array | None = None,
+    temperature: float | Array | None = None,
     centre: Array | None = None,
     bounds: BoundsLike | Bounds | None = None,
     tolerance: float = 0.05,
@@ -125,8 +125,8 @@ def virial(
     x : Result, or array of shape (n_samples, *event_shape)
         Samples: the kept states of a run, where it has a trajectory, else its final ones. The error
         is one over chains, so that draws of one chain need not be independent; chains must be.
-    noise_scale, temperature : float, optional
-        Of the target, one of both; 1 by default.
+    noise_scale, temperature : float or array of shape (n_samples, 1), optional
+        Of the target, one of both; 1 by default. Or each chain's own.
     centre : array, shape (*event_shape), optional
         c; the mean of the samples by default. The closer to the mean, the smaller the error.
     bounds : (low, high), optional
@@ -164,13 +164,14 @@ def virial(
     >>> isotherm.virial(energy, x).is_right
     True
     """
-    scale = _square(noise_scale, temperature)
     if bounds is None and isinstance(x, Result):
         bounds = x.info.bounds
     rows = _chains(x, is_trajectory=is_trajectory)
     energy = as_energy(energy)
     n, n_kept = int(rows.shape[0]), int(rows.shape[1])
     event = tuple(map(int, rows.shape[2:]))
+    scale = _square(noise_scale, temperature, n)
+    scale = scale.reshape(-1, *(1,) * len(event))
     xp = compat.array_namespace(rows)
     flat = xp.reshape(rows, (n * n_kept, *event))
     plan = make_plan(energy, flat, dim=event, n_steps=1, step_size=1.0, seed=0, backend=backend)
@@ -233,19 +234,24 @@ def _walls(bounds: Any, event: tuple[int, ...]) -> tuple[Numbers, Numbers]:
     return low, high
 
 
-def _square(noise_scale: float | None, temperature: float | None) -> float:
+def _square(
+    noise_scale: float | Array | None, temperature: float | Array | None, n_chains: int
+) -> Numbers:
+    """The temperature, or each chain's."""
     if noise_scale is not None and temperature is not None:
         raise InputError("give noise_scale or temperature (its square), not both")
     name, given = ("temperature", temperature) if noise_scale is None else (
         "noise_scale", noise_scale,
     )  # fmt: skip
-    try:
-        number = 1.0 if given is None else as_number(given)
-    except TypeError:
-        raise InputError(f"{name} must be a number, not {short_repr(given)}") from None
-    if not 0.0 < number < np.inf:
+    numbers = real_numbers(1.0 if given is None else given)
+    if numbers is None or numbers.shape not in ((), (n_chains, 1)):
+        raise InputError(
+            f"{name} must be a number, or one a chain, of shape {(n_chains, 1)}, not "
+            f"{short_repr(given)}"
+        )
+    if not ((numbers > 0.0) & (numbers < np.inf)).all():
         raise InputError(f"{name} must be positive and finite, not {short_repr(given)}")
-    return number if name == "temperature" else number * number
+    return numbers if name == "temperature" else numbers * numbers
 
 
 def _chains(x: Any, *, is_trajectory: bool) -> Array:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, Unpack, cast, overload
 
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array
+from isotherm._arithmetic.arrays import Array, as_state, real_numbers
 from isotherm._energies.origin import name_of
 from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import BoundsLike, OnDivergence, ScheduleLike
@@ -26,7 +26,7 @@ from isotherm._runs.run import run_prepared
 from isotherm._samplers.options import RunOptions, shortened
 from isotherm._warmup.tuning import placed, rows_of
 from isotherm._warmup.warm_up import warm_up
-from isotherm.errors import short_repr
+from isotherm.errors import InputError, short_repr
 
 
 class Sampler:
@@ -72,7 +72,7 @@ class Sampler:
         self._noise_scale = noise_scale
         self._names = tuple(own)
         self._tuning: str | None = None
-        self._prepared = Prepared()
+        self.prepared = Prepared()
         check_arguments(
             self.name,
             step_size=step_size,
@@ -96,6 +96,13 @@ class Sampler:
     @noise_scale.setter
     def noise_scale(self, value: ScheduleLike | None) -> None:
         self._noise_scale = value
+
+    @property
+    def has_noise_scale_a_chain(self) -> bool:
+        """Whether each chain has its own, rather than each step or all."""
+        held = (self._noise_scale, self.temperature)
+        arrays = (real_numbers(one) for one in held if not (one is None or callable(one)))
+        return any(one is not None and one.ndim > 1 for one in arrays)
 
     @property
     def _own(self) -> dict[str, Any]:
@@ -126,6 +133,11 @@ class Sampler:
 
     def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Plan:
         """The plan of a warm-up's pilots, which are of ``"hmc"``."""
+        if self.has_noise_scale_a_chain:
+            raise InputError(
+                "a warm-up is for one noise_scale, not for one a chain; warm up a sampler at one "
+                "of them, and give what it finds, tuning.arguments, to the chains of all"
+            )
         kept = ("inverse_mass", "bounds", "gradient_clip", "gradient_clip_norm")
         own = self._own if self.name == "hmc" else {name: self._own[name] for name in kept}
         if own["bounds"] is None:  # where a clamp stops chains, the pilots' walls reflect
@@ -306,7 +318,7 @@ class Sampler:
             sampler, seed = tuning.sampler, tuning.seed
             n_samples = rows_of(x, dim) if n_samples is None else n_samples
             x = cast(Array, tuning.x)
-        x = placed(x, n_samples, chain_offset)
+        x = as_state(placed(x, n_samples, chain_offset))
         plan = sampler.plan(
             x,
             frozen=frozen,
@@ -323,7 +335,7 @@ class Sampler:
             on_divergence=on_divergence,
         )
         result = run_prepared(
-            self._prepared, plan, self.energy_function, x, momentum, model_kwargs, progress,
+            self.prepared, plan, self.energy_function, x, momentum, model_kwargs, progress,
             callback, callback_every, store, flush_every, executor,
         )  # fmt: skip
         return shortened(plan, result, with_info=return_info)

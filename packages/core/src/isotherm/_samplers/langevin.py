@@ -24,7 +24,8 @@ class LangevinDynamics(Sampler):
     step_size : float, array or callable
         η > 0: a number, one for each step, or a function of the step's number.
     noise_scale : float, array or callable, optional
-        ≥ 0, likewise; 1 by default. 0 is gradient descent.
+        ≥ 0, likewise; 1 by default. 0 is gradient descent. An array of shape (n_samples, 1) is one
+        a chain, the same at all steps.
     decay : float
         In [0, 1): step t uses step_size·(1 - decay)^t.
     clamp : (float or None, float or None), optional

@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Unpack, cast, overload
 
-from isotherm._arithmetic.arrays import Array
+from isotherm._arithmetic.arrays import Array, as_state
 from isotherm._planning.arguments import BoundsLike, OnDivergence, SamplerName, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
 from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Info, Progress
 from isotherm._runs.executors import ExecutorLike
-from isotherm._runs.run import run
+from isotherm._runs.prepared import Prepared
+from isotherm._runs.run import run_prepared
 from isotherm._samplers.base import Sampler
 from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
@@ -159,7 +160,9 @@ def sample_chain(
         needed for the others. For a step size a coordinate give `inverse_mass`; an array of as many
         numbers as there are steps and coordinates alike is refused, as it may be meant for either.
     noise_scale : float, array or callable, optional
-        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive.
+        ≥ 0, likewise; 1 by default. 0 is gradient descent; adjusted samplers need it positive. An
+        array of shape (n_samples, 1) is one a chain, the same at all steps: chain i then samples
+        exp(-U/noise_scale[i]²), with the bits that it has in a run at this noise scale.
     temperature : float, array or callable, optional
         noise_scale², instead of `noise_scale`.
     decay : float
@@ -275,7 +278,7 @@ def sample_chain(
         step_size, inverse_mass = tuning.step_size, tuning.arguments["inverse_mass"]
         n_leapfrog = n_leapfrog if tuning.n_leapfrog is None else tuning.n_leapfrog
         friction = friction if tuning.friction is None else tuning.friction
-    x = placed(x, n_samples, chain_offset)
+    x = as_state(placed(x, n_samples, chain_offset))
     plan = make_plan(
         energy,
         x,
@@ -309,19 +312,10 @@ def sample_chain(
         step_offset=step_offset,
         on_divergence=on_divergence,
     )
-    result = run(
-        plan if tuned is None else replace(plan, tuning=tuned),
-        energy,
-        x,
-        momentum=momentum,
-        model_kwargs=model_kwargs,
-        progress=progress,
-        callback=callback,
-        callback_every=callback_every,
-        store=store,
-        flush_every=flush_every,
-        executor=executor,
-    )
+    result = run_prepared(
+        Prepared(), plan if tuned is None else replace(plan, tuning=tuned), energy, x, momentum,
+        model_kwargs, progress, callback, callback_every, store, flush_every, executor,
+    )  # fmt: skip
     return shortened(plan, result, with_info=return_info)
 
 

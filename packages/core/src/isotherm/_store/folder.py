@@ -55,6 +55,7 @@ from isotherm.errors import InputError, StoreError, short_repr
 _NO_FOLDERS = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 _LONGEST_DOCUMENT = 2**24  # bytes; a thousand times what is written, for what users add
 _PARTIAL = ".partial"  # ends the names of files that are being written
+_SHAPES = {"step": (-1,), "chain": (-1, 1)}  # of schedules, by their axes
 _TRIES = 100  # to read a store while a run commits to it
 
 
@@ -258,7 +259,8 @@ class Store:
             name: self._values(header, array) for name, array in header.states(header.state).items()
         }
         schedules: dict[str, Any] = {
-            name: Schedule(self._values(header, f"checkpoint/{name}")) for name in header.scheduled
+            name: Schedule(self._values(header, f"checkpoint/{name}").reshape(_SHAPES[axis]))
+            for name, axis in header.scheduled.items()
         }
         try:
             plan = validate_plan(replace(header.plan, **schedules))
@@ -301,7 +303,8 @@ class Store:
 
     def _write_schedules(self, header: Header) -> None:
         for name in header.scheduled:
-            self.write(header, f"checkpoint/{name}", 0, getattr(header.plan, name).values)
+            values = getattr(header.plan, name).values.reshape(-1)
+            self.write(header, f"checkpoint/{name}", 0, values)
 
     def _xarray(self, header: Header, group: str | None) -> xarray.Dataset:
         opened: xarray.Dataset = xarray.open_zarr(

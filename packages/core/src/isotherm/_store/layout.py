@@ -10,7 +10,7 @@ import operator
 import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -65,8 +65,8 @@ class Header:
         Dtype and shape of the arrays that make up the state, each with a row a chain.
     id : str
         Tells this store from others of the same run.
-    scheduled : tuple of str
-        The plan's schedules that are no constants.
+    scheduled : mapping of str to str
+        The axes, ``"step"`` or ``"chain"``, of the plan's schedules that are no constants.
     n_steps : int
         Steps done, burn-in included.
     state : int
@@ -84,7 +84,7 @@ class Header:
     carried: Mapping[str, tuple[str, tuple[int, ...]]]
     id: str
     numbers: str | None = None  # as in stores of earlier versions
-    scheduled: tuple[str, ...] = ()
+    scheduled: Mapping[str, str] = field(default_factory=dict)
     n_steps: int = 0
     state: int = 0
     seconds: float = 0.0
@@ -176,8 +176,9 @@ def arrays_of(header: Header) -> dict[str, Document]:
             arrays[header.states(turn)[name]] = _array(
                 chain | sizes, (_rows_in_chunk(shape, kind), *shape[1:]), kind
             )
-    for name in header.scheduled:
-        arrays[f"checkpoint/{name}"] = long("step", plan.n_total, "float64")
+    sizes = {"step": plan.n_total, "chain": plan.n_samples}
+    for name, axis in header.scheduled.items():
+        arrays[f"checkpoint/{name}"] = long(axis, sizes[axis], "float64")
     return arrays
 
 
@@ -341,7 +342,9 @@ def header_of(attributes: Document) -> Header:
     if number == 1:
         for name in ("step_size", "noise_scale"):
             fields[name] = {"schedule": fields[name]}
-        fields["version"] = {1: PLAN_VERSION}.get(fields["version"])  # it had fewer fields
+    # Plans of before mean the same: they had fewer fields, and no number a chain.
+    own = fields["version"]
+    fields["version"] = {number: PLAN_VERSION}.get(own, None if number == 1 else own)
     plan, scheduled = plan_from_json(fields)
     plan = validate_plan(plan)
     if number == 1:

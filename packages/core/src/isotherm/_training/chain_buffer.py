@@ -376,6 +376,11 @@ class ChainBuffer:
         keywords: Mapping[str, Any] | None,
     ) -> Result:
         x = starts["x"][rows, ...]
+        if self.sampler.has_noise_scale_a_chain:
+            raise InputError(
+                "a buffer draws other chains at each call, which have no noise_scale of their own; "
+                "give the sampler one number, or make a buffer for each"
+            )
         plan = self.sampler.plan(x, n_steps=n_steps, seed=self.seed)
         # Put in here, so that what was planned for the last draw serves this one. States of half
         # precision are kept in float32, which does not tell the dtype of the samples.
@@ -385,7 +390,8 @@ class ChainBuffer:
         if "momentum" in starts:
             momentum = self._momentum(plan, x, starts["momentum"][rows, ...], chosen.begins[rows])
         energy = self.sampler.energy_function
-        return run_here(plan, energy, x, keywords, momentum)
+        prepared = self.sampler.prepared
+        return run_here(plan, energy, x, keywords, momentum, prepared=prepared)
 
     def _momentum(self, plan: Plan, x: Array, kept: Array, begins: np.ndarray[Any, Any]) -> Array:
         """The momenta that are kept, and fresh ones of the chains that begin anew."""

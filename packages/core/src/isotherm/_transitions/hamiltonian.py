@@ -135,7 +135,7 @@ def _coefficients(given: Schedules) -> Mapping[str, Numbers]:
 
 
 def _of_one_substep(given: Schedules) -> Mapping[str, Numbers]:
-    return _of_trajectory(given, np.sqrt(2.0 * given.step_size), np.ones_like(given.step_size))
+    return _of_trajectory(given, np.sqrt(2.0 * given.step_size), np.ones(()))
 
 
 def n_substeps(

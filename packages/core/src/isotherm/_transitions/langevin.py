@@ -51,5 +51,9 @@ def _coefficients(given: Schedules) -> Mapping[str, Numbers]:
 
 
 LANGEVIN = Transition(
-    "langevin", _step, _coefficients, arguments={"step_size": 1e-3, "clamp": None, **ARGUMENTS}
+    "langevin",
+    _step,
+    _coefficients,
+    bias_order=1,
+    arguments={"step_size": 1e-3, "clamp": None, **ARGUMENTS},
 )

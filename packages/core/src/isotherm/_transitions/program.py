@@ -62,6 +62,8 @@ class Variant:
         Whether bounds reflect.
     clips, clips_norm : bool
         Whether gradients are clipped by value, and by norm.
+    chain_coefficients : frozenset of str
+        The coefficients of which each chain has its own.
     """
 
     kind: Kind = Kind.VALUE
@@ -71,6 +73,7 @@ class Variant:
     has_bounds: bool = False
     clips: bool = False
     clips_norm: bool = False
+    chain_coefficients: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -158,12 +161,14 @@ class TransitionProgram:
     carried, cached : tuple of str
         Names of the state's parts: what the next step needs, and what can be computed again from
         that by `prologue`.
-    coefficients, vectors : tuple of str
-        Names of the numbers of each step, and of the numbers of each coordinate, that it takes.
+    coefficients, chain_coefficients, vectors : tuple of str
+        Names of the numbers of each step, of those of each chain at a step, and of the numbers of
+        each coordinate, that it takes.
     values : tuple of Instruction
-        All values. Besides a formula's operations: ``"coefficient"``, ``"vector"``, ``"state"``
-        (whose ``value`` is an index into the names), ``"variable"`` (of a loop), and one for each
-        result of a call or a loop. ``perturb(v, s, z)`` is v + s·z, and v itself where s is 0.
+        All values. Besides a formula's operations: ``"coefficient"``, ``"chain_coefficient"``,
+        ``"vector"``, ``"state"`` (whose ``value`` is an index into the names), ``"variable"`` (of a
+        loop), and one for each result of a call or a loop. ``perturb(v, s, z)`` is v + s·z, and v
+        itself where s is 0.
     spaces : tuple of Space
         Of the values.
     prologue : tuple of Statement
@@ -181,6 +186,7 @@ class TransitionProgram:
     carried: tuple[str, ...]
     cached: tuple[str, ...]
     coefficients: tuple[str, ...]
+    chain_coefficients: tuple[str, ...]
     vectors: tuple[str, ...]
     values: tuple[Instruction, ...]
     spaces: tuple[Space, ...]
@@ -204,6 +210,7 @@ class TransitionProgram:
                 self.cached_at_start,
                 self.reports,
                 self.coefficients,
+                self.chain_coefficients,
                 self.vectors,
             )
         )
@@ -211,10 +218,11 @@ class TransitionProgram:
 
     @cached_property
     def couples_coordinates(self) -> bool:
-        """Whether a chain has numbers that are one for all of its coordinates."""
-        return any(space == Space.CHAIN for space in self.spaces) or any(
-            isinstance(s, Call) and s.op == "matvec" for s in walk(self.statements)
-        )
+        """Whether a step makes numbers that are one for all of a chain's coordinates."""
+        made = zip(self.values, self.spaces, strict=True)
+        return any(
+            space == Space.CHAIN and one.op != "chain_coefficient" for one, space in made
+        ) or any(isinstance(s, Call) and s.op == "matvec" for s in walk(self.statements))
 
     def streams(self) -> tuple[str, ...]:
         """The streams of normals that a step draws from, in order."""
@@ -236,6 +244,8 @@ class TransitionProgram:
                 return repr(one.value)
             case "coefficient":
                 return self.coefficients[int(one.value)]
+            case "chain_coefficient":
+                return self.chain_coefficients[int(one.value)]
             case "vector":
                 return self.vectors[int(one.value)]
             case "state":

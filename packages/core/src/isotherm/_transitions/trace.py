@@ -31,7 +31,7 @@ from isotherm.errors import FormulaError, short_repr
 #: What an operation that is traced leaves behind: a value, a call, or a loop with what is in it.
 _Event: TypeAlias = "int | Call | _OpenLoop"
 
-_LEAVES = ("const", "coefficient", "vector", "state", "variable")
+_LEAVES = ("const", "coefficient", "chain_coefficient", "vector", "state", "variable")
 _DRAWS = ("normal", "substep_normal", "exponential")
 _CACHED = ("energy", "gradient")
 
@@ -52,6 +52,7 @@ class TransitionBuilder(Builder):
         self.variant = variant
         self.spaces: list[Space] = []
         self.coefficients: list[str] = []
+        self.chain_coefficients: list[str] = []
         self.vectors: list[str] = []
         self.events: list[_Event] = []
         self._serial = 0
@@ -83,7 +84,7 @@ class TransitionBuilder(Builder):
         return self.add(Instruction(op, tuple(args), self._serial), space)
 
     def named(self, op: str, names: list[str], name: str, space: Space) -> Symbol:
-        """The symbol of a coefficient or a vector by its name."""
+        """The symbol of a step's, a chain's or a coordinate's number by its name."""
         if name not in names:
             names.append(name)
         return Symbol(self, self.add(Instruction(op, (), names.index(name)), space))
@@ -134,7 +135,10 @@ class Point(NamedTuple):
 
 
 class Coefficients:
-    """The numbers of a step, by their names: attributes; those of each coordinate: `vector`."""
+    """The numbers of a step, by their names: attributes; those of each coordinate: `vector`.
+
+    Where each chain has a noise scale, what is made of it is a number a chain.
+    """
 
     def __init__(self, builder: TransitionBuilder) -> None:
         self._builder = builder
@@ -144,6 +148,9 @@ class Coefficients:
         if name.startswith("_"):
             raise AttributeError(name)
         builder = self._builder
+        if name in self.variant.chain_coefficients:
+            names = builder.chain_coefficients
+            return builder.named("chain_coefficient", names, name, Space.CHAIN)
         return builder.named("coefficient", builder.coefficients, name, Space.STEP)
 
     def vector(self, name: str) -> Symbol:
@@ -296,7 +303,7 @@ def _builder(symbol: Symbol) -> TransitionBuilder:
     return builder
 
 
-#: float64 numbers, one a step or one for all.
+#: float64 numbers, one a step or one for all; with two axes, one row a chain.
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -309,7 +316,8 @@ class Schedules:
     steps : int64 array, shape (n_steps,)
         Their numbers in the noise stream.
     values : mapping of str to float64 array, shape (n_steps,) or ()
-        The plan's schedules and numbers, by their names.
+        The plan's schedules and numbers, by their names. A noise scale a chain has the shape
+        (n_samples, 1), and so is broadcast beside the steps.
     """
 
     steps: np.ndarray[Any, np.dtype[np.int64]]
@@ -343,7 +351,8 @@ class Transition:
         (state, c, draw) → the next state's parts by name, and reports by name.
     coefficients : callable
         The numbers of some steps, in float64, from the plan's `Schedules`: by their names, shape
-        (n_steps,) or (). They are rounded once, to the dtype of the state.
+        (n_steps,) or (), and with two axes where the noise scale has them. They are rounded once,
+        to the dtype of the state.
     carried : tuple of str
         Parts of the state that a step needs: ``"x"``, and ``"momentum"`` where there is one.
     cached : tuple of str
@@ -357,6 +366,9 @@ class Transition:
     is_adjusted : bool
         Whether a step ends in a Metropolis decision. It then reports ``"energy_error"``,
         ``"accepted"`` and ``"diverging"``.
+    bias_order : int or None
+        The power of the step size with which the law's bias grows, of one that is not adjusted;
+        None where it is not known.
     """
 
     name: str
@@ -365,6 +377,7 @@ class Transition:
     carried: tuple[str, ...] = ("x",)
     cached: tuple[str, ...] = ()
     is_adjusted: bool = False
+    bias_order: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict, compare=False)
     _programs: dict[Variant, TransitionProgram] = field(
         default_factory=dict, repr=False, compare=False
@@ -417,6 +430,7 @@ def _trace(transition: Transition, variant: Variant) -> TransitionProgram:
         carried=transition.carried,
         cached=cached,
         coefficients=tuple(builder.coefficients),
+        chain_coefficients=tuple(builder.chain_coefficients),
         vectors=tuple(builder.vectors),
         values=tuple(builder.instructions),
         spaces=tuple(builder.spaces),

@@ -64,5 +64,6 @@ UNDERDAMPED = Transition(
     _coefficients,
     carried=("x", "momentum"),
     cached=("gradient",),
+    bias_order=2,
     arguments={"friction": 1.0, **ARGUMENTS},
 )

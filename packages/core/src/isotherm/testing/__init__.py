@@ -298,6 +298,12 @@ class BackendConformance:
     def test_random_formulas_have_the_references_bits(self, energy: Any, seed: int) -> None:
         self._check_against_reference(energy, _few_chains | {"seed": seed})
 
+    def test_a_noise_scale_a_chain_has_the_references_bits(self) -> None:
+        options = _few_chains | {"seed": 3, "noise_scale": np.linspace(0.0, 2.0, 9)[:, None]}
+        for energy in (ELEMENTWISE_ENERGIES[0], STATE_ENERGIES[0], GAUSSIANS[1], UsersEnergy(1.0)):
+            dim = DIM if energy is STATE_ENERGIES[0] else 2
+            self._check_against_reference(energy, options | {"dim": dim})
+
     def test_a_repeated_run_has_the_same_bits_on_any_number_of_threads(self) -> None:
         options = {
             "dim": DIM, "n_samples": 1001, "n_steps": 50, "thinning": 7, "step_size": 0.01,

@@ -81,6 +81,9 @@ _PLAIN: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+_LADDER = np.array([[0.5], [1.0], [2.0], [0.5], [1.0], [2.0], [0.75]])
+
+
 @st.composite
 def _runs(draw: st.DrawFn) -> dict[str, Any]:
     """Options of small runs: their lengths, their noise and the numbers of their steps."""
@@ -199,6 +202,21 @@ class TransitionConformance:
         if "bounds" in options:
             x = found["trajectory"].reshape(-1, DIM)
             assert ((low <= x) & (x <= high)).all()
+
+    def test_a_noise_scale_a_chain_is_that_of_a_run_at_it(self) -> None:
+        energy = next(iter(self.energies.values()))
+        options: dict[str, Any] = {"n_samples": 7, "decay": 0.01, "noise_scale": _LADDER}
+        state = self._start(**options)
+        found = self.found(energy, state, (4, 9), **options)
+        _check(found, self.expected(energy, state, **options), "a ladder of noise scales")
+        for scale in np.unique(_LADDER):
+            rows = np.flatnonzero(scale == _LADDER)
+            alone = self.found(energy, state, **options | {"noise_scale": float(scale)})
+            for name, value in alone.items():
+                if name not in ("mean", "variance"):
+                    axis = 1 if name in ("energy", "energy_error") else 0
+                    got, expected = (np.take(of, rows, axis) for of in (found[name], value))
+                    np.testing.assert_array_equal(got, expected, err_msg=f"{name} at {scale}")
 
     @_for_few(3, options=_runs(), number=st.integers(0))
     def test_runs_have_the_references_bits(self, options: dict[str, Any], number: int) -> None:
