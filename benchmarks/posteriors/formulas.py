@@ -152,18 +152,10 @@ def hmm_drive(x, *, u, v, alpha, tau, rho):
 def gaussian_process(x, *, places, counts):
     """Poisson counts with log rates f = L w, L the factor of a squared-exponential kernel."""
     rho, alpha, w = np.exp(x[0]), np.exp(x[1]), x[2:]
-    n = len(w)
     squares = (places[:, None] - places[None, :]) ** 2
     K = alpha * alpha * np.exp(squares * (-0.5 / (rho * rho)))
-    L: list[list[Any]] = [[None] * n for _ in range(n)]
-    for i in range(n):
-        for j in range(i + 1):
-            rest = K[i, j] - sum(L[i][k] * L[j][k] for k in range(j))
-            L[i][j] = np.sqrt(rest + 1e-10) if i == j else rest / L[j][j]
-    energy = 0.5 * np.sum(w * w)
-    for i in range(n):
-        f = sum(L[i][k] * w[k] for k in range(i + 1))
-        energy = energy + np.exp(f) - counts[i] * f
+    f = np.linalg.cholesky(K + 1e-10 * np.eye(len(w))) @ w
+    energy = 0.5 * np.sum(w * w) + np.sum(np.exp(f) - counts * f)
     return energy + 4.0 * rho - 25.0 * x[0] + (alpha * alpha) / 8.0 - x[1]
 
 

@@ -170,3 +170,4 @@ _POSTERIORS: Mapping[str, tuple[str, Callable[[Raw], dict[str, Any]]]] = {
     **{f"nes{year}-nes": ("regression", _nes) for year in (1972, 1980, 1992, 1996)},
     "sblrc-blr": ("regression", _blr),
 }  # fmt: skip
+NAMES = tuple(_POSTERIORS)

@@ -188,8 +188,8 @@ def test_the_same_bits_on_every_backend(name, backend):
 
 
 def test_what_is_not_known_names_what_is():
-    for wrong, near in ((np.spacing, "known are"), (np.linalg.inv, "loops over x")):
-        with pytest.raises(isotherm.FormulaError, match=f"in a formula.*{near}"):
+    for wrong, near in ((np.i0, "elementwise"), (np.linalg.inv, "no pivots")):
+        with pytest.raises(isotherm.FormulaError, match=f"{near}.*in formula"):
             isotherm.formula(of(wrong))().program()
 
 

@@ -213,6 +213,58 @@ def test_closures_and_partial_functions_are_seen():
     assert energy()(x).tolist() == [6.0]
 
 
+class Spring:
+    def __init__(self):
+        self.stiffness, self.centre = 1.0, np.zeros(1)
+
+    def energy(self, x, *, power: int = 2):
+        return self.stiffness * np.sum((x - self.centre) ** power)
+
+    def __call__(self, x):
+        return self.energy(x)  # the line of an object
+
+
+def scaled_sum(scale, x, *, shift=1.0, k):
+    return scale[0] * k * np.sum((x - shift) ** 2)
+
+
+def doubled(function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        return 2.0 * function(*args, **kwargs)
+
+    return call
+
+
+def test_methods_and_objects_are_what_they_hold():
+    spring, x = Spring(), np.full((1, 3), 2.0)
+    method, called = isotherm.formula(dim=3)(spring.energy), isotherm.formula(dim=3)(spring)
+    assert (method.__name__, called.__name__) == ("energy", "Spring")
+    energies = [method(), called(), method(power=2)]
+    assert [energy(x).tolist() for energy in energies] == [[12.0]] * 3
+    spring.centre[0], spring.stiffness = 1.0, 5.0
+    for energy in energies:
+        assert energy(x).tolist() == [15.0]
+        assert energy.gradient(x).tolist() == [[10.0] * 3]
+        assert pickle.loads(pickle.dumps(energy))(x).tolist() == [15.0]
+    spring.centre = np.zeros(2)
+    with pytest.raises(FormulaError, match=r"do not go together \(in formula __call__, line \d+"):
+        called().program()
+
+
+def test_partial_and_decorated_functions():
+    scale, x = np.array([3.0]), np.full((1, 2), 2.0)
+    made = isotherm.formula(dim=2)(functools.partial(scaled_sum, scale, shift=0.0))
+    assert made(k=3.0)(x).tolist() == [72.0]
+    assert made(k=3.0, shift=1.0)(x).tolist() == [18.0]  # what is bound is a default
+    assert made(k=3.0).program() is made(k=2.0).program()
+    scale[0] = 1.0
+    assert pickle.loads(pickle.dumps(made(k=3.0)))(x).tolist() == [24.0]
+    twice = isotherm.formula(dim=2)(doubled(lambda x, *, k=1.0, m: k * m * np.sum(x * x)))
+    assert twice(m=2.0)(x).tolist() == [32.0]
+    assert twice(0.5, m=2.0)(x).tolist() == [16.0]
+
+
 @pytest.mark.parametrize("read", [np.load, lambda file: np.array(float(file.read_text()))])
 def test_a_file_is_read_each_time(tmp_path, read):
     def write(value):

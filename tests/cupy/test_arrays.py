@@ -15,8 +15,9 @@ from tests.core import test_scan as recursions
 from tests.cupy.host import BUILDS, HostBackend
 from tests.cupy.test_steps import SAMPLERS, assert_same, run
 
-# All but those with products of data, which the array loop has from a library.
-EXACT = [one for one in formulas.FORMULAS if one.__name__ not in ("matrices", "vectors", "loops")]
+# All but those with products of data, which the array loop has from a library, and with factors.
+OTHERS = ("matrices", "vectors", "loops", "far_from_products", "factors")
+EXACT = [one for one in formulas.FORMULAS if one.__name__ not in OTHERS]
 
 
 @pytest.fixture
@@ -44,6 +45,13 @@ def rows(x, *, y):
 
 def everything():
     return sum([*map(formulas.made, EXACT), isotherm.formula(dim=(4, 6))(rows)(np.arange(5.0))])
+
+
+def test_factors_are_left_to_the_array_loop(arrays):
+    energy = formulas.made(formulas.factors)
+    plan = isotherm.make_plan(energy, n_samples=2, n_steps=1, step_size=0.1, backend="numpy")
+    assert kernels.kernel_of(plan, energy) is None
+    assert "factors matrices too large" in kernels.why_not_fused(plan, energy)
 
 
 @pytest.mark.parametrize(

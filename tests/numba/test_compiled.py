@@ -1,6 +1,7 @@
 """Energies of functions of one chain, compiled into the fused loop."""
 
 import pickle
+from functools import partial
 
 import numba
 import numpy as np
@@ -113,9 +114,12 @@ def test_what_numba_cannot_compile_is_refused_with_its_line(energy, gradient, me
         isotherm.sample_chain(wrong, **OPTIONS)
 
 
-def test_what_is_no_function_is_refused():
-    with pytest.raises(isotherm.InputError, match="energy must be a function"):
-        CompiledEnergy(3.0, huber_gradient)
+@pytest.mark.parametrize("wrong", [3.0, partial(huber), np.sum, [].append])
+def test_what_is_no_function_is_refused(wrong):
+    with pytest.raises(isotherm.InputError, match="energy must be a function that Numba compiles"):
+        CompiledEnergy(wrong, huber_gradient)
+    with pytest.raises(isotherm.InputError, match="gradient must be a function"):
+        CompiledEnergy(huber, wrong)
 
 
 def test_states_of_another_dimension_are_refused():
@@ -161,8 +165,42 @@ def offset(x):
     return 1e12 + 0.5 * x[0] ** 2
 
 
+def stepped(x):
+    return 5.0 if x[0] < 0.0 else x[0]
+
+
 def walled(x):
-    return np.inf if x[0] < 0.0 else x[0]
+    return np.inf if x[0] < 0.0 else 2.0 * x[0] + x[0] ** 2
+
+
+def gamma(x):
+    return x[0] - 3.0 * np.log(x[0])
+
+
+def beta(x):
+    return -2.0 * np.log(x[0]) - np.log(1.0 - x[0])
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "states"),
+    [
+        (walled, lambda x: 2.0 + 2.0 * x, [0.0, 1e-9, 1e-4, 1e-3, 1.0]),
+        (gamma, lambda x: 1.0 - 3.0 / x, [1e-5, 1e-3, 0.1, 5.0]),
+        (beta, lambda x: 1.0 / (1.0 - x) - 2.0 / x, [1e-4, 0.5, 1.0 - 1e-4]),
+    ],
+)
+def test_differences_do_not_reach_over_an_edge(function, slope, states):
+    x = np.array(states)[:, None]
+    with np.errstate(all="ignore"):
+        found = CompiledEnergy(function).gradient(x)
+    np.testing.assert_allclose(found, slope(x), rtol=1e-5)
+
+
+def test_a_sampler_between_walls_needs_no_gradient_of_ones_own():
+    run = {"n_samples": 500, "n_steps": 400, "step_size": 0.05, "seed": 0, "backend": "numba"}
+    x = isotherm.sample_chain(CompiledEnergy(walled), x=np.ones(1), bounds=(0.0, None), **run)
+    assert (x >= 0.0).all()
+    assert abs(float(x.mean()) - 0.3195) < 0.05
 
 
 def half(x):
@@ -177,7 +215,7 @@ def not_its_slope(x, out):
     ("functions", "start", "message"),
     [
         ((offset,), 1.0, "offset: the slope of U by differences .*give CompiledEnergy a gradient"),
-        ((walled,), 1e-9, "walled: the slope of U by differences"),
+        ((stepped,), 1e-9, "stepped: the slope of U by differences"),
         ((half, not_its_slope), 1.0, "half: .* gradient writes 2, but U has the slope 1"),
     ],
 )

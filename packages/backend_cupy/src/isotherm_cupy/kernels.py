@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from isotherm.backend import (
+    FACTORS,
     ArrayProgram,
     Kind,
     Plan,
@@ -125,7 +126,7 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     if isinstance(form, Quadratic) and dim <= _QUADRATIC:
         request = request_of(plan, program, "quadratic")
         return _kernel(plan, "fused quadratic form", request, BLOCKS, energy.parameter_values())
-    if isinstance(form, (ArrayProgram, Program)) and _is_long(form):
+    if isinstance(form, (ArrayProgram, Program)) and (_is_long(form) or _has_factors(form)):
         return None
     values = energy.parameter_values() if form is not None else np.empty(0)
     if isinstance(form, ArrayProgram):
@@ -159,6 +160,11 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
                 "are not compiled; write it with sums, products and slices of arrays in the place "
                 "of loops over x[i]"
             )
+        if _has_factors(form):
+            return (
+                f"{form.name} factors matrices too large to be written out, which no CUDA kernel "
+                "does yet; backend='numba' does"
+            )
         return f"a chain of {form.name} has more numbers than a kernel's indices reach"
     if isinstance(energy, CudaEnergy):
         return (
@@ -170,6 +176,12 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     return (
         "an object whose methods take arrays is called with arrays; @isotherm.formula, or "
         "isotherm_cupy.CudaEnergy, would be fused"
+    )
+
+
+def _has_factors(program: ArrayProgram | Program) -> bool:
+    return any(
+        one.op in FACTORS and i not in program.uniform for i, one in enumerate(program.instructions)
     )
 
 

@@ -1,4 +1,4 @@
-"""What programs on arrays do besides elementwise loops: sums, lists of places and products.
+"""What programs on arrays do besides elementwise loops: sums, lists of places and factors.
 
 Values lie coordinate by coordinate: row j holds element j of every chain, so that a lane is a
 chain. Rows are `stride` apart, of which the first `n` lanes are in use. Indices come as numbers
@@ -98,3 +98,109 @@ def scatter(
             for lane in range(n):
                 out[here + lane] += source[a + lane]
             k += u64(1)
+
+
+@njit(nogil=True, error_model="numpy")
+def take_products(
+    row: Any, a: Any, b: Any, at_a: Any, step_a: Any, at_b: Any, step_b: Any, count: Any, n: Any
+) -> None:
+    """Take products of rows from a row, one after another; rows of `a` are `step_a` apart.
+
+    A step that goes down is one that wraps around.
+    """
+    arrays_apart()
+    k = u64(0)
+    while k + u64(3) < count:  # four at a time: the row is read and written less often
+        a0, b0 = at_a + k * step_a, at_b + k * step_b
+        a1, a2, a3 = a0 + step_a, a0 + u64(2) * step_a, a0 + u64(3) * step_a
+        b1, b2, b3 = b0 + step_b, b0 + u64(2) * step_b, b0 + u64(3) * step_b
+        for lane in range(n):
+            rest = row[lane] - a[a0 + lane] * b[b0 + lane]
+            rest = (rest - a[a1 + lane] * b[b1 + lane]) - a[a2 + lane] * b[b2 + lane]
+            row[lane] = rest - a[a3 + lane] * b[b3 + lane]
+        k += u64(4)
+    while k < count:
+        a0, b0 = at_a + k * step_a, at_b + k * step_b
+        for lane in range(n):
+            row[lane] -= a[a0 + lane] * b[b0 + lane]
+        k += u64(1)
+
+
+@njit(nogil=True, error_model="numpy")
+def divide(row: Any, other: Any, at: Any, n: Any) -> None:
+    """Divide a row by another."""
+    arrays_apart()
+    for lane in range(n):
+        row[lane] /= other[at + lane]
+
+
+@njit(nogil=True, error_model="numpy")
+def cholesky(source: Any, out: Any, size: Any, stride: Any, n: Any) -> None:
+    """The lower factor of a matrix of `size` rows, in the order of core's ``cholesky``."""
+    for i in range(u64(size)):
+        for j in range(u64(size)):
+            row = rows_of(out, i * size + j, u64(1), stride)
+            at_i, at_j = i * size * stride, j * size * stride
+            if j > i:
+                row[: np.int64(n)] = 0.0
+                continue
+            for lane in range(n):
+                row[lane] = source[at_i + j * stride + lane]
+            take_products(row, out, out, at_i, stride, at_j, stride, j, n)
+            if i == j:
+                for lane in range(n):
+                    row[lane] = np.sqrt(row[lane])
+            else:
+                divide(row, out, at_j + j * stride, n)
+
+
+@njit(nogil=True, error_model="numpy")
+def cholesky_back(lower: Any, slope: Any, out: Any, size: Any, stride: Any, n: Any) -> None:
+    """The derivative by a matrix, from that by its factor, in the order of core's.
+
+    Until the end the diagonal holds twice the derivative.
+    """
+    one, down = u64(1), size * stride
+    for i in range(u64(size)):
+        for j in range(u64(size)):
+            row = rows_of(out, i * size + j, one, stride)
+            for lane in range(n):
+                row[lane] = slope[(i * size + j) * stride + lane] if j <= i else 0.0
+    for left in range(u64(size)):
+        j = size - one - left
+        pivot, below = j * (down + stride), j * (down + stride) + down
+        for i in range(j + one, u64(size)):
+            row = rows_of(out, i * size + j, one, stride)
+            along, across = i * down + (j + one) * stride, i * (down + stride) + down
+            after = below + (i - j) * down
+            take_products(row, out, lower, along, stride, below, down, i - j, n)
+            take_products(row, out, lower, across, down, after, down, size - one - i, n)
+            divide(row, lower, pivot, n)
+        row = rows_of(out, j * size + j, one, stride)
+        take_products(row, out, lower, below, down, below, down, left, n)
+        divide(row, lower, pivot, n)
+    for i in range(u64(size)):
+        row = rows_of(out, i * size + i, one, stride)
+        for lane in range(n):
+            row[lane] *= 0.5
+
+
+@njit(nogil=True, error_model="numpy")
+def solve(
+    lower: Any, source: Any, out: Any, size: Any, width: Any, is_transposed: Any, stride: Any,
+    n: Any,
+) -> None:  # fmt: skip
+    """The X of L X = `source`, of `width` columns, or of Lᵀ X, in the order of core's ``solve``."""
+    down, step = size * stride, width * stride
+    first, along, down_x = u64(0), stride, step
+    if is_transposed:
+        first, along, down_x = size - u64(1), u64(0) - down, u64(0) - step
+    for k in range(u64(size)):
+        i = first - k if is_transposed else k
+        at = first * down + i * stride if is_transposed else i * down
+        for w in range(u64(width)):
+            row = rows_of(out, i * width + w, u64(1), stride)
+            for lane in range(n):
+                row[lane] = source[i * step + w * stride + lane]
+            take_products(row, lower, out, at, along, first * step + w * stride, down_x, k, n)
+            divide(row, lower, i * (down + stride), n)

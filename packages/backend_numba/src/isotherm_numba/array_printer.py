@@ -15,6 +15,7 @@ import numpy as np
 
 from isotherm.backend import (
     COMPARISONS,
+    FACTORS,
     STRUCTURAL,
     ArrayEvaluator,
     ArrayProgram,
@@ -30,7 +31,9 @@ from isotherm_numba.tiles import PADDING
 _INLINE = 8  # elements of which a total is one expression
 _FEW = 16  # elements up to which a loop's length is printed as a number
 _IMPORTS = """\
-from isotherm_numba.array_loops import count, fold, rows_of, scatter
+from isotherm_numba.array_loops import (
+    cholesky, cholesky_back, count, fold, rows_of, scatter, solve
+)
 from isotherm_numba.products import multiply
 
 looped = njit(**options)
@@ -136,7 +139,17 @@ class _Function:
         self._stride = stride
         self._numbers = numbers
         self._output = output
-        needed = [i for i in program.needed([output]) if i not in program.uniform]
+        # No lane's values, which a factor reads as rows all the same.
+        self._spread = {
+            arg
+            for index in program.needed([output])
+            if self._op(index) in FACTORS and index not in program.uniform
+            for arg in program.instructions[index].args
+            if arg in program.uniform
+        }
+        needed = [
+            i for i in program.needed([output]) if i not in program.uniform or i in self._spread
+        ]
         self._values = [i for i in needed if self._root(i) == i and self._op(i) != "state"]
         self._level: dict[int, int] = {}
         for i in self._values:
@@ -194,13 +207,12 @@ class _Function:
     def _args(self, index: int) -> list[int]:
         """The values that change with the state of which one is made."""
         args = (self._root(arg) for arg in self._program.instructions[index].args)
-        return [arg for arg in args if arg not in self._program.uniform]
+        return [a for a in args if a not in self._program.uniform or a in self._spread]
 
     def _is_looped(self, index: int) -> bool:
         """Whether a value is made element by element."""
-        return (
-            self._op(index) not in STRUCTURAL or self._op(index) == "take" or self._is_short(index)
-        )
+        is_elementwise = self._op(index) not in STRUCTURAL or self._op(index) == "take"
+        return is_elementwise or index in self._spread or self._is_short(index)
 
     def _is_short(self, index: int) -> bool:
         """Whether a value is a total of few elements."""
@@ -296,6 +308,16 @@ class _Function:
             ]
             given = f"{at[0]}, {at[1]}, {self._numbers.count(size)}"
             return f"scatter({source}, {out}, parameters, {given}, {stride}, {lanes})"
+        if op in FACTORS:
+            first, counted = self._array(args[0]), self._numbers.count
+            size = counted(self._program.shapes[args[0]][0])
+            if op == "cholesky":
+                return f"cholesky({source}, {out}, {size}, {stride}, {lanes})"
+            if op == "cholesky_back":
+                return f"cholesky_back({first}, {source}, {out}, {size}, {stride}, {lanes})"
+            width = counted(math.prod(self._program.shapes[index][1:]))
+            given = f"{size}, {width}, {op == 'solve_t'}, {stride}, {lanes}"
+            return f"solve({first}, {source}, {out}, {given})"
         matrix, shape = self._numbers.matrix(args[0], is_transposed=op == "matmul_t")
         counts = (*shape, math.prod(self._program.shapes[index][1:]))
         given = ", ".join([matrix, *map(self._numbers.count, counts)])
@@ -420,7 +442,9 @@ class _Loop:
         if index in self._known:
             return
         instruction = self._program.instructions[index]
-        if instruction.op == "take":
+        if index in self._function._spread:
+            text = self._uniform(index)
+        elif instruction.op == "take":
             text = self._taken(instruction)
         elif instruction.op == "total":
             text = self._total(instruction)

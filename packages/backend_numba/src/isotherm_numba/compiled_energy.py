@@ -17,11 +17,14 @@ from isotherm.backend import (
     InputError,
     plain_name,
     printable,
+    short_repr,
     to_numpy,
     what_is_read,
 )
 
 _STEP = float(np.finfo(np.float64).eps) ** 0.2
+_SHORTEST = 1e-6  # of the step that differences shrink to
+_ONE_SIDED = (48.0, -36.0, 16.0, -3.0)
 _ASKED = 4, 16  # chains and coordinates at which slopes are checked
 _CLOSE = 1e-3  # of the largest slope, or of 1 if that is more: what two ways may differ by
 _KEPT = 64  # functions, and what they read, that stay compiled
@@ -39,8 +42,10 @@ class CompiledEnergy(Declared):
         ``gradient(x, out)`` writes ∇U(x) to `out`, of shape (dim,). It must write every element
         and not write to x. Without it U is differentiated by differences, in float64: four calls
         of `energy` a coordinate, so for few coordinates, and right to about ten digits where U
-        is smooth. It is not right within 1.5e-3 of a kink, a wall or an edge (twice the step; of
-        |x| if that is more than 1), nor where U is large beside its changes over such a step.
+        is smooth. It is not right within 1.5e-3 of a kink or a step of finite height (twice the
+        step of the differences; of |x| if that is more than 1), nor where U is large beside its
+        changes over such a step. Near an edge beyond which U is infinite or NaN it is that of the
+        side on which the state is.
     dim : int, optional
         The only number of coordinates that it takes; any by default.
 
@@ -88,8 +93,15 @@ class CompiledEnergy(Declared):
         dim: int | None = None,
     ) -> None:
         for role, function in (("energy", energy), ("gradient", gradient)):
-            if not callable(function) and (role == "energy" or function is not None):
-                raise InputError(f"CompiledEnergy: {role} must be a function, not {function!r}")
+            if role == "gradient" and function is None:
+                continue
+            # A function of `numba.njit` tells what it was made of.
+            if not isinstance(getattr(function, "py_func", function), FunctionType):
+                raise InputError(
+                    f"CompiledEnergy: {role} must be a function that Numba compiles, not "
+                    f"{short_repr(function)}; of a partial function, a method or an object write "
+                    "one that reads what they hold: def energy(x): return ..."
+                )
         self.name = printable(getattr(energy, "__name__", "CompiledEnergy"))
         self.dim = dim
         self.functions = energy, gradient
@@ -225,19 +237,38 @@ def _compiled(function: Any, read: object) -> Any:
 
 
 def _difference(energy: Any, state: Any, i: int, relative: float) -> Any:
-    """The derivative by one coordinate (Abramowitz and Stegun, 25.3.6)."""
-    here = state[i]
-    step = relative * max(abs(here), 1.0)
-    state[i] = here + step
-    near = energy(state)
-    state[i] = here - step
-    near -= energy(state)
-    state[i] = here + 2.0 * step
-    far = energy(state)
-    state[i] = here - 2.0 * step
-    far -= energy(state)
-    state[i] = here
-    return (8.0 * near - far) / (12.0 * step)
+    """The derivative by one coordinate (Abramowitz and Stegun, 25.3.6).
+
+    Where the differences reach over an edge, beyond which U has no finite value, the step shrinks:
+    to an eighth of one that stays inside, as U may rise to the edge as a logarithm does. On the
+    edge itself they are those of the other side (Fornberg, Math. Comp. 51, 1988, table 3).
+    """
+    here, slope, was_finite = state[i], np.nan, True
+    longest = step = relative * max(abs(here), 1.0)
+    while step > longest * _SHORTEST:
+        state[i] = here + step
+        near = energy(state)
+        state[i] = here - step
+        near -= energy(state)
+        state[i] = here + 2.0 * step
+        far = energy(state)
+        state[i] = here - 2.0 * step
+        far -= energy(state)
+        state[i] = here
+        slope = (8.0 * near - far) / (12.0 * step)
+        if np.isfinite(slope) and was_finite:
+            return slope
+        was_finite = np.isfinite(slope)
+        step /= 8.0
+    for side in (longest, -longest):
+        slope = -25.0 * energy(state)
+        for k in range(1, 5):
+            state[i] = here + k * side
+            slope += _ONE_SIDED[k - 1] * energy(state)
+        state[i] = here
+        if np.isfinite(slope):
+            return slope / (12.0 * side)
+    return np.nan
 
 
 @lru_cache(_KEPT)

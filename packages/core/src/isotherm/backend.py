@@ -55,6 +55,7 @@ from isotherm._plans.plan import PLAN_VERSION, Plan, Schedule
 from isotherm._programs.array_program import ArrayEvaluator, ArrayProgram
 from isotherm._programs.program import (
     COMPARISONS,
+    FACTORS,
     STRUCTURAL,
     Instruction,
     Program,
@@ -79,6 +80,7 @@ from isotherm.errors import EnergyWarning, InputError, plain_name, printable, sh
 
 __all__ = [
     "COMPARISONS",
+    "FACTORS",
     "PLAN_VERSION",
     "STRUCTURAL",
     "Array",

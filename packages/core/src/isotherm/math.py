@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from isotherm._arithmetic import functions
+from isotherm._arithmetic import factors, functions
+from isotherm._programs import arrays
 from isotherm._programs.evaluate import composed
 from isotherm._programs.scan import scan
 from isotherm._programs.symbols import Symbol
@@ -22,6 +23,7 @@ __all__ = [
     "arctanh",
     "cbrt",
     "ceil",
+    "cholesky",
     "clip",
     "cos",
     "cosh",
@@ -50,6 +52,7 @@ __all__ = [
     "sin",
     "sinh",
     "softplus",
+    "solve_triangular",
     "sqrt",
     "tan",
     "tanh",
@@ -132,6 +135,45 @@ _stop = _elementwise("stop", np.positive)
 def clip(x: Any, low: Any, high: Any) -> Any:
     """`x` put into [low, high]; outside, its slope is 0."""
     return minimum(maximum(x, low), high)
+
+
+def cholesky(matrix: Any) -> Any:
+    """The lower factor L of a symmetric positive definite matrix A = L @ L.T.
+
+    As `numpy.linalg.cholesky`, which a formula may call as well, only the lower triangle is read;
+    where A is not positive definite L is NaN. The log determinant of A is
+    ``2 * np.sum(np.log(np.diagonal(L)))``.
+
+    Parameters
+    ----------
+    matrix : array, shape (n, n)
+        Made of x or of parameters.
+    """
+    symbol = _symbol_in(matrix)
+    if symbol is None:
+        return factors.cholesky(np.asarray(matrix, dtype=np.float64))
+    return arrays.cholesky(symbol.lift(matrix))
+
+
+def solve_triangular(lower: Any, right: Any, *, transposed: bool = False) -> Any:
+    """The X of L @ X = B, or of L.T @ X = B, with a lower triangular matrix L.
+
+    With L = `cholesky` (A), ``solve_triangular(L, solve_triangular(L, b), transposed=True)``
+    solves A x = b, and ``np.sum(solve_triangular(L, b) ** 2)`` is b A⁻¹ b.
+
+    Parameters
+    ----------
+    lower : array, shape (n, n)
+        Only the lower triangle is read.
+    right : array, shape (n,) or (n, m)
+    transposed : bool, optional
+    """
+    symbol = next((found for o in (lower, right) if (found := _symbol_in(o)) is not None), None)
+    if symbol is not None:
+        return arrays.solve_triangular(symbol.lift(lower), symbol.lift(right), transposed)
+    lower, right = (np.asarray(one, dtype=np.float64) for one in (lower, right))
+    solved = factors.solve(lower, right.reshape(len(right), -1), transposed)
+    return solved.reshape(right.shape)
 
 
 def logsumexp(values: Any, axis: int | None = None) -> Any:

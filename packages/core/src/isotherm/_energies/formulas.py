@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from types import FunctionType
+from functools import partial, wraps
+from itertools import pairwise
+from types import FunctionType, MethodType
 from typing import Any, cast, overload
 
 import array_api_compat as compat
@@ -385,7 +386,41 @@ def _evaluator(program: AnyProgram, wants_gradient: bool, parameters: Array) -> 
     return Evaluator(program, program.gradient if wants_gradient else (program.energy,), parameters)
 
 
-def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
+def _innermost(function: Any) -> Any:
+    """The plain function that is called in the end, or None where there is none in Python."""
+    while isinstance(function, (partial, MethodType)):
+        function = function.func if isinstance(function, partial) else function.__func__
+    if not isinstance(function, (FunctionType, type)):
+        function = inspect.getattr_static(type(function), "__call__", None)
+    return function if isinstance(function, FunctionType) else None
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    """Of a function; none where it cannot tell."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def _in_order(parameters: Sequence[inspect.Parameter]) -> int:
+    """How many parameters may be given by position: up to one that has to follow a default."""
+    has_default = [parameter.default is not parameter.empty for parameter in parameters]
+    pairs = pairwise(has_default)
+    return next((i for i, pair in enumerate(pairs, 1) if pair == (True, False)), len(parameters))
+
+
+def _calling(function: Callable[..., Any], inner: Any) -> Callable[..., Any]:
+    """A plain function that calls a partial one, a method or an object."""
+
+    @wraps(inner)
+    def call(x: Any, **parameters: Any) -> Any:
+        return function(x, **parameters)
+
+    return call
+
+
+def _twin(function: Any) -> Callable[..., Any]:
     """The same function, under a name by which pickle finds it: that of an attribute of a formula.
 
     The formula stands in the function's own place. cloudpickle sends it by value from a notebook.
@@ -395,10 +430,12 @@ def _twin(function: Callable[..., Any], qualname: str) -> Callable[..., Any]:
     )
     for name in ("__defaults__", "__kwdefaults__", "__annotations__", "__module__", "__doc__"):
         setattr(twin, name, getattr(function, name))
-    twin.__qualname__ = qualname
+    twin.__dict__ |= function.__dict__
+    twin.__qualname__ = f"{function.__qualname__}.function"
     return twin
 
 
+_FIRST = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -411,31 +448,35 @@ class Formula:
         dim: int | tuple[int, ...] | None,
         is_elementwise: bool,
     ) -> None:
-        if not inspect.isfunction(function) or not function.__code__.co_argcount:
+        inner, parameters = _innermost(function), _parameters(function)
+        if inner is None or not parameters or parameters.pop(0).kind not in _FIRST:
             raise InputError(
-                "a formula is made of a plain function f(x, *, parameters), not "
+                "a formula is made of a function in Python, f(x, *, parameters), not "
                 f"{short_repr(function)}; write one that calls it: def f(x): return ..."
             )
-        dim = _checked_dim(dim)
-        self.function = _twin(function, f"{function.__qualname__}.function")
-        self.dim = dim
+        self.dim = _checked_dim(dim)
         self.is_elementwise = is_elementwise
-        _, *parameters = inspect.signature(function).parameters.values()
+        self._given = None if inner is function else function
+        self.function = _twin(inner) if self._given is None else _calling(function, inner)
+        is_object = inner.__name__ == "__call__"
+        self.__name__ = printable(type(function).__name__ if is_object else inner.__name__)
+        self.__qualname__ = inner.__qualname__
+        self.__module__ = inner.__module__
+        self.__doc__ = inner.__doc__
         for parameter in parameters:
             if parameter.kind not in _NAMED or parameter.name == "device":
                 raise InputError(
                     f"a formula's parameters are given by their names, and device= says where to "
-                    f"sample: {printable(function.__name__)} cannot have {parameter}; give each "
+                    f"sample: {self.__name__} cannot have {parameter}; give each "
                     "parameter a name of its own"
                 )
         self._signature = inspect.Signature(
-            [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in parameters]
+            [
+                p.replace(kind=p.POSITIONAL_OR_KEYWORD if i < _in_order(parameters) else p.kind)
+                for i, p in enumerate(parameters)
+            ]
         )
         self._static = {p.name for p in parameters if p.annotation in (int, "int")}
-        self.__name__ = printable(function.__name__)
-        self.__qualname__ = function.__qualname__
-        self.__module__ = function.__module__
-        self.__doc__ = function.__doc__
 
     def __call__(self, /, *args: Any, device: object = None, **kwargs: Any) -> FormulaEnergy:
         """The energy with these parameters; see `FormulaEnergy`.
@@ -457,6 +498,15 @@ class Formula:
         values = {name: v for name, v in bound.arguments.items() if name not in static}
         static = {name: int(value) for name, value in static.items()}
         return FormulaEnergy(self, values, static=static, dim=dim, device=device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What calls another is made again, as no name finds it."""
+        return self.__dict__ | ({} if self._given is None else {"function": None})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        if self._given is not None:
+            self.function = _calling(self._given, _innermost(self._given))
 
     def __repr__(self) -> str:
         return f"<formula {self.__name__}{self._signature}>"
@@ -484,7 +534,9 @@ def formula(
         NumPy and of `isotherm.math` work on it and on parameters that are arrays.
         A parameter annotated ``int`` is fixed when the function is called, and may be a count, an
         index or an exponent; all others are run-time values: changing them compiles nothing.
-        Arrays of truths are conditions of `np.where`, and count as 1 and 0.
+        Arrays of truths are conditions of `np.where`, and count as 1 and 0. A partial function, a
+        method of an object and an object with ``__call__`` do as well: keywords that are bound are
+        defaults, and what the object holds is seen as it is at every plan.
     dim : int, tuple of int or None, optional
         The number of coordinates, or the shape of a state; None for any, asked when a run is
         planned.

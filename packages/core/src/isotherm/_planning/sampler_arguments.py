@@ -10,6 +10,7 @@ import numpy as np
 
 from isotherm._arithmetic import noise
 from isotherm._arithmetic.arrays import is_array, real_numbers, to_numpy
+from isotherm._arithmetic.factors import cholesky
 from isotherm._planning.arguments import (
     ScheduleLike,
     as_bounds,
@@ -20,7 +21,7 @@ from isotherm._planning.arguments import (
     decayed,
 )
 from isotherm._plans.bounds import Bounds
-from isotherm._plans.masses import InverseMass, cholesky
+from isotherm._plans.masses import InverseMass
 from isotherm._plans.plan import Schedule
 from isotherm._transitions.catalogue import find, names
 from isotherm._transitions.trace import Transition
@@ -270,10 +271,10 @@ def _positive_definite(
     if np.abs(matrix - matrix.T).max() > np.finfo(np.float32).eps * np.abs(matrix).max():
         raise InputError("inverse_mass must be symmetric; pass (m + m.T) / 2 if you mean that")
     symmetric: np.ndarray[Any, np.dtype[np.float64]] = matrix / 2 + matrix.T / 2
-    try:
-        cholesky(symmetric)
-    except ValueError:
-        raise InputError("inverse_mass must be positive definite, which this is not") from None
+    with np.errstate(all="ignore"):
+        pivots = np.diagonal(cholesky(symmetric))
+    if not (pivots > 0.0).all():  # false for NaN
+        raise InputError("inverse_mass must be positive definite, which this is not")
     return symmetric
 
 

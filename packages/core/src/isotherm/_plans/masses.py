@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from isotherm._arithmetic.factors import cholesky, solve
 from isotherm._transitions.program import Mass
 
 
@@ -52,7 +53,7 @@ class InverseMass:
         lower = cholesky(self.values)
         return {
             "inverse_mass": self.values,
-            "mass_root": np.ascontiguousarray(_inverse_of_lower(lower).T),
+            "mass_root": np.ascontiguousarray(solve(lower, np.eye(len(lower))).T),
             "inverse_mass_root": lower,
         }
 
@@ -71,42 +72,3 @@ class InverseMass:
             return f"{shape} numbers, {self.n_frozen} of them 0: frozen coordinates"
         diagonal = self.values if self.values.ndim == 1 else np.diagonal(self.values)
         return f"{shape} numbers, {diagonal.min():.3g} to {diagonal.max():.3g} on the diagonal"
-
-
-def cholesky(
-    matrix: np.ndarray[Any, np.dtype[np.float64]],
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """L with L Lᵀ = matrix, row by row (Golub and Van Loan, "Matrix Computations", section 4.2.5).
-
-    Raises
-    ------
-    ValueError
-        The matrix is not positive definite.
-    """
-    n = len(matrix)
-    lower = np.zeros((n, n))
-    for j in range(n):
-        for i in range(j, n):
-            rest = matrix[i, j]
-            for k in range(j):
-                rest = rest - lower[i, k] * lower[j, k]
-            if i == j and not rest > 0.0:
-                raise ValueError("the matrix is not positive definite")
-            lower[i, j] = np.sqrt(rest) if i == j else rest / lower[j, j]
-    return lower
-
-
-def _inverse_of_lower(
-    lower: np.ndarray[Any, np.dtype[np.float64]],
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The inverse of a lower triangular matrix, column by column, by forward substitution."""
-    n = len(lower)
-    inverse = np.zeros((n, n))
-    for j in range(n):
-        inverse[j, j] = 1.0 / lower[j, j]
-        for i in range(j + 1, n):
-            rest = 0.0
-            for k in range(j, i):
-                rest = rest - lower[i, k] * inverse[k, j]
-            inverse[i, j] = rest / lower[i, i]
-    return inverse

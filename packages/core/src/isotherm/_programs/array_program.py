@@ -15,10 +15,12 @@ from array_api_compat import array_namespace, device
 from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.sums import total
 from isotherm._programs.program import (
+    FACTORS,
     OPERATIONS,
     Builder,
     Evaluator,
     Instruction,
+    factored,
     is_uniform,
     reachable,
     spent_after,
@@ -202,6 +204,8 @@ class ArrayEvaluator:
                 return args[1] @ matrix.T if args[1].ndim == 2 else matrix @ args[1]
             case "scan":
                 return self._by_rows(args, index)
+            case op if op in FACTORS:
+                return factored(op, args)
         return OPERATIONS[instruction.op](xp, *(self._widened(arg, shape) for arg in args))
 
     def _widened(self, value: Array, shape: Shape) -> Array:

@@ -27,13 +27,19 @@ def _placed(function: Callable[..., Any]) -> Callable[..., Symbol]:
         own = np.arange(1, x.size + 1).reshape(x.shape)
         indices = np.asarray(function(own, *args, **kwargs)) - 1
         placed = Symbol(x.builder, x.builder.take(x.as_number().index, indices))
-        return placed > 0.5 if x.is_condition else placed
+        if x.is_condition:
+            return placed > 0.5
+        return x.shared_with(placed) if function in _VIEWING else placed
 
     return apply
 
 
+_VIEWING = (
+    np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze,
+    np.flip, np.flipud, np.fliplr, np.rot90, np.diagonal, np.atleast_1d, np.atleast_2d,
+)  # fmt: skip
 _PLACING: tuple[Any, ...] = (
-    np.roll, np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims,
+    np.copy, np.roll, np.reshape, np.ravel, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims,
     np.squeeze, np.broadcast_to, np.flip, np.flipud, np.fliplr, np.rot90, np.take, np.repeat,
     np.tile, np.diagonal, np.diag, np.triu, np.tril, np.delete, np.atleast_1d, np.atleast_2d,
 )  # fmt: skip
@@ -79,6 +85,30 @@ def _joined(function: Callable[..., Any]) -> Callable[..., Symbol]:
 _JOINING: tuple[Any, ...] = (np.stack, np.concatenate, np.hstack, np.vstack, np.column_stack)
 for _function in _JOINING:
     implements(_function)(_joined(_function))
+
+
+def _parted(function: Callable[..., Any]) -> Callable[..., list[Symbol]]:
+    """A function that takes an array apart."""
+
+    def apply(x: Symbol, *args: Any, **kwargs: Any) -> list[Symbol]:
+        own = np.arange(x.size).reshape(x.shape)
+        parts = function(own, *args, **kwargs)
+        found = (Symbol(x.builder, x.builder.take(x.index, part)) for part in parts)
+        return [x.shared_with(part) for part in found]
+
+    return apply
+
+
+for _function in (np.split, np.array_split, np.hsplit, np.vsplit):
+    implements(_function)(_parted(_function))
+
+
+@implements(np.append)
+def _append(x: Any, values: Any, axis: int | None = None) -> Symbol:
+    x, values = lifted(x, values)
+    if axis is None:
+        x, values, axis = x.reshape(-1), values.reshape(-1), 0
+    return _joined(np.concatenate)([x, values], axis=axis)
 
 
 def _last(x: Symbol, axis: Axis) -> Symbol:
@@ -185,8 +215,28 @@ def _cumsum(x: Symbol, axis: int | None = None) -> Symbol:
     return x
 
 
+@implements(np.cumprod)
+def _cumprod(x: Symbol, axis: int | None = None) -> Symbol:
+    if axis is None:
+        x, axis = _placed(np.ravel)(x), 0
+    own, shift = np.moveaxis(np.arange(x.size).reshape(x.shape), axis, -1), 1
+    x = Symbol(x.builder, x.builder.take(x.as_number().index, own))
+    while shift < x.shape[-1]:
+        before = [np.ones((*x.shape[:-1], shift)), x[..., :-shift]]
+        x = x * _joined(np.concatenate)(before, axis=-1)
+        shift *= 2
+    return _placed(np.moveaxis)(x, -1, axis)
+
+
 @implements(np.diff)
-def _diff(x: Symbol, n: int = 1, axis: int = -1) -> Symbol:
+def _diff(x: Symbol, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Symbol:
+    ends = [end if end is None else x.lift(end) for end in (prepend, append)]
+    one = [1 if i == axis % x.ndim else size for i, size in enumerate(x.shape)]
+    before, after = (
+        end if end is None or end.shape else _placed(np.broadcast_to)(end, one) for end in ends
+    )
+    joined = [part for part in (before, x, after) if part is not None]
+    x = _joined(np.concatenate)(joined, axis=axis) if joined[1:] else x
     for _ in range(n):
         ahead, behind = (
             _placed(np.take)(x, np.arange(first, x.shape[axis] - 1 + first), axis=axis)
@@ -196,19 +246,112 @@ def _diff(x: Symbol, n: int = 1, axis: int = -1) -> Symbol:
     return x
 
 
+@implements(np.average)
+def _average(x: Symbol, axis: int | None = None, weights: Any = None) -> Symbol:
+    if weights is None:
+        return _mean(x, axis)
+    w: Symbol = x.lift(weights)
+    if w.shape != x.shape and axis is not None:
+        w = w.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+    return _sum(x * w, axis) / _sum(_placed(np.broadcast_to)(w, x.shape), axis)
+
+
+@implements(np.ptp)
+def _ptp(x: Symbol, axis: Axis = None) -> Symbol:
+    return _max(x, axis) - _min(x, axis)
+
+
+@implements(np.all)
+def _all(x: Symbol, axis: Axis = None, keepdims: bool = False) -> Symbol:
+    return _min(x.as_condition().as_number(), axis, keepdims) > 0.5
+
+
+@implements(np.any)
+def _any(x: Symbol, axis: Axis = None, keepdims: bool = False) -> Symbol:
+    return _max(x.as_condition().as_number(), axis, keepdims) > 0.5
+
+
+@implements(np.count_nonzero)
+def _count_nonzero(x: Symbol, axis: Axis = None) -> Symbol:
+    return _sum(x if x.is_condition else x != 0.0, axis)
+
+
+@implements(np.select)
+def _select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0.0) -> Symbol:
+    one = innermost([*conditions, *choices, default])
+    assert one is not None
+    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
+        default = one.apply("where", condition, choice, default)
+    return cast(Symbol, default)
+
+
+@implements(np.round, np.around)
+def _round(x: Symbol, decimals: int = 0) -> Symbol:
+    if decimals:
+        raise FormulaError("np.round in a formula rounds to whole numbers")
+    return x.apply("rint", x)
+
+
+@implements(np.interp)
+def _interp(x: Any, xp: Any, fp: Any) -> Symbol:
+    """Lines between the points: every piece rises from where it begins to where it ends."""
+    x, xp, fp = lifted(x, xp, fp)
+    rise, run = _diff(fp), _diff(xp)
+    beyond: Symbol = x.reshape(*x.shape, 1) - xp[:-1]
+    inside = beyond.apply("min", beyond.apply("max", beyond, 0.0), run)
+    return cast(Symbol, fp[0] + _sum(inside * (rise / run), axis=-1))
+
+
+@implements(np.convolve)
+def _convolve(a: Any, v: Any, mode: str = "full") -> Symbol:
+    a, v = lifted(a, v)
+    if v.size > a.size:
+        a, v = v, a
+    if mode not in ("full", "same", "valid") or (a.ndim, v.ndim) != (1, 1):
+        raise FormulaError("np.convolve in a formula is of vectors, 'full', 'same' or 'valid'")
+    first = {"full": 0, "same": (v.size - 1) // 2, "valid": v.size - 1}[mode]
+    count = {"full": a.size + v.size - 1, "same": a.size, "valid": a.size - v.size + 1}[mode]
+    at = first + np.arange(count)[:, None] - np.arange(v.size)
+    there = np.where((at >= 0) & (at < a.size), at, -1)
+    return _sum(Symbol(a.builder, a.builder.take(a.index, there)) * v, axis=-1)
+
+
+@implements(np.polyval)
+def _polyval(p: Any, x: Any) -> Symbol:
+    p, x = lifted(p, x)
+    value: Symbol = _full_like(x, p[0])
+    for i in range(1, len(p)):
+        value = value * x + p[i]
+    return value
+
+
 @implements(np.clip)
 def _clip(x: Symbol, low: Any = None, high: Any = None, /) -> Symbol:
     x = x if low is None else x.apply("max", x, low)
     return x if high is None else x.apply("min", x, high)
 
 
-@implements(np.dot, np.matmul, np.vdot, np.inner)
+@implements(np.vdot)
+def _vdot(a: Any, b: Any) -> Symbol:
+    a, b = lifted(a, b)
+    return _matmul(_placed(np.ravel)(a), _placed(np.ravel)(b))
+
+
+@implements(np.inner)
+def _inner(a: Any, b: Any) -> Symbol:
+    a, b = lifted(a, b)
+    return _matmul(a, b.T)
+
+
+@implements(np.dot, np.matmul)
 def _matmul(a: Any, b: Any) -> Symbol:
     a, b = (one.as_number() for one in lifted(a, b))
     if not a.shape or not b.shape:
         return cast(Symbol, a * b)
     if a.ndim > 2 or b.ndim > 2:
-        raise FormulaError("products of arrays in a formula are of vectors and matrices")
+        raise FormulaError(
+            "products of arrays in a formula are of vectors and matrices; np.einsum has more axes"
+        )
     if a.shape[-1] != b.shape[0]:
         raise FormulaError(
             f"a product of shapes {a.shape} and {b.shape}: {a.shape[-1]} is not {b.shape[0]}"
@@ -220,8 +363,89 @@ def _matmul(a: Any, b: Any) -> Symbol:
         return Symbol(builder, builder.matmul(b.T.index, a.T.index)).T
     if a.ndim == b.ndim == 1:
         return _sum(a * b)
-    left: Symbol = a if a.ndim == 1 else a[:, None, :]
+    left: Symbol = a if 1 in (a.ndim, b.ndim) else a[:, None, :]
     return _sum(left * b.T, axis=-1)
+
+
+@implements(np.linalg.cholesky)
+def cholesky(matrix: Any) -> Symbol:
+    """The lower factor of a matrix; NaN where it is not positive definite."""
+    (a,) = (one.as_number() for one in lifted(matrix))
+    if a.ndim != 2 or a.shape[0] != a.shape[1]:
+        raise FormulaError(f"a Cholesky factor is of one square matrix, not of shape {a.shape}")
+    return Symbol(a.builder, a.builder.cholesky(a.index) if a.size else a.index)
+
+
+def solve_triangular(lower: Any, right: Any, transposed: bool) -> Symbol:
+    """What L, or Lᵀ, makes the right side of."""
+    a, b = (one.as_number() for one in lifted(lower, right))
+    if a.ndim != 2 or b.ndim not in (1, 2) or {*a.shape} != {b.shape[0]}:
+        raise FormulaError(
+            "solve_triangular takes a square matrix and a vector or matrix of as many rows, not "
+            f"shapes {a.shape} and {b.shape}"
+        )
+    solved = a.builder.solve(a.index, b.index, transposed=transposed) if b.size else b.index
+    return Symbol(a.builder, solved)
+
+
+@implements(np.einsum)
+def _einsum(subscripts: Any, *operands: Any) -> Symbol:
+    """Products of all elements whose letters agree, and their sums."""
+    if not isinstance(subscripts, str) or "." in subscripts:
+        raise FormulaError("np.einsum in a formula is written with letters, as in 'ij,j->i'")
+    names, arrow, result = subscripts.replace(" ", "").partition("->")
+    letters, symbols = names.split(","), lifted(*operands)
+    if not arrow:
+        result = "".join(sorted(c for c in set(names) - {","} if names.count(c) == 1))
+    sizes: dict[str, int] = {}
+    for part, symbol in zip(letters, symbols, strict=False):
+        sizes |= dict(zip(part, symbol.shape, strict=False))
+    own = [tuple(sizes[c] for c in part) for part in letters]
+    if own != [symbol.shape for symbol in symbols] or not {*result} <= {*sizes}:
+        shapes = ", ".join(str(symbol.shape) for symbol in symbols)
+        raise FormulaError(f"np.einsum: {subscripts!r} does not go with shapes {shapes}")
+    summed = "".join(c for c in sizes if c not in result)
+    product: Symbol | None = None
+    for part, symbol in zip(letters, symbols, strict=True):
+        once = "".join(dict.fromkeys(part))
+        places = np.einsum(f"{part}->{once}", np.arange(symbol.size).reshape(symbol.shape))
+        order = [c for c in result + summed if c in once]
+        places = np.transpose(places, [once.index(c) for c in order])
+        places = places.reshape([sizes[c] if c in once else 1 for c in result + summed])
+        factor = Symbol(symbol.builder, symbol.builder.take(symbol.index, places))
+        product = factor if product is None else product * factor
+    assert product is not None
+    return _sum(product, tuple(range(len(result), product.ndim))) if summed else product
+
+
+@implements(np.tensordot)
+def _tensordot(a: Any, b: Any, axes: Any = 2) -> Symbol:
+    a, b = lifted(a, b)
+    if isinstance(axes, int):
+        axes = range(a.ndim - axes, a.ndim), range(axes)
+    of_a, of_b = ([one] if isinstance(one, int) else list(one) for one in axes)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    left, right = list(letters[: a.ndim]), list(letters[a.ndim :][: b.ndim])
+    for i, j in zip(of_a, of_b, strict=True):
+        right[j] = left[i]
+    result = [c for c in left + right if (left + right).count(c) == 1]
+    return _einsum(f"{''.join(left)},{''.join(right)}->{''.join(result)}", a, b)
+
+
+@implements(np.cross)
+def _cross(a: Any, b: Any) -> Symbol:
+    a, b = lifted(a, b)
+    if (a.shape[-1:], b.shape[-1:]) != ((3,), (3,)):
+        raise FormulaError("np.cross in a formula is of vectors of 3 numbers, along the last axis")
+    one, two = [1, 2, 0], [2, 0, 1]
+    return cast(Symbol, a[..., one] * b[..., two] - a[..., two] * b[..., one])
+
+
+@implements(np.meshgrid)
+def _meshgrid(*vectors: Any, indexing: Any = "xy") -> list[Symbol]:
+    symbols = [one.reshape(-1) for one in lifted(*vectors)]
+    own = np.meshgrid(*(np.arange(one.size) for one in symbols), indexing=indexing)
+    return [one[places] for one, places in zip(symbols, own, strict=True)]
 
 
 @implements(np.outer)
@@ -259,6 +483,13 @@ def _zeros_like(x: Symbol) -> Symbol:
 @implements(np.ones_like)
 def _ones_like(x: Symbol) -> Symbol:
     return x.lift(np.ones(x.shape))
+
+
+@implements(np.full_like)
+def _full_like(x: Any, value: Any) -> Symbol:
+    if not isinstance(x, Symbol):
+        x, value = lifted(x, value)
+    return _placed(np.broadcast_to)(x.lift(value), x.shape)
 
 
 @implements(np.shape)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def gradient(builder: Builder, energy: int, coordinates: Sequence[int]) -> tuple
         if index not in adjoints or index not in active:
             continue
         for value, contribution in _backward(builder, index, adjoints[index], active):
-            if value in active:
+            if value in active and not contribution.is_zero:
                 fitted = contribution.fitted(value, builder.shapes[index])
                 known = adjoints.get(value)
                 adjoints[value] = fitted if known is None else known.plus(fitted)
@@ -76,6 +76,11 @@ class _Adjoint:
     builder: Builder
     scale: int
     rest: int | None
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing flows, whatever the other factor is."""
+        return self.builder.constant(self.scale) == 0.0
 
     @property
     def value(self) -> int:
@@ -234,6 +239,22 @@ def _backward(
                     ),
                 )
             ]
+        case "cholesky", (a,):
+            return [(a, adjoint.structural(lambda r: builder.cholesky_back(index, r), shape))]
+        case ("solve" | "solve_t") as op, (lower, a):
+            back = op == "solve"
+
+            def by_right(rest: int) -> int:
+                return builder.solve(lower, rest, transposed=back)
+
+            def by_lower(rest: int) -> int:  # L X = B: dB = dL X + L dX, and so for Lᵀ
+                right, solved = Symbol(builder, by_right(rest)), Symbol(builder, index)
+                a, b = (right, solved) if back else (solved, right)
+                product = a[:, None] * b if a.ndim == 1 else a @ b.T
+                return cast(Symbol, (-product).call(np.tril)).index
+
+            moves = [(a, by_right), (lower, by_lower)]
+            return [(one, adjoint.structural(by, shape)) for one, by in moves if one in active]
         case "scan", _:
             return _through_rows(builder, index, adjoint, active)
         case op, args if op in COMPOSED:

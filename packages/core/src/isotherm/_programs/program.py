@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from isotherm._arithmetic import functions
+from isotherm._arithmetic import factors, functions
 from isotherm._arithmetic.arrays import Array
 from isotherm._arithmetic.exact import exact_sqrt
 from isotherm._programs.tables import Table
@@ -30,7 +30,12 @@ from isotherm._programs.tables import Table
 UNARY = ("neg", "sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "floor", "rint", "stop")
 BINARY = ("add", "sub", "mul", "div", "min", "max")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-STRUCTURAL = ("fill", "reshape", "take", "scatter", "total", "matmul", "matmul_t", "scan")
+FACTORS = ("cholesky", "cholesky_back", "solve", "solve_t")
+_PLACED = ("take", "scatter", "total", "matmul", "matmul_t", *FACTORS)
+STRUCTURAL = (
+    *("fill", "reshape", "take", "scatter", "total", "matmul", "matmul_t", "scan"),
+    *FACTORS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,10 @@ class Instruction:
         the order of `isotherm._arithmetic.sums.total`; ``"matmul"``, the product of a matrix
         that depends on no coordinate with a vector or matrix, and ``"matmul_t"`` with the matrix
         transposed; ``"scan"``, the vector that the `Recursion` ``value`` makes of a carry, arrays
-        of rows, and vectors that are the same for all rows.
+        of rows, and vectors that are the same for all rows. Of `isotherm._arithmetic.factors`:
+        ``"cholesky"``, the factor of a matrix, and ``"cholesky_back"``, of the factor and a
+        derivative by it; ``"solve"``, of a lower triangle and the right side, a vector or a
+        matrix, and ``"solve_t"`` with the triangle transposed.
     args : tuple of int
         The values that it takes, all of earlier instructions.
     value : number, shape, Table or Recursion
@@ -191,9 +199,8 @@ def operations(instructions: Iterable[Instruction]) -> Iterator[str]:
 class Builder:
     """Writes instructions, each once: equal operations on equal values share one instruction.
 
-    Identities that hold for every finite value (x + 0, x * 1, 0 * x, --x) are applied and
-    operations on constants carried out, both in float64, so that the reverse pass leaves no
-    leftovers.
+    Identities that hold for every value (x + 0, x * 1, --x) are applied and operations on constants
+    carried out, both in float64, so that the reverse pass leaves no leftovers.
 
     Parameters
     ----------
@@ -335,6 +342,19 @@ class Builder:
             Instruction("matmul_t" if transposed else "matmul", (matrix, value)), shape
         )
 
+    def cholesky(self, matrix: int) -> int:
+        """The lower factor of a matrix."""
+        return self.write(Instruction("cholesky", (matrix,)), self.shapes[matrix])
+
+    def cholesky_back(self, lower: int, slope: int) -> int:
+        """The derivative by a matrix, from that by its factor."""
+        return self.write(Instruction("cholesky_back", (lower, slope)), self.shapes[lower])
+
+    def solve(self, lower: int, right: int, *, transposed: bool = False) -> int:
+        """What a lower triangle, or its transpose, makes `right` of: a vector or a matrix."""
+        op = "solve_t" if transposed else "solve"
+        return self.write(Instruction(op, (lower, right)), self.shapes[right])
+
     def scan(self, recursion: Recursion, args: Sequence[int]) -> int:
         """The last carry and what the rows left, of a carry, rows and what all rows have."""
         count = self.shapes[args[1]][0]
@@ -370,8 +390,6 @@ class Builder:
                 return b
             case ("add" | "sub", _, 0.0) | ("mul" | "div", _, 1.0):
                 return a
-            case ("mul", 0.0, _) | ("mul", _, 0.0) | ("div", 0.0, _):
-                return self.const(0.0)
             case ("sub", 0.0, _) | ("mul", -1.0, _):
                 return self.emit("neg", b)
             case "mul", _, -1.0:
@@ -382,8 +400,24 @@ class Builder:
             return self.emit("sub", b, self.instructions[a].args[0])
         return None
 
+    def _in_full(self, value: int) -> int:
+        """A value with all its elements, where it is a number that stands for them."""
+        instruction = self.instructions[value]
+        if instruction.op != "fill" or value in self.uniform:
+            return value
+        zeros = Table(np.zeros(self.shapes[value], dtype=np.int64))
+        return self.write(
+            Instruction("take", (self.reshape(instruction.args[0], (1,)),), zeros), zeros.shape
+        )
+
     def write(self, instruction: Instruction, shape: tuple[int, ...] = ()) -> int:
-        """The value of an instruction as it is, which is shared."""
+        """The value of an instruction as it is, which is shared.
+
+        What reads elements at places of its own is given all of them.
+        """
+        if instruction.op in _PLACED:
+            args = tuple(self._in_full(arg) for arg in instruction.args)
+            instruction = replace(instruction, args=args)
         index = self._known.get(instruction)
         if index is None:
             index = self._known[instruction] = len(self.instructions)
@@ -475,6 +509,18 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "where": lambda xp, c, a, b: xp.where(c, a, b),
     "perturb": lambda xp, v, s, z: xp.where(s == 0.0, v, v + s * z),
 }
+
+
+def factored(op: str, args: Sequence[Array]) -> Array:
+    """What an operation of `FACTORS` does to arrays, of whose axes the last are the program's."""
+    if op == "cholesky":
+        return factors.cholesky(args[0])
+    if op == "cholesky_back":
+        return factors.cholesky_back(*args)
+    lower, right = args
+    is_vector = right.ndim < lower.ndim
+    solved = factors.solve(lower, right[..., None] if is_vector else right, op == "solve_t")
+    return solved[..., 0] if is_vector else solved
 
 
 def _fold(op: str, numbers: Sequence[float]) -> float | None:

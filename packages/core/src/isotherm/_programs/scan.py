@@ -9,7 +9,7 @@ to the first (Griewank and Walther, Evaluating Derivatives, 2nd ed., 2008, secti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], init: Any, rows: Any) -> t
         raise FormulaError(f"the rows of a scan are as many in each array, not of shapes {shapes}")
     has_rows = (0,) not in lengths
     first = [column[0] if has_rows else np.zeros(column.shape[1:]) for column in columns]
-    taken = _pair(step, init, _like(rows, iter(first)))
+    taken = _pair(step, _like(init, _fresh(_leaves(init))), _like(rows, _fresh(first)))
     if not has_rows:  # the carry stays, and nothing is left
         nothing = (np.zeros((0, *np.shape(leaf))) for leaf in _leaves(taken[1]))
         return init, _like(taken[1], nothing)
@@ -81,7 +81,8 @@ def _by_rows(
 ) -> tuple[Any, Any]:
     carry, left, output = init, list[list[Any]](), None
     for row in zip(*columns, strict=True):
-        carry, output = _pair(step, carry, _like(rows, iter(row)))
+        known = _like(init, _fresh(_leaves(carry)))
+        carry, output = _pair(step, known, _like(rows, _fresh(row)))
         left.append(list(_leaves(output)))
     return carry, _like(output, (np.stack(one) for one in zip(*left, strict=True)))
 
@@ -95,7 +96,7 @@ def _traced(
     inner = Builder(outer)
     carry = [_input(inner, symbol.shape) for symbol in before]
     row = [_input(inner, symbol.shape[1:]) for symbol in lifted]
-    after, output = _pair(step, _like(init, iter(carry)), _like(rows, iter(row)))
+    after, output = _pair(step, _like(init, _fresh(carry)), _like(rows, _fresh(row)))
     given = Symbol(inner, inner.const(0.0))
     next_carry = [given.lift(leaf).as_number() for leaf in _leaves(after)]
     left = [given.lift(leaf).as_number() for leaf in _leaves(output)]
@@ -140,6 +141,12 @@ def _joined(symbols: Sequence[Symbol]) -> Symbol:
     """All elements, one after another."""
     joined: Symbol = ARRAY_FUNCTIONS[np.concatenate]([one.reshape(one.size) for one in symbols])
     return joined
+
+
+def _fresh(leaves: Iterable[Any]) -> Iterator[Any]:
+    """What a step may change in place."""
+    for leaf in leaves:
+        yield +leaf if isinstance(leaf, Symbol) else np.copy(leaf)[()]
 
 
 def _pair(step: Callable[..., Any], carry: Any, row: Any) -> tuple[Any, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partialmethod
 from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -61,6 +63,8 @@ UFUNCS: Mapping[np.ufunc, str] = {
     np.fabs: "abs",
     np.minimum: "min",
     np.maximum: "max",
+    np.deg2rad: "radians",
+    np.radians: "radians",
     np.less: "lt",
     np.less_equal: "le",
     np.greater: "gt",
@@ -75,12 +79,24 @@ UFUNCS: Mapping[np.ufunc, str] = {
     np.logical_not: "not",
 }
 
+IN_NUMBERS = (
+    "an array that was made of numbers cannot hold what is made of x; write a = a + b in the place "
+    "of a += b, and np.stack, np.concatenate or np.where in the place of a[i] = b"
+)
+#: Those of scipy.special, by their names.
+SPECIAL: Mapping[str, str] = {
+    "gammaln": "lgamma",
+    "psi": "digamma",
+    **{name: name for name in ("erf", "expit", "log_expit")},
+}
+
 _INDEX = (
     "an index must be known when the formula is traced: a parameter annotated int (i: int), or an "
     "array that the formula reads from outside, as a global or a closure; other parameters and "
     "what is made of x are not"
 )
 _JOINT = {"and": "min", "or": "max"}
+_ARITHMETIC = ("add", "sub", "mul", "div")
 _LARGEST_POWER = 64  # beyond this many factors a product loses more digits than exp(p * log(x))
 
 
@@ -89,14 +105,24 @@ class Symbol:
 
     Of an array one symbol stands for all elements. It does what an array of NumPy does, so far as
     that is known when the values are not.
+
+    Attributes
+    ----------
+    builder : Builder
+        Of the program in which it is a value.
+    index : int
+        The value, which is another one after ``x += 1``.
+    is_shared : bool
+        Whether in NumPy another array would be a view of this one, or this one of it.
     """
 
-    __slots__ = ("builder", "index")
+    __slots__ = ("builder", "index", "is_shared")
     __hash__ = None  # type: ignore[assignment]  # equality is an operation, not an identity
 
     def __init__(self, builder: Builder, index: int) -> None:
         self.builder = builder
         self.index = index
+        self.is_shared = False
 
     @property
     def is_condition(self) -> bool:
@@ -141,16 +167,19 @@ class Symbol:
             return joint > 0.5
         if op == "where":
             symbols[0] = symbols[0].as_condition()
+        if op in _ARITHMETIC and not all(symbol.is_condition for symbol in symbols):
+            symbols = [symbol.as_number() for symbol in symbols]
         for position, symbol in enumerate(symbols):
             if symbol.is_condition != (op == "where" and position == 0):
                 raise FormulaError(
-                    "a comparison can only be the condition of isotherm.math.where(condition, a, b)"
+                    "a comparison is the condition of isotherm.math.where(condition, a, b), or 1 "
+                    "or 0 beside a number"
                     if symbol.is_condition
                     else "where() needs a comparison as its condition, for example x > 0"
                 )
         match op:
             case "pos":
-                return symbols[0]
+                return +symbols[0]
             case "square":
                 return symbols[0] * symbols[0]
             case "reciprocal":
@@ -163,6 +192,8 @@ class Symbol:
                 return -self.apply("floor", -symbols[0])
             case "log2" | "log10":
                 return symbols[0].log() * (1.0 / math.log(float(op[3:])))
+            case "radians":
+                return symbols[0] * (math.pi / 180.0)
             case "exp2":
                 return (symbols[0] * math.log(2.0)).exp()
         return self._emit(op, symbols)
@@ -270,7 +301,7 @@ class Symbol:
             base = base * base if count else base
         if result is None:
             return Symbol(self.builder, self.builder.fill(self.builder.const(1.0), self.shape))
-        return 1.0 / result if power < 0 else result
+        return 1.0 / result if power < 0 else +result
 
     def __add__(self, other: Any) -> Symbol:
         return self._binary(np.add, self, other)
@@ -308,6 +339,14 @@ class Symbol:
     def __rmod__(self, other: Any) -> Symbol:
         return self._binary(np.remainder, other, self)
 
+    def __floordiv__(self, other: Any) -> NoReturn:
+        raise FormulaError("// is not known in a formula; np.floor(a / b) is, and %")
+
+    __rfloordiv__ = __divmod__ = __rdivmod__ = __floordiv__
+
+    def __round__(self, digits: int = 0) -> Symbol:
+        return cast(Symbol, self.call(np.round, digits))
+
     def __lt__(self, other: Any) -> Symbol:
         return self._binary(np.less, self, other)
 
@@ -341,7 +380,7 @@ class Symbol:
         return self.apply("neg", self)
 
     def __pos__(self) -> Symbol:
-        return self
+        return Symbol(self.builder, self.index)
 
     def __abs__(self) -> Symbol:
         return self.apply("abs", self)
@@ -371,8 +410,14 @@ class Symbol:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if ufunc is np.matmul and method == "__call__" and not kwargs:
             return self.call_any(np.matmul, *inputs)
+        if ufunc.__name__ in SPECIAL and method == "__call__" and not kwargs:
+            return self.apply(SPECIAL[ufunc.__name__], *inputs)
+        if ufunc in (np.isfinite, np.isnan) and method == "__call__" and not kwargs:
+            return abs(self) < math.inf if ufunc is np.isfinite else self != self
         if ufunc not in UFUNCS:
             raise FormulaError(not_known(ufunc.__name__))
+        if "out" in kwargs:
+            raise FormulaError(IN_NUMBERS)
         if method != "__call__" or kwargs:
             called = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
             raise FormulaError(
@@ -402,7 +447,8 @@ class Symbol:
     def __bool__(self) -> NoReturn:
         raise FormulaError(
             "a formula cannot branch on a value, nor compare arrays; use "
-            "isotherm.math.where(condition, a, b), minimum or maximum, one coordinate at a time"
+            "isotherm.math.where(condition, a, b), minimum or maximum, and & and | between "
+            "comparisons"
         )
 
     def __float__(self) -> NoReturn:
@@ -431,7 +477,8 @@ class Symbol:
             if isinstance(part, Symbol):
                 raise FormulaError(_INDEX)
         own = np.arange(self.size).reshape(self.shape)
-        return Symbol(self.builder, self.builder.take(self.index, own[key]))
+        picked = Symbol(self.builder, self.builder.take(self.index, own[key]))
+        return self.shared_with(picked) if np.may_share_memory(own, own[key]) else picked
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise FormulaError(
@@ -439,12 +486,37 @@ class Symbol:
             "np.concatenate or np.where"
         )
 
+    def shared_with(self, view: Symbol) -> Symbol:
+        """A view of this array: what is done to one in place would be done to the other."""
+        view.is_shared = self.is_shared = True
+        return view
+
+    def _in_place(self, ufunc: np.ufunc, other: Any) -> Symbol:
+        result = self._binary(ufunc, self, other)
+        if not self.shape:  # a number, which stays what it is
+            return result
+        if self.is_shared or result.shape != self.shape or result.builder is not self.builder:
+            raise FormulaError(
+                "an array in a formula cannot be changed in place where others are parts of it, or "
+                "into another shape, or out of a scan; write a = a + b in the place of a += b"
+            )
+        self.index = result.index
+        return self
+
     def _check_is_array(self) -> None:
         if not self.shape:
             raise FormulaError(
                 "this is one number, not a sequence; for a formula of a whole chain's state write "
                 "@isotherm.formula(dim=...)"
             )
+
+    def astype(self, dtype: Any) -> Symbol:
+        if np.dtype(dtype).kind != "f":
+            raise FormulaError(
+                f"a value in a formula cannot become {np.dtype(dtype)}; np.floor and np.round "
+                "give whole numbers"
+            )
+        return self + 0.0
 
     def reshape(self, *shape: Any) -> Symbol:
         new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
@@ -470,11 +542,21 @@ def implements(*functions: Callable[..., Any]) -> Callable[[_F], _F]:
 
 #: Functions that a formula cannot have, and what is said of them.
 REFUSED: dict[Callable[..., Any], str] = {
-    np.einsum: "np.einsum is not known in a formula; write a product with @, or * and np.sum",
     **dict.fromkeys(
-        (np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.slogdet, np.linalg.cholesky),
-        "matrices of x are not solved or factored in a formula; write the few steps of a small one "
-        "with loops over x[i, j]",
+        (np.sort, np.argsort, np.argmax, np.argmin, np.median, np.quantile, np.percentile),
+        "the order of values is not known when a formula is traced; np.max, np.min, np.where and "
+        "np.cumsum are",
+    ),
+    **dict.fromkeys(
+        (np.fft.fft, np.fft.rfft, np.fft.fft2, np.fft.ifft, np.fft.irfft),
+        "np.fft is not known in a formula; a transform is a product with a matrix of cosines and "
+        "one of sines",
+    ),
+    **dict.fromkeys(
+        (np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.slogdet),
+        "of matrices a formula knows factors that need no pivots: of a symmetric positive definite "
+        "A = L @ L.T, L = np.linalg.cholesky(A), its log determinant is "
+        "2 * np.sum(np.log(np.diagonal(L))) and isotherm.math.solve_triangular solves with L",
     ),
 }
 
@@ -482,7 +564,16 @@ REFUSED: dict[Callable[..., Any], str] = {
 def _known(function: Callable[..., Any]) -> Callable[..., Any]:
     if function not in ARRAY_FUNCTIONS:
         raise FormulaError(REFUSED.get(function) or not_known(function.__name__))
-    return ARRAY_FUNCTIONS[function]
+    own = ARRAY_FUNCTIONS[function]
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            inspect.signature(own).bind(*args, **kwargs)
+        except TypeError as error:
+            raise FormulaError(f"np.{function.__name__} in a formula: {error}") from None
+        return own(*args, **kwargs)
+
+    return call
 
 
 def innermost(operands: Iterable[Any]) -> Symbol | None:
@@ -502,9 +593,11 @@ def not_known(name: str) -> str:
     """What a formula is told of a function that it cannot use: the nearest that it can."""
     elementwise = {ufunc.__name__ for ufunc in UFUNCS}
     known = sorted(elementwise | {"where"} | {f.__name__ for f in ARRAY_FUNCTIONS})
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     nearest = (
-        f"the nearest known are {', '.join(near)}" if near else f"known are {', '.join(known)}"
+        f"the nearest known are {', '.join(near)}"
+        if near
+        else "elementwise functions, sums and products along axes, slices and index arrays are"
     )
     return f"np.{name} is not known in a formula; {nearest}, and those of isotherm.math"
 
@@ -520,11 +613,20 @@ def _elementwise_method(op: str) -> Callable[[Symbol], Symbol]:
     return lambda self: self.apply(op, self)
 
 
-for _name in ("sum", "prod", "max", "min", "mean", "var", "std", "cumsum", "dot", "ravel"):
-    setattr(Symbol, _name, _method(getattr(np, _name)))
-for _name in ("transpose", "squeeze", "swapaxes", "take", "repeat", "diagonal", "trace", "clip"):
+_METHODS = (
+    *("sum", "prod", "max", "min", "mean", "var", "std", "cumsum", "dot", "ravel", "copy", "round"),
+    *("transpose", "squeeze", "swapaxes", "take", "repeat", "diagonal", "trace", "clip", "all"),
+    *("any", "cumprod"),
+)
+for _name in _METHODS:
     setattr(Symbol, _name, _method(getattr(np, _name)))
 Symbol.flatten = Symbol.ravel  # type: ignore[attr-defined]
+_IN_PLACE: Mapping[str, np.ufunc] = {
+    "iadd": np.add, "isub": np.subtract, "imul": np.multiply, "itruediv": np.divide,
+    "ipow": np.power, "imod": np.remainder,
+}  # fmt: skip
+for _name, _changing in _IN_PLACE.items():
+    setattr(Symbol, f"__{_name}__", partialmethod(Symbol._in_place, _changing))
 # NumPy calls these for the elements of an array of objects.
 for _ufunc, _op in UFUNCS.items():
     if _ufunc.nin == 1 and not hasattr(Symbol, _ufunc.__name__):

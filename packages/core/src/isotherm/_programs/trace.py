@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import math
 from collections.abc import Callable, Hashable
@@ -18,7 +19,7 @@ from isotherm._programs.differentiate import gradient
 from isotherm._programs.functions import without_composed
 from isotherm._programs.program import Builder, Instruction, Program
 from isotherm._programs.reads import what_is_read
-from isotherm._programs.symbols import Symbol
+from isotherm._programs.symbols import IN_NUMBERS, Symbol, not_known
 from isotherm._programs.tables import Table
 from isotherm._programs.unroll import is_small, unroll
 from isotherm.errors import FormulaError, InputError, printable, short_repr, text_of
@@ -102,7 +103,7 @@ def _traced(request: Request) -> AnyProgram:
         x = Symbol(builder, builder.write(Instruction("state"), event_shape))
     energy: Symbol | None = None
     for term in request.terms:
-        part = _part(term, x, names, is_of_state=event_shape is not None)
+        part = _part(term, +x, names, is_of_state=event_shape is not None)
         energy = part if energy is None else energy + part
     assert energy is not None
     if event_shape is not None and not is_small(builder, energy.index):
@@ -151,9 +152,24 @@ def _part(term: Term, x: Symbol, names: list[str], *, is_of_state: bool) -> Symb
     return energy
 
 
+def _told(error: Exception) -> str:
+    """What is said of an error, in our words where it is about symbols."""
+    text = text_of(error)
+    if isinstance(error, AttributeError) and isinstance(error.obj, Symbol):
+        return not_known(str(error.name))
+    if "setting an array element with a sequence" in text:
+        return IN_NUMBERS
+    if isinstance(error, TypeError) and "dtype('O')" in text:
+        return (
+            "np.array of single numbers is no array for this function of NumPy's; put it together "
+            "with np.stack"
+        )
+    return text
+
+
 def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaError:
     """The error, with the line of the user's function that caused it."""
-    code: CodeType = function.__code__
+    code: CodeType = inspect.unwrap(function).__code__
     number = code.co_firstlineno
     traceback = error.__traceback__
     while traceback is not None:
@@ -162,4 +178,4 @@ def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaE
         traceback = traceback.tb_next
     line = linecache.getline(code.co_filename, number).strip()
     where = f"formula {printable(function.__name__)}, line {number}: {line}"
-    return FormulaError(f"{text_of(error)} (in {where})")
+    return FormulaError(f"{_told(error)} (in {where})")

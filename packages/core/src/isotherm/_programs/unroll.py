@@ -13,12 +13,15 @@ from isotherm._limits import LIMITS
 from isotherm._programs.program import (
     BINARY,
     COMPARISONS,
+    FACTORS,
     STRUCTURAL,
     Builder,
     Program,
     Recursion,
+    factored,
     reachable,
 )
+from isotherm._programs.symbols import Symbol
 
 _COMPOSED = 20  # of a composed function, about
 
@@ -44,6 +47,8 @@ def _operations(builder: Builder, index: int) -> int:
         count = builder.shapes[instruction.args[1]][0]
         step = instruction.value.step.instructions
         return count * sum(1 if one.op in _CHEAP else _COMPOSED for one in step if one.args)
+    if instruction.op in FACTORS:
+        return builder.shapes[index][0] * math.prod(builder.shapes[index])
     if instruction.op in STRUCTURAL:
         return math.prod(builder.shapes[instruction.args[0]])
     weight = _COMPOSED if instruction.op not in _CHEAP else 1
@@ -98,6 +103,9 @@ def unroll(builder: Builder, outputs: Sequence[int]) -> tuple[Builder, list[int]
                 matrix = np.reshape(args[0], builder.shapes[instruction.args[0]])
                 factors = np.reshape(args[1], (matrix.shape[1], -1))
                 made = [_dot(plain, row, column) for row in matrix for column in factors.T]
+            case op if op in FACTORS:
+                given = zip(instruction.args, args, strict=True)
+                made = _factored(plain, op, [(builder.shapes[arg], one) for arg, one in given])
             case op:
                 made = [
                     plain.emit(op, *(arg[i] if len(arg) > 1 or i == 0 else arg[0] for arg in args))
@@ -143,6 +151,20 @@ def _total(plain: Builder, values: Sequence[int]) -> int:
             values[i - half] = plain.emit("add", values[i - half], values[i])
         del values[half:]
     return values[0]
+
+
+def _factored(
+    plain: Builder, op: str, args: Sequence[tuple[tuple[int, ...], Sequence[int]]]
+) -> list[int]:
+    """By the operations on arrays, whose elements are symbols."""
+    arrays = []
+    for shape, values in args:
+        array = np.empty(len(values), dtype=object)
+        for i, value in enumerate(values):
+            array[i] = Symbol(plain, value)
+        arrays.append(array.reshape(shape))
+    zero = Symbol(plain, plain.const(0.0))
+    return [zero.lift(one).index for one in factored(op, arrays).ravel().tolist()]
 
 
 def _dot(plain: Builder, row: Any, column: Any) -> int:
