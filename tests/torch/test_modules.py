@@ -226,3 +226,64 @@ def test_model_kwargs_that_cannot_be_passed_are_refused(energy, keywords, messag
 def test_an_energy_that_autograd_cannot_see_through_is_refused(energy):
     with pytest.raises(isotherm.InputError, match="not connected to x"):
         run(energy, dim=2)
+
+
+def test_what_a_backward_pass_does_to_its_weights_is_of_one_step():
+    """Not to be seen by a tensor's version: through ``.data``, NumPy, or an accumulating hook."""
+
+    class Writes(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, u):
+            return u.clone()
+
+        @staticmethod
+        def backward(ctx, slope):
+            kept = slope.clone()
+            slope.data.mul_(2.0)
+            slope.numpy()[...] += 1.0
+            return kept
+
+    sums = []
+
+    def accumulate(slope):
+        if sums:
+            sums[0] += slope
+        else:
+            sums.append(slope)
+
+    def plain(x):
+        return 0.5 * x.square().sum(dim=1)
+
+    def writes(x):
+        return Writes.apply(plain(x))
+
+    def hooked(x):
+        u = plain(x)
+        u.register_hook(accumulate)
+        return u
+
+    def run(energy):
+        return isotherm.sample_chain(
+            energy, torch.ones(4, 3), n_steps=5, step_size=0.1, noise_scale=0.0, seed=0
+        )
+
+    assert torch.equal(run(writes), run(plain))
+    assert torch.equal(run(hooked), run(plain))
+
+
+def test_complex_energies_are_refused():
+    with pytest.raises(isotherm.InputError, match="must be real"):
+        isotherm.sample_chain(
+            lambda x: torch.complex(x.sum(dim=1), x.sum(dim=1)), torch.ones(4, 3), n_steps=2,
+            step_size=0.1, seed=0,
+        )  # fmt: skip
+
+
+def test_a_sampler_sees_the_dtype_to_which_a_network_inside_a_gradient_was_moved():
+    network = torch.nn.Linear(3, 3)
+    sampler = isotherm.LangevinDynamics(isotherm.score(network), step_size=0.1)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float32):
+        network.to(dtype)
+        x = sampler.sample_chain(torch.ones(4, 3), n_steps=2, seed=0)
+        fresh = isotherm.LangevinDynamics(isotherm.score(network), step_size=0.1)
+        assert torch.equal(x, fresh.sample_chain(torch.ones(4, 3), n_steps=2, seed=0))

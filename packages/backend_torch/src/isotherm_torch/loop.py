@@ -200,7 +200,7 @@ class AutogradGradient:
     def __init__(self, energy: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.seen: torch.Tensor | None = None
         self._energy = energy
-        self._ones = torch.empty(0)  # for values of a shape and dtype that have been looked at
+        self._looked_at = torch.empty(0)  # of the shape and dtype of values that have been
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if not torch.is_grad_enabled():
@@ -208,17 +208,19 @@ class AutogradGradient:
                 return self(x)
         leaf = x.clone().requires_grad_(True)
         value = self._energy(leaf)
-        ones = self._ones
-        if not (torch.is_tensor(value) and value.shape == ones.shape and value.dtype == ones.dtype):
+        known = self._looked_at
+        if not (
+            torch.is_tensor(value) and value.shape == known.shape and value.dtype == known.dtype
+        ):
             value = self._look_at(value, leaf)
-        result = _slope(value, leaf, self._ones) if value.requires_grad else None
+        # The weights are new: a hook may keep them, and what a backward pass does to their memory
+        # cannot always be seen.
+        result = _slope(value, leaf, torch.ones_like(value)) if value.requires_grad else None
         if result is None:
             raise InputError(
                 "the energy's value is not connected to x for autograd; calculate it from x with "
                 "torch operations, or give the energy a method gradient(x)"
             )
-        if self._ones._version:  # written to, by a hook or a function's own backward
-            self._ones = torch.ones_like(value)
         self.seen = value.detach()
         return result
 
@@ -229,9 +231,9 @@ class AutogradGradient:
                 f"energy(x) returned {type(value).__name__}, through which autograd does not see; "
                 "return a tensor, or give the energy a method gradient(x)"
             )
-        if not has_row_a_chain(value, leaf):
+        if value.is_complex() or not has_row_a_chain(value, leaf):
             as_values(value, leaf)  # which says what is wrong
-        self._ones = torch.ones_like(value)
+        self._looked_at = torch.empty_like(value, requires_grad=False)
         if value.shape == leaf.shape and leaf[0].numel() > 1 and value.requires_grad:
             _look_at_terms(value, leaf)
         return value

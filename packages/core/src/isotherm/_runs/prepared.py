@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from isotherm._backends.protocol import RENEWED, Backend, Renews, Runner
-from isotherm._energies.origin import origin
+from isotherm._energies.origin import origin, parameters_dtype
 from isotherm._plans.plan import Plan
 
 _ANY = dict.fromkeys(RENEWED)
@@ -18,6 +18,7 @@ class Loan(NamedTuple):
     runner: Runner
     plan: Plan
     energy: Any
+    dtype: str | None  # in which it is given states, if not in theirs
     about: tuple[Any, ...]
 
 
@@ -38,7 +39,8 @@ class Prepared:
         except IndexError:
             kept = None
         if kept is None or not _serves(kept, plan, energy):
-            return Loan(backend.prepare(plan, energy), plan, energy, _about(energy))
+            runner = backend.prepare(plan, energy)
+            return Loan(runner, plan, energy, parameters_dtype(energy), _about(energy))
         renewed: Renews = kept.runner  # type: ignore[assignment]
         renewed.renew(plan)
         return kept
@@ -55,6 +57,8 @@ class Prepared:
 def _serves(kept: Loan, plan: Plan, energy: Any) -> bool:
     """Whether a runner serves a plan, which may differ from its own in `RENEWED`."""
     if kept.energy is not energy or vars(plan) | _ANY != vars(kept.plan) | _ANY:
+        return False
+    if kept.dtype != parameters_dtype(energy):  # no plan tells that of an object's own gradient
         return False
     # Plans that were made as one share their schedules; and else the energy, which is an object,
     # may have changed what it is.
