@@ -133,8 +133,8 @@ def page(result: dict[str, Any]) -> str:
         f"the programs ran (at worst {max(others):.0%}); "
         f"{min(work['date'] for work in works.values())} and later; "
         + ", ".join(" ".join(pair) for pair in result["versions"].items())
-        + f". Medians of {result['rounds']} interleaved rounds of {result['seconds']:g} s, or of "
-        "twice a warm-up; warm-ups are counted and compiling is not. An effective sample is "
+        + f". Medians of up to {result['rounds']} interleaved rounds of {result['seconds']:g} s, "
+        "or of twice a warm-up; warm-ups are counted and compiling is not. An effective sample is "
         "one of the worst coordinate, and of its squared deviation from the mean, by ArviZ; "
         "gradients are those after the warm-up. `python -m benchmarks.posteriors` made this page.",
         "",

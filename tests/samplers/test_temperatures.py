@@ -142,6 +142,7 @@ def test_the_virial_is_that_of_each_temperature():
 
 REFUSED = {
     r"has shape \(6, 1\).*which is \(7, 1\)": {"temperature": LADDER[:6]},
+    r"has shape \(7,\).*one a chain has the shape \(n_samples, 1\)": {"temperature": LADDER[:, 0]},
     r"has shape \(7, 2\).*the shape \(n_samples, 1\)": {"noise_scale": np.ones((7, 2))},
     "0 or positive and finite of every chain, not -1.0": {"noise_scale": -np.ones((7, 1))},
     "finite of every chain, not nan": {"temperature": np.full((7, 1), np.nan)},

@@ -57,23 +57,18 @@ class Segments:
         arrays = {
             index: xp.ascontiguousarray(values[index], dtype=self._dtype)
             for index in segment.inputs
-            if not isinstance(values[index], float)
+            if self._spaces[index] != Space.STEP
         }
         shape = np.broadcast_shapes(*(one.shape for one in arrays.values()))
-        given = [self._argument(index, values, arrays) for index in segment.inputs]
+        given = [
+            arrays[index] if index in arrays else self._dtype.type(values[index])
+            for index in segment.inputs
+        ]
         results = [xp.empty(shape, dtype=self._dtype) for _ in segment.outputs]
         size = shape[0] * shape[1]
         arguments = [np.int64(size), np.int32(shape[1]), *given, *results]
         self._module.launch(self._names[segment], size, arguments)
         return results
-
-    def _argument(self, index: int, values: Mapping[int, Any], arrays: Mapping[int, Array]) -> Any:
-        if self._spaces[index] == Space.STEP:
-            return self._dtype.type(values[index])
-        if index in arrays:
-            return arrays[index]
-        # Noise that is not used is no array; another one stands in its place, and is not read.
-        return next(iter(arrays.values()))
 
 
 _printed: dict[str, tuple[dict[Segment, str], str]] = {}  # the segments' names, their kernels

@@ -373,7 +373,7 @@ class Segments:
         tensors = {
             index: values[index].contiguous()
             for index in segment.inputs
-            if torch.is_tensor(values[index])
+            if not self._is_number(index)
         }
         some = next(one for index, one in tensors.items() if index not in self._in_memory)
         shape = torch.broadcast_shapes(*(one.shape for one in tensors.values()))
@@ -381,8 +381,7 @@ class Segments:
             torch.empty(shape, dtype=some.dtype, device=some.device) for _ in segment.outputs
         ]
         given = [
-            # Noise that is not used is no array; another one stands in its place, and is not read.
-            self._bits(values[index]) if self._is_number(index) else tensors.get(index, some)
+            self._bits(values[index]) if self._is_number(index) else tensors[index]
             for index in segment.inputs
         ]
         size = math.prod(shape)
@@ -408,9 +407,8 @@ def segments_of(
     return _made[key]
 
 
-_made: dict[
-    tuple[str, str, frozenset[int], int], Segments | str
-] = {}  # to ask the compiler takes as long as steps
+# To ask the compiler takes as long as steps.
+_made: dict[tuple[str, str, frozenset[int], int], Segments | str] = {}
 
 
 @cache

@@ -214,9 +214,8 @@ def summary(store: Store) -> None:
     run = isotherm.open_run(store)
     print(run)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # ArviZ's to programmers, of its next release
+        # ArviZ's to programmers, of its next release.
+        warnings.simplefilter("ignore", FutureWarning)
         table = isotherm.summary(run)
     print(table.to_string())
 

@@ -83,7 +83,7 @@ __device__ __forceinline__ void multiply_some(
 #pragma unroll
     for (int r = 0; r < rows; ++r)
 #pragma unroll
-        for (int c = 0; c < chains; ++c) sums[r].of[c] = sub(row[r * across], row[r * across]);
+        for (int c = 0; c < chains; ++c) sums[r].of[c] = REAL(0);
 #pragma unroll 2
     for (int j = 0; j < columns; ++j) {
         const Together<chains> x = *(const Together<chains>*)(v + j * step);

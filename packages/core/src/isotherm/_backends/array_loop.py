@@ -506,7 +506,7 @@ def as_row(vector: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
 
 def as_column(numbers: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
     """A number a chain as one column, shape (n_samples, 1), beside the states `like`."""
-    xp = compat.array_namespace(like)
+    xp = namespace_of(like)
     return xp.asarray(numbers[:, None], dtype=like.dtype, device=compat.device(like))
 
 

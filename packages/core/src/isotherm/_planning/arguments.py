@@ -145,9 +145,10 @@ def as_schedule(
             "chain, make a run of the chains of each, with chain_offset the number of the first"
         )
     elif values.shape not in ((), (len(steps),)):
+        of_chains = "" if n_chains is None else "; one a chain has the shape (n_samples, 1)"
         raise InputError(
             f"{name} has shape {values.shape}; it must be a number or have one value for each of "
-            f"the {len(steps)} steps (burn_in + n_steps)"
+            f"the {len(steps)} steps (burn_in + n_steps){of_chains}"
         )
     wrong = ~np.isfinite(values) | (values <= 0 if positive else values < 0)
     if wrong.any():

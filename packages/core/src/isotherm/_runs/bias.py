@@ -113,8 +113,9 @@ def bias(
     with the correlation 2√2/3 under Langevin dynamics, so that differences have a ninth of the
     variance that they would have else. Where the bias grows with the power p of the step size, it
     is 2ᵖ/(2ᵖ - 1) of the difference (Talay and Tubaro, Stochastic Analysis and Applications 8,
-    1990): p is 1 for `LangevinDynamics` and 2 for `UnderdampedLangevin`. So it is right to the
-    first order in ηᵖ. Chains that diverge leave nothing to compare, and `str` says so.
+    1990): p is 1 for `LangevinDynamics` and 2 for `UnderdampedLangevin`, and the ``bias_order`` of
+    a transition of your own. So it is right to the first order in ηᵖ. Chains that diverge leave
+    nothing to compare, and `str` says so.
 
     Parameters
     ----------
