@@ -302,7 +302,8 @@ def variance_over_n_minus_1(plan, energy):
         def _record(self, x, reports, k, outputs):
             super()._record(x, reports, k, outputs)
             if outputs.variance is not None and x.shape[0] > 1:
-                outputs.variance[k, ...] = xp.var(x, axis=0, correction=1)
+                variance = xp.var(x, axis=0, correction=1)
+                outputs.variance[k, ...] = xp.reshape(variance, plan.event_shape)
 
     return loop(plan, energy, Mutant)
 

@@ -155,7 +155,9 @@ def sequences(x):
     line = np.interp(x, np.linspace(-1.5, 1.5, 5), WEIGHTS[0, :5]) + np.polyval([1.0, 2.0], x)
     chosen = np.select([x < -1.0, x < 1.0], [x, x * x], 2.0 * x)
     whole = np.average(x, axis=1, weights=WEIGHTS[1]) + np.ptp(x, axis=1) + np.average(x)
-    return sum(np.sum(s * s) for s in smooth) + np.sum(line * chosen) + np.sum(whole**2)
+    by_x = np.average(WEIGHTS[0], weights=row) + np.sum(np.diff(WEIGHTS[0], prepend=row[0]) ** 2)
+    by_x = by_x + np.sum(np.clip(WEIGHTS[0], row[0], row[1]))
+    return sum(np.sum(s * s) for s in smooth) + np.sum(line * chosen) + np.sum(whole**2) + by_x
 
 
 def truths(x):

@@ -117,6 +117,7 @@ WITH_LOGARITHMS = [
     (True, lambda x: np.sum(np.sqrt(1.0 - x * x))),
     (True, lambda x: np.log(np.sum(np.where(x > 0.0, x, np.exp(x))))),
     (True, lambda x, *, s=2.0: np.log(s + np.exp(x[0]))),
+    (True, lambda x: np.sum(np.linalg.cholesky(np.exp(x[0]) - np.eye(20)))),
 ]
 
 

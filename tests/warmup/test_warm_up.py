@@ -98,6 +98,39 @@ def test_pilots_without_weight_go_where_others_are():
     np.testing.assert_allclose(tuning.inverse_mass, 1.0, rtol=0.2)
 
 
+def unsettled(energy, x):
+    sampler = isotherm.HamiltonianMonteCarlo(energy, dtype="float64")
+    return isotherm.warm_up(sampler, x=x, n_warmup=200, seed=3)
+
+
+@pytest.mark.parametrize("n_narrow", [4, 40])
+def test_pilots_in_a_mode_of_weight_stay_however_narrow_it_is(n_narrow):
+    means = np.array([[0.0, 0.0], [30.0, 0.0]])
+    scales = np.repeat([1.0, 1e-3], [64 - n_narrow, n_narrow])
+    start = np.repeat(means, [64 - n_narrow, n_narrow], axis=0)
+    start = start + scales[:, None] * np.random.default_rng(0).normal(size=start.shape)
+    energy = isotherm.GaussianMixtureEnergy(means=means, scales=[1.0, 1e-3], weights=[0.5, 0.5])
+    with pytest.warns(isotherm.WarmUpWarning, match="did not settle"):
+        tuning = unsettled(energy, start)
+    assert (np.asarray(tuning.x)[:, 0] > 15.0).sum() == n_narrow
+
+
+def test_a_mode_of_correlated_coordinates_takes_no_pilots_of_others():
+    lower = np.linalg.cholesky(np.full((8, 8), 1.0 - 1e-6) + 1e-6 * np.eye(8))
+
+    @isotherm.formula(dim=8)
+    def two_modes(x):
+        y = isotherm.math.solve_triangular(lower, x - 30.0)
+        correlated = 0.5 * np.sum(y * y) + np.sum(np.log(np.diag(lower)))
+        return -np.logaddexp(-0.5 * np.sum(x * x), -correlated)
+
+    start = np.random.default_rng(0).normal(size=(64, 8))
+    start[24:] = 30.0 + start[24:] @ lower.T
+    with pytest.warns(isotherm.WarmUpWarning, match="R-hat"):
+        tuning = unsettled(two_modes(), start)
+    assert (np.asarray(tuning.x)[:, 0] < 15.0).sum() == 24
+
+
 def test_a_dense_inverse_mass_keeps_correlations_near_1():
     r = 1.0 - 1e-5
     energy = isotherm.GaussianEnergy(mean=[0.0, 0.0], cov=[[1.0, r], [r, 1.0]])

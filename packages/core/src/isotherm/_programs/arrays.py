@@ -230,7 +230,10 @@ def _cumprod(x: Symbol, axis: int | None = None) -> Symbol:
 
 @implements(np.diff)
 def _diff(x: Symbol, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Symbol:
-    ends = [end if end is None else x.lift(end) for end in (prepend, append)]
+    symbol = innermost((x, prepend, append))
+    assert symbol is not None
+    x = symbol.lift(x)
+    ends = [end if end is None else symbol.lift(end) for end in (prepend, append)]
     one = [1 if i == axis % x.ndim else size for i, size in enumerate(x.shape)]
     before, after = (
         end if end is None or end.shape else _placed(np.broadcast_to)(end, one) for end in ends
@@ -250,7 +253,7 @@ def _diff(x: Symbol, n: int = 1, axis: int = -1, prepend: Any = None, append: An
 def _average(x: Symbol, axis: int | None = None, weights: Any = None) -> Symbol:
     if weights is None:
         return _mean(x, axis)
-    w: Symbol = x.lift(weights)
+    x, w = lifted(x, weights)
     if w.shape != x.shape and axis is not None:
         w = w.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
     return _sum(x * w, axis) / _sum(_placed(np.broadcast_to)(w, x.shape), axis)
@@ -326,9 +329,9 @@ def _polyval(p: Any, x: Any) -> Symbol:
 
 
 @implements(np.clip)
-def _clip(x: Symbol, low: Any = None, high: Any = None, /) -> Symbol:
-    x = x if low is None else x.apply("max", x, low)
-    return x if high is None else x.apply("min", x, high)
+def _clip(x: Any, low: Any = None, high: Any = None, /) -> Any:
+    x = x if low is None else np.maximum(x, low)
+    return x if high is None else np.minimum(x, high)
 
 
 @implements(np.vdot)

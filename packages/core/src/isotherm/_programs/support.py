@@ -5,7 +5,9 @@ from __future__ import annotations
 from isotherm._programs.array_program import ArrayProgram
 from isotherm._programs.program import Program, operations
 
-_PARTIAL = {"log", "sqrt"}
+_PARTIAL = {"log", "sqrt", "cholesky"}
+# The signs of their arguments do not tell.
+_UNSEEN = {"scan", "cholesky"}
 # Made of numbers none of which is negative, these are not negative.
 _KEEPING = {
     *("stop", "fill", "reshape", "floor", "rint", "total", "take", "scatter"),
@@ -23,7 +25,7 @@ def has_limited_support(program: Program | ArrayProgram) -> bool:
     for index in program.needed([program.energy]):
         op, args, value = (i := program.instructions[index]).op, i.args, i.value
         is_partial = not _PARTIAL.isdisjoint(operations([i])) and index not in program.uniform
-        if is_partial and (op == "scan" or not positive.issuperset(args)):
+        if is_partial and (op in _UNSEEN or not positive.issuperset(args)):
             return True
         match op:
             case "const":

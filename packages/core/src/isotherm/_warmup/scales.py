@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from isotherm._arithmetic import functions
+from isotherm._arithmetic.factors import cholesky
 from isotherm._arithmetic.sums import moments, total
 from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS
 
@@ -86,10 +87,18 @@ def _unit(v: Numbers) -> Numbers:
 def log_room(x: Numbers) -> Numbers:
     """ln of the product of each chain's standard deviations; x has shape (n_draws, n_chains, dim).
 
+    Half the logarithm of the covariance's determinant is at most this (Hadamard's inequality).
     Minus infinity of a chain that stays in a coordinate.
     """
     with np.errstate(all="ignore"):
         return np.asarray(0.5 * total(functions.log(np.asarray(moments(x, 0).variance)), 1))
+
+
+def half_log_determinant(x: Numbers) -> float:
+    """Of the covariance of one chain's draws, shape (n_draws, dim); NaN where it has none."""
+    with np.errstate(all="ignore"):
+        pivots = np.diagonal(cholesky(_covariance(x)))
+        return float(total(functions.log(pivots.copy())))
 
 
 def split_r_hat(x: Numbers) -> Numbers:

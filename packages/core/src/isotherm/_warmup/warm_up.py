@@ -29,6 +29,7 @@ from isotherm._warmup.dual_averaging import DualAveraging
 from isotherm._warmup.scales import (
     Numbers,
     covariance,
+    half_log_determinant,
     log_room,
     slowest,
     split_r_hat,
@@ -246,10 +247,13 @@ class _Pilots:
 
         A chain of N(0, I) may start so far out that its way takes longer than the warm-up. Of a
         Gaussian U varies by about dim/2; what is above the median by ten times that, and by 50
-        more, has no weight, whatever room there is; nor has what has no energy. Where the pilots'
-        `states` in a window, shape (n_draws, n_pilot, dim), tell how much room each has, U - ln
-        (room) is minus the logarithm of the weight of its mode, up to a constant, and some dim off;
-        one of e^-20 of the others' is left behind, too.
+        more, is left behind, and so is what has no energy.
+
+        Where the pilots' `states` in a window, shape (n_draws, n_pilot, dim), tell how much room
+        each has, that decides: U - ln(room) is minus the logarithm of the weight of its mode, up to
+        a constant. A pilot is given the most room that its mode may have, and that of the median
+        no more than its draws span, so that no correlation makes a mode seem light. Left behind is
+        then what has e^-20 of the other's weight, with a margin of dim for what windows err.
         """
         plan = self.plan
         if self._x is None:  # nobody has taken a step
@@ -257,15 +261,13 @@ class _Pilots:
         told = self._result(1, **{**numbers, "return_diagnostics": True}).diagnostics
         assert told is not None
         height = to_numpy(told.energy)[-1].astype(np.float64) / plan.noise_scale.start**2
-        most = _FAR_ABOVE * (plan.n_coordinates + 10.0)
-        if states is not None and len(states) >= _DRAWS_OF_ROOM:
-            height = height - log_room(states)
-            most = plan.n_coordinates + 20.0
         known = height[np.isfinite(height)]
         if not known.size:
             return
         with np.errstate(all="ignore"):
-            is_far = ~(height <= np.median(known) + most)
+            is_far = ~(height <= np.median(known) + _FAR_ABOVE * (plan.n_coordinates + 10.0))
+            if states is not None and len(states) >= _DRAWS_OF_ROOM:
+                is_far = _is_light(height, states, is_far)
         if is_far.any() and not is_far.all():
             here = np.flatnonzero(~is_far)
             index = np.arange(plan.n_samples)
@@ -288,6 +290,21 @@ class _Pilots:
         x = xp.asarray(rows, dtype=self._x.dtype, device=compat.device(self._x))
         made = gradients(self.plan, self._energy, x, self._model_kwargs)
         return made.reshape(len(states), -1)
+
+
+def _is_light(height: Numbers, states: Numbers, otherwise: Numbers) -> Numbers:
+    """Which pilots are in modes without weight; `otherwise` where states do not tell."""
+    least = height - log_room(states)
+    order = np.argsort(least, kind="stable")
+    order = order[np.isfinite(least[order])]
+    dim = states.shape[2]
+    if not order.size or dim > LARGEST_DENSE_MASS:
+        return otherwise
+    middle = order[len(order) // 2]
+    of_others = height[middle] - half_log_determinant(states[:, middle])
+    if not np.isfinite(of_others):
+        return otherwise
+    return np.where(np.isfinite(least), least > of_others + (dim + 20.0), otherwise)
 
 
 class _Search:
