@@ -63,7 +63,9 @@ def limits(monkeypatch):
 
     def set_to(**numbers):
         for name, number in numbers.items():
-            (owner,) = [one for one in known if hasattr(one, name)]
-            monkeypatch.setattr(owner, name, number)
+            owners = [one for one in known if hasattr(one, name)]
+            assert owners, name
+            for owner in owners:
+                monkeypatch.setattr(owner, name, number)
 
     return set_to

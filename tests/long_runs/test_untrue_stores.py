@@ -377,7 +377,7 @@ def test_plans_of_any_fields(monkeypatch):
     object.__setattr__(plan, "chain_offset", np.array([[2.0, 0.5], [0.5, 1 / 3]]))
     document = json.loads(json.dumps(plan_fields.plan_to_json(plan)))
     read, scheduled = plan_fields.plan_from_json(document)
-    assert scheduled == ("noise_scale",)
+    assert scheduled == {"noise_scale": "step"}
     decaying = isotherm.make_plan(WELL, **RUN, decay=0.01, step_offset=5)
     document = json.loads(json.dumps(plan_fields.plan_to_json(decaying)))
     assert plan_fields.plan_from_json(document)[0].step_size == decaying.step_size
