@@ -362,7 +362,8 @@ def with_moments(plan, energy, moments):
     class Mutant(ArrayLoop):
         def _record(self, x, reports, k, outputs):
             super()._record(x, reports, k, outputs)
-            mean, variance = moments(xp.astype(x, xp.float64))
+            rows = xp.reshape(xp.astype(x, xp.float64), (-1, *plan.event_shape))
+            mean, variance = moments(rows)
             outputs.mean[k, ...] = xp.astype(mean, x.dtype)
             outputs.variance[k, ...] = xp.astype(variance, x.dtype)
 
