@@ -23,6 +23,7 @@ from isotherm.backend import (
     LoopSchedule,
     Recursion,
     lists_of,
+    regular,
 )
 from isotherm_cupy.printer import constant, expression
 
@@ -205,8 +206,10 @@ class _Function:
             out, self.memory = self.memory, self.memory + 1
             self._lines.append(f"REAL* const out = {self._at(out)};")
         rest = max((self._folded(i) for one in schedule.levels for i in one.wholes), default=0)
-        places = {place for place in schedule.places.values() if place is not None}
-        self._lines += [f"REAL* const s{i} = {self._at(p)};" for i, p in self._first(places)]
+        self._lines += [
+            f"REAL* const {name} = {self._at(first)};"
+            for name, (first, _) in schedule.arrays.items()
+        ]
         if rest:
             self._lines.append(f"REAL* const rest = {self._at(self.memory)};")
             self.memory += rest
@@ -218,7 +221,7 @@ class _Function:
                 self._lines.append("meet();")
             for index in level.wholes:
                 self._lines += [self._whole(index), "meet();"]
-        if schedule.places.get(schedule.root(self._output), 0) is not None:
+        if schedule.names.get(schedule.root(self._output)) != "out":
             self._copy()
         head = "void gradient(const REAL* x, REAL* out, const Uniform uniform)"
         if is_energy:
@@ -229,28 +232,10 @@ class _Function:
 
     # Names.
 
-    def array(self, index: int) -> str:
-        """The array that holds a value."""
-        root = self.schedule.root(index)
-        if self.schedule.op(root) == "state":
-            return "x"
-        place = self.schedule.places[root]
-        return "out" if place is None else f"s{self._owner[place]}"
-
     def number(self, index: int) -> str | None:
         """A value that is one known number in all its elements, as an expression."""
-        instruction = self.program.instructions[index]
-        if instruction.op == "fill":
-            return self.number(instruction.args[0])
-        return constant(instruction.value) if instruction.op == "const" else None
-
-    def _first(self, places: Iterable[int]) -> list[tuple[int, int]]:
-        """The first value at each place, by which all that lie there are called."""
-        self._owner: dict[int, int] = {}
-        for index, place in self.schedule.places.items():
-            if place is not None:
-                self._owner.setdefault(place, index)
-        return [(self._owner[place], place) for place in sorted(places)]
+        number = self.schedule.number(index)
+        return None if number is None else constant(number)
 
     def _at(self, place: int) -> str:
         return f"uniform.memory + {self.data.count(place)} * WIDTH"
@@ -277,8 +262,8 @@ class _Function:
         for index in group:
             loop.add(index)
         for index in group:
-            if index in self.schedule.places:
-                loop.store(index, self.array(index))
+            if index in self.schedule.names:
+                loop.store(index, self.schedule.array(index))
         self._lines.append(self._call(loop.arrays, loop.written, loop.text()))
 
     def _copy(self) -> None:
@@ -289,18 +274,18 @@ class _Function:
 
     def _folded(self, index: int) -> int:
         """The numbers that the first fold of a total leaves."""
-        if self.schedule.op(index) != "total":
-            return 0
-        rows = self.schedule.size_of(index)
-        (arg,) = self.program.instructions[index].args
-        return rows * (1 << (self.program.shapes[arg][-1] - 1).bit_length() - 1)
+        return self.schedule.size_of(index) * self.schedule.folded(index)
 
     def _whole(self, index: int) -> str:
         """The line that makes a value as a whole."""
         op, args, value = (i := self.program.instructions[index]).op, i.args, i.value
         if op == "scan":
             return self._rows(index)
-        count, out, source = self.data.count, self.array(index), self.array(args[-1])
+        count, out, source = (
+            self.data.count,
+            self.schedule.array(index),
+            self.schedule.array(args[-1]),
+        )
         if op == "total":
             rows, columns = self.schedule.size_of(index), self.program.shapes[args[0]][-1]
             given = f"{count(rows)}, {count(columns)}, uniform.member"
@@ -327,7 +312,7 @@ class _Function:
         recursion: Recursion = self.program.instructions[index].value
         init, *others = self.program.instructions[index].args
         rows, fixed = others[: recursion.rows], others[recursion.rows :]
-        out = self.array(index)
+        out = self.schedule.array(index)
         arrays = dict.fromkeys([out])
         once: list[str] = []
 
@@ -342,7 +327,7 @@ class _Function:
                 name = f"p{len(once)}"
                 once.append(f"const REAL* const {name} = parameters + {self.data.uniform(root)};")
                 return [f"{name}[{i}]" for i in at]
-            array = self.array(arg)
+            array = self.schedule.array(arg)
             arrays[array] = None
             return [f"{array}[({i}) * WIDTH]" for i in at]
 
@@ -445,14 +430,14 @@ class _Loop:
         if root in self._known:
             return f"v{root}"
         is_one = schedule.size_of(root) == 1 and self._size > 1
-        if instruction.op == "take" and root not in schedule.places and not is_one:
+        if instruction.op == "take" and root not in schedule.names and not is_one:
             self.add(root)
             return f"v{root}"
         text = f"{self._array(root)}[{'0' if is_one else 'here'}]"
         return f"({text} != REAL(0))" if instruction.op in COMPARISONS else text
 
     def _array(self, index: int) -> str:
-        array = self._function.array(index)
+        array = self._schedule.array(index)
         self.arrays[array] = None
         return array
 
@@ -522,18 +507,12 @@ def _value(instruction: Instruction, operand: Callable[[int], str]) -> str:
 
 def _rule(flat: np.ndarray[Any, Any], count: Callable[[int], str]) -> str | None:
     """Indices, where they are regular: an expression of the element's number j."""
-    j, first = np.arange(flat.size), int(flat[0])
-    if first < 0:
-        return None
-    if np.array_equal(flat, j + first):
-        return f"j + {count(first)}" if first else "j"
-    changes = np.nonzero(np.diff(flat))[0]
-    if not changes.size:
-        return count(first)
-    every = int(changes[0]) + 1
-    if first == 0 and every > 1 and np.array_equal(flat, j // every):
-        return f"j / {count(every)}"
-    falls = np.nonzero(np.diff(flat) < 0)[0]
-    if first == 0 and falls.size and np.array_equal(flat, j % (int(falls[0]) + 1)):
-        return f"j % {count(int(falls[0]) + 1)}"
-    return None
+    match regular(flat):
+        case None:
+            return None
+        case "+", 0:
+            return "j"
+        case "", number:
+            return count(number)
+        case operation, number:
+            return f"j {operation[0]} {count(number)}"

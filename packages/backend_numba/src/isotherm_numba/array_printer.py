@@ -16,19 +16,19 @@ import numpy as np
 from isotherm.backend import (
     COMPARISONS,
     FACTORS,
-    STRUCTURAL,
     ArrayEvaluator,
     ArrayProgram,
     Instruction,
+    LoopSchedule,
     Recursion,
     lists_of,
+    regular,
 )
 from isotherm_numba.array_loops import COUNTED
 from isotherm_numba.printer import expression
 from isotherm_numba.products import in_blocks
 from isotherm_numba.tiles import PADDING
 
-_INLINE = 8  # elements of which a total is one expression
 _FEW = 16  # elements up to which a loop's length is printed as a number
 _IMPORTS = """\
 from isotherm_numba.array_loops import (
@@ -125,11 +125,7 @@ class _Numbers:
 
 
 class _Function:
-    """One printed function: the loops that make one value of a program.
-
-    Values of a *level* need nothing but values of lower levels, or, element by element, of their
-    own: those of one level and size share a loop.
-    """
+    """One printed function: the loops that make one value of a program."""
 
     def __init__(
         self, name: str, program: ArrayProgram, output: int, stride: int, numbers: _Numbers
@@ -139,151 +135,35 @@ class _Function:
         self._stride = stride
         self._numbers = numbers
         self._output = output
-        # No lane's values, which a factor reads as rows all the same.
-        self._spread = {
-            arg
-            for index in program.needed([output])
-            if self._op(index) in FACTORS and index not in program.uniform
-            for arg in program.instructions[index].args
-            if arg in program.uniform
-        }
-        needed = [
-            i for i in program.needed([output]) if i not in program.uniform or i in self._spread
-        ]
-        self._values = [i for i in needed if self._root(i) == i and self._op(i) != "state"]
-        self._level: dict[int, int] = {}
-        for i in self._values:
-            self._level[i] = max((self._after(i, a) for a in self._args(i)), default=0)
-        self._stored = self._kept()
-        self._places: dict[int, str] = {}
+        self.schedule = LoopSchedule(program, output)
 
     def text(self) -> str:
-        self._allocate()
+        schedule = self.schedule
         functions: list[str] = []
         calls: list[str] = []
-        for level in sorted(set(self._level.values())):
-            here = [i for i in self._values if self._level[i] == level]
-            sizes = dict.fromkeys(self._size(i) for i in here if self._is_looped(i))
-            for size in sizes:
-                group = [i for i in here if self._is_looped(i) and self._size(i) == size]
-                self._print_loop(group, size, functions, calls)
-            for i in here:
-                if self._op(i) == "scan":
-                    self._print_rows(i, functions, calls)
-                elif not self._is_looped(i):
-                    calls.append(self._call(i))
-        if self._places.get(self._root(self._output)) != "out":
+        for level in schedule.levels:
+            for group in level.loops:
+                self._print_loop(group, functions, calls)
+            for index in level.wholes:
+                if schedule.op(index) == "scan":
+                    self._print_rows(index, functions, calls)
+                else:
+                    calls.append(self._call(index))
+        if schedule.names.get(schedule.root(self._output)) != "out":
             self._print_copy(functions, calls)
-        head = f"def {self._name}(x, out, scratch, parameters, dim, stride, n):"
+        views, rows = dict(schedule.arrays), schedule.size
+        rest = max((schedule.folded(i) for one in schedule.levels for i in one.wholes), default=0)
+        if rest:
+            views["rest"], rows = (rows, rest), rows + rest
         stride, count = f"u64({self._stride})", self._numbers.count
-        rows = (
-            [f"space = tiles.space_of({count(self._rows)} * {stride}, number)"]
-            if self._rows
-            else []
-        )
-        views = [
-            f"{place} = rows_of(space, {count(first)}, {count(size)}, {stride})"
-            for place, (first, size) in self._views.items()
+        lines = [f"space = tiles.space_of({count(rows)} * {stride}, number)"] if rows else []
+        lines += [
+            f"{name} = rows_of(space, {count(first)}, {count(size)}, {stride})"
+            for name, (first, size) in views.items()
         ]
-        lines = [*rows, *views, *calls]
-        body = "\n".join(["@compiled", head, *(f"    {line}" for line in lines)])
+        head = f"def {self._name}(x, out, scratch, parameters, dim, stride, n):"
+        body = "\n".join(["@compiled", head, *(f"    {line}" for line in [*lines, *calls])])
         return "\n\n".join([*functions, body])
-
-    # What the program says.
-
-    def _op(self, index: int) -> str:
-        return self._program.instructions[index].op
-
-    def _size(self, index: int) -> int:
-        return math.prod(self._program.shapes[index])
-
-    def _root(self, index: int) -> int:
-        """The value whose rows a value has: another shape is no other value."""
-        instruction = self._program.instructions[index]
-        if index not in self._program.uniform and instruction.op in ("reshape", "fill"):
-            return self._root(instruction.args[0])
-        return index
-
-    def _args(self, index: int) -> list[int]:
-        """The values that change with the state of which one is made."""
-        args = (self._root(arg) for arg in self._program.instructions[index].args)
-        return [a for a in args if a not in self._program.uniform or a in self._spread]
-
-    def _is_looped(self, index: int) -> bool:
-        """Whether a value is made element by element."""
-        is_elementwise = self._op(index) not in STRUCTURAL or self._op(index) == "take"
-        return is_elementwise or index in self._spread or self._is_short(index)
-
-    def _is_short(self, index: int) -> bool:
-        """Whether a value is a total of few elements."""
-        if self._op(index) != "total":
-            return False
-        (arg,) = self._program.instructions[index].args
-        return self._program.shapes[arg][-1] <= _INLINE
-
-    def _is_fused(self, index: int, arg: int) -> bool:
-        """Whether an argument is read where it has just been made, in the same loop."""
-        is_elementwise = self._op(index) not in STRUCTURAL
-        return is_elementwise and self._is_looped(arg) and self._size(index) == self._size(arg)
-
-    def _after(self, index: int, arg: int) -> int:
-        """The level that a value has by one of its arguments."""
-        if self._op(arg) == "state":
-            return 0
-        return self._level[arg] + (0 if self._is_fused(index, arg) else 1)
-
-    def _kept(self) -> set[int]:
-        """The values that another loop reads. What was taken is taken again instead."""
-        kept = {self._root(self._output)} & set(self._values)
-        for index in self._values:
-            for arg in self._args(index):
-                if self._op(arg) == "state":
-                    continue
-                is_read = not self._is_fused(index, arg) or self._level[arg] != self._level[index]
-                is_taken_again = self._op(arg) == "take" and self._is_fused(index, arg)
-                if is_read and not is_taken_again:
-                    kept.add(arg)
-        return kept
-
-    def _allocate(self) -> None:
-        """Rows for the values that are kept; those of one that is no longer read are used again."""
-        last = dict.fromkeys(self._stored, -1)
-        for index in self._values:
-            for arg in self._args(index):
-                source = self._args(arg) if self._op(arg) == "take" else [arg]
-                for value in (arg, *source):
-                    if value in last:
-                        last[value] = max(last[value], self._level[index])
-        self._rows, self._views = 0, dict[str, tuple[int, int]]()
-        free: dict[int, list[str]] = {}
-        output = self._root(self._output)
-        pending = sorted(self._stored, key=lambda index: self._level[index])
-        released: set[int] = set()
-        for index in pending:
-            for old in pending:
-                if old not in released and last[old] < self._level[index] and old in self._places:
-                    released.add(old)
-                    if self._places[old] != "out":
-                        free.setdefault(self._size(old), []).append(self._places[old])
-            size = self._size(index)
-            if index == output and size == self._size(self._output):
-                self._places[index] = "out"
-            elif free.get(size):
-                self._places[index] = free[size].pop()
-            else:
-                self._places[index] = f"s{index}"
-                self._views[f"s{index}"] = self._rows, size
-                self._rows += size
-        longest = max((self._half(i) for i in self._values if not self._is_looped(i)), default=0)
-        if longest:
-            self._views["rest"] = self._rows, longest
-            self._rows += longest
-
-    def _half(self, index: int) -> int:
-        if self._op(index) != "total":
-            return 0
-        count = self._size(self._program.instructions[index].args[0]) // self._size(index)
-        return 1 << (count - 1).bit_length() - 1
 
     # Lines.
 
@@ -291,10 +171,10 @@ class _Function:
         """The line that makes a value as a whole."""
         op, args, value = (i := self._program.instructions[index]).op, i.args, i.value
         stride, lanes = f"u64({self._stride})", "u64(n)"
-        source, out = self._array(args[-1]), self._places[index]
+        source, out = self.schedule.array(args[-1]), self.schedule.array(index)
         if op == "total":
-            rows = self._size(index)
-            count = self._size(args[0]) // rows
+            rows = self.schedule.size_of(index)
+            count = self.schedule.size_of(args[0]) // rows
             given = f"{self._numbers.count(rows)}, {self._numbers.count(count)}"
             return f"fold({source}, {out}, rest, {given}, {stride}, {lanes})"
         if op == "scatter":
@@ -309,7 +189,7 @@ class _Function:
             given = f"{at[0]}, {at[1]}, {self._numbers.count(size)}"
             return f"scatter({source}, {out}, parameters, {given}, {stride}, {lanes})"
         if op in FACTORS:
-            first, counted = self._array(args[0]), self._numbers.count
+            first, counted = self.schedule.array(args[0]), self._numbers.count
             size = counted(self._program.shapes[args[0]][0])
             if op == "cholesky":
                 return f"cholesky({source}, {out}, {size}, {stride}, {lanes})"
@@ -323,19 +203,13 @@ class _Function:
         given = ", ".join([matrix, *map(self._numbers.count, counts)])
         return f"multiply({source}, {out}, parameters, {given}, {stride}, {lanes})"
 
-    def _array(self, index: int) -> str:
-        root = self._root(index)
-        return "x" if self._op(root) == "state" else self._places[root]
-
-    def _print_loop(
-        self, group: Sequence[int], size: int, functions: list[str], calls: list[str]
-    ) -> None:
-        loop = _Loop(self, size)
+    def _print_loop(self, group: Sequence[int], functions: list[str], calls: list[str]) -> None:
+        loop = _Loop(self, self.schedule.size_of(group[0]))
         for index in group:
             loop.add(index)
         for index in group:
-            if index in self._stored:
-                loop.store(index, self._places[index])
+            if index in self.schedule.names:
+                loop.store(index, self.schedule.array(index))
         name = f"{self._name}_loop{len(functions)}"
         functions.append(loop.text(name))
         calls.append(f"{name}({', '.join(loop.arrays)}, parameters, u64(n))")
@@ -354,8 +228,8 @@ class _Function:
 
         def elements(arg: int, width: int, row: str, known: list[str]) -> list[str]:
             """What an argument's elements are called; those that are no lanes' are read before."""
-            root, row = self._root(arg), f"{row} * u64({width}) + " if row else ""
-            is_one = self._size(root) == 1 and self._size(arg) > 1
+            root, row = self.schedule.root(arg), f"{row} * u64({width}) + " if row else ""
+            is_one = self.schedule.size_of(root) == 1 and self.schedule.size_of(arg) > 1
             at = ["u64(0)" if is_one else f"{row}u64({i})" for i in range(width)]
             if root in self._program.uniform:
                 if (number := self._number(root)) is not None:
@@ -365,7 +239,7 @@ class _Function:
                 made = [f"{place}_{i}" for i in range(width)]
                 known += [f"{n} = parameters[{place} + {i}]" for n, i in zip(made, at, strict=True)]
                 return made
-            array = self._array(arg)
+            array = self.schedule.array(arg)
             arrays[array] = None
             return [f"{array}[({i}) * {stride} + lane]" for i in at]
 
@@ -381,7 +255,7 @@ class _Function:
             else:
                 names.append(f"v{i} = {expression(one, [f'v{arg}' for arg in one.args])}")
         # The carry and the blocks are arrays apart, for loops over lanes to become vectors.
-        out = self._places[index]
+        out = self.schedule.array(index)
         outputs = [f"rows_of({out}, u64(0), u64({recursion.carry}), {stride})"]
         targets = given[: recursion.carry]
         before = recursion.carry
@@ -407,14 +281,12 @@ class _Function:
 
     def _number(self, index: int) -> str | None:
         """A value that is one known number in all its elements, as an expression."""
-        instruction = self._program.instructions[index]
-        if instruction.op == "fill":
-            return self._number(instruction.args[0])
-        return f"number({instruction.value!r})" if instruction.op == "const" else None
+        number = self.schedule.number(index)
+        return None if number is None else f"number({number!r})"
 
     def _print_copy(self, functions: list[str], calls: list[str]) -> None:
         """An output that is another value, or one number in all its elements."""
-        loop = _Loop(self, self._size(self._output))
+        loop = _Loop(self, self.schedule.size_of(self._output))
         loop.lines.append(f"out[here + lane] = {loop.operand(self._output)}")
         loop.arrays["out"] = None
         name = f"{self._name}_loop{len(functions)}"
@@ -428,6 +300,7 @@ class _Loop:
     def __init__(self, function: _Function, size: int) -> None:
         self._function = function
         self._program = function._program
+        self._schedule = function.schedule
         self._size = size
         self._known: set[int] = set()
         self._read: dict[str, str] = {}  # what is read once an element
@@ -442,7 +315,7 @@ class _Loop:
         if index in self._known:
             return
         instruction = self._program.instructions[index]
-        if index in self._function._spread:
+        if index in self._schedule.spread:
             text = self._uniform(index)
         elif instruction.op == "take":
             text = self._taken(instruction)
@@ -462,18 +335,18 @@ class _Loop:
 
     def operand(self, index: int) -> str:
         """A value's element, as an expression inside the loop."""
-        function, program = self._function, self._program
-        root = function._root(index)
+        schedule, program = self._schedule, self._program
+        root = schedule.root(index)
         instruction = program.instructions[root]
         if root in program.uniform:
             return self._uniform(root)
         if root in self._known:
             return f"v{root}"
-        is_one = function._size(root) == 1 and self._size > 1
-        if instruction.op == "take" and root not in function._stored and not is_one:
+        is_one = schedule.size_of(root) == 1 and self._size > 1
+        if instruction.op == "take" and root not in schedule.names and not is_one:
             self.add(root)
             return f"v{root}"
-        array = function._array(root)
+        array = schedule.array(root)
         self.arrays[array] = None
         text = f"{array}[lane]" if is_one else f"{array}[here + lane]"
         return f"({text} != zero)" if instruction.op in COMPARISONS else text
@@ -530,7 +403,7 @@ class _Loop:
         if name in self._placed:
             return name
         place = self._begin(self._function._numbers.uniform(index))
-        is_one = self._function._size(index) == 1
+        is_one = self._schedule.size_of(index) == 1
         text = f"{name} = parameters[{place}]" if is_one else f"{name} = parameters[{place} + j]"
         if instruction.op in COMPARISONS:
             text += " != zero"
@@ -549,7 +422,7 @@ class _Loop:
 
     def _taken(self, instruction: Instruction) -> str:
         """An element of another value, at an index."""
-        array = self._function._array(instruction.args[0])
+        array = self._schedule.array(instruction.args[0])
         self.arrays[array] = None
         row, is_there = self._row(instruction.value)
         text = f"{array}[{row} + lane]"
@@ -562,12 +435,9 @@ class _Loop:
             if known == repr(table):
                 return text.partition(" = ")[0], ""
         flat = table.values.ravel()
-        rule = _rule(flat)
+        rule = self._rule(flat)
         if rule is not None:
-            text, first = rule
-            if first:
-                text = text + self._begin(self._function._numbers.count(first))
-            self._read[repr(table)] = f"{name} = ({text}) * {stride}"
+            self._read[repr(table)] = f"{name} = ({rule}) * {stride}"
             return name, ""
         if not table.has_gaps:
             place = self._begin(self._function._numbers.indices(table, flat))
@@ -581,10 +451,26 @@ class _Loop:
         self._read[name] = f"{name} = (u64({at}) - u64(1)) * {stride} if g{name} else u64(0)"
         return name, f"g{name}"
 
+    def _rule(self, flat: np.ndarray[Any, Any]) -> str | None:
+        """Indices, where they are regular: an expression of the element's number j."""
+        match regular(flat):
+            case None:
+                return None
+            case "+", 0:
+                return "j"
+            case "", 0:
+                return "u64(0)"
+            case "+", first:
+                return f"j + {self._begin(self._function._numbers.count(first))}"
+            case "", first:
+                return self._begin(self._function._numbers.count(first))
+            case operation, number:
+                return f"j {operation} u64({number})"
+
     def _total(self, instruction: Instruction) -> str:
         """A few elements that lie one after another, folded."""
         (arg,) = instruction.args
-        array = self._function._array(arg)
+        array = self._schedule.array(arg)
         self.arrays[array] = None
         count, stride = self._program.shapes[arg][-1], self._function._stride
         terms = [
@@ -596,25 +482,3 @@ class _Loop:
                 terms[i - half] = f"({terms[i - half]} + {terms[i]})"
             del terms[half:]
         return terms[0]
-
-
-def _rule(flat: np.ndarray[Any, Any]) -> tuple[str, int] | None:
-    """Indices, where they are regular: an expression of the element's number j, and what is added.
-
-    What is added is 0, or it stands at the expression's end.
-    """
-    j = np.arange(flat.size)
-    first = int(flat[0])
-    if first >= 0 and np.array_equal(flat, j + first):
-        return ("j + ", first) if first else ("j", 0)
-    changes = np.nonzero(np.diff(flat))[0]
-    if first == 0 and changes.size:
-        every = int(changes[0]) + 1
-        if every > 1 and np.array_equal(flat, j // every):
-            return f"j // u64({every})", 0
-        falls = np.nonzero(np.diff(flat) < 0)[0]
-        if falls.size and np.array_equal(flat, j % (int(falls[0]) + 1)):
-            return f"j % u64({int(falls[0]) + 1})", 0
-    if not changes.size and first >= 0:
-        return ("", first) if first else ("u64(0)", 0)
-    return None

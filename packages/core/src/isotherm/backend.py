@@ -63,7 +63,7 @@ from isotherm._programs.program import (
     operations,
 )
 from isotherm._programs.reads import what_is_read
-from isotherm._programs.schedule import Level, LoopSchedule
+from isotherm._programs.schedule import Level, LoopSchedule, regular
 from isotherm._programs.tables import lists_of
 from isotherm._transitions.program import (
     Call,
@@ -151,6 +151,7 @@ __all__ = [
     "plain_name",
     "printable",
     "registry",
+    "regular",
     "short_repr",
     "state_dtype",
     "to_numpy",

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from isotherm._programs.array_program import ArrayProgram
-from isotherm._programs.program import STRUCTURAL
+from isotherm._programs.program import FACTORS, STRUCTURAL
 
 _SHORT = 8  # elements of which a total is one expression
 
@@ -45,23 +47,37 @@ class LoopSchedule:
     ----------
     levels : list of Level
         One after another.
-    places : dict of int to int or None
-        Where a value that is kept begins in memory, counted in elements; None for the one that is
-        made where the output goes.
+    arrays : dict of str to (int, int)
+        What lies in memory between the loops: where an array begins, and how many elements it has.
+    names : dict of int to str
+        The array of each value that is kept, called by the first value that it held; ``"out"`` for
+        the one that is made where the output goes.
     size : int
         Elements of that memory.
+    spread : frozenset of int
+        Values that change with no state, and are written out for factors to read them.
     """
 
     def __init__(self, program: ArrayProgram, output: int) -> None:
         self.program = program
         self.output = output
-        needed = [i for i in program.needed([output]) if i not in program.uniform]
-        self._values = [i for i in needed if self.root(i) == i and self.op(i) != "state"]
+        needed = program.needed([output])
+        changing = [i for i in needed if i not in program.uniform]
+        self.spread = frozenset(
+            arg
+            for i in changing
+            if self.op(i) in FACTORS
+            for arg in program.instructions[i].args
+            if arg in program.uniform
+        )
+        made = [i for i in needed if i not in program.uniform or i in self.spread]
+        self._values = [i for i in made if self.root(i) == i and self.op(i) != "state"]
         self._level: dict[int, int] = {}
         for i in self._values:
             self._level[i] = max((self._after(i, a) for a in self.args(i)), default=0)
         self.levels = [self._level_of(number) for number in sorted(set(self._level.values()))]
-        self.places: dict[int, int | None] = {}
+        self.arrays: dict[str, tuple[int, int]] = {}
+        self.names: dict[int, str] = {}
         self.size = 0
         self._allot(self._kept())
 
@@ -83,7 +99,26 @@ class LoopSchedule:
     def args(self, index: int) -> list[int]:
         """The values that change with the state of which one is made."""
         args = (self.root(arg) for arg in self.program.instructions[index].args)
-        return [arg for arg in args if arg not in self.program.uniform]
+        return [arg for arg in args if arg not in self.program.uniform or arg in self.spread]
+
+    def array(self, index: int) -> str:
+        """The array that holds a value: ``"x"``, or one of `names`."""
+        root = self.root(index)
+        return "x" if self.op(root) == "state" else self.names[root]
+
+    def number(self, index: int) -> Any:
+        """The number that is known to be all elements of a value; None of any other."""
+        instruction = self.program.instructions[index]
+        if instruction.op == "fill":
+            return self.number(instruction.args[0])
+        return instruction.value if instruction.op == "const" else None
+
+    def folded(self, index: int) -> int:
+        """Elements that the first fold of a total leaves of a row; 0 of what is no total."""
+        if self.op(index) != "total":
+            return 0
+        (arg,) = self.program.instructions[index].args
+        return 1 << (self.program.shapes[arg][-1] - 1).bit_length() - 1
 
     def _level_of(self, number: int) -> Level:
         here = [i for i in self._values if self._level[i] == number]
@@ -95,6 +130,8 @@ class LoopSchedule:
     def _is_looped(self, index: int) -> bool:
         """Whether a value is made element by element."""
         op = self.op(index)
+        if index in self.spread:
+            return True
         if op == "total":
             (arg,) = self.program.instructions[index].args
             return self.program.shapes[arg][-1] <= _SHORT
@@ -134,21 +171,42 @@ class LoopSchedule:
                         last[value] = max(last[value], self._level[index])
         output = self.root(self.output)
         last[output] = len(self._values)
-        free: dict[int, list[int]] = {}
+        free: dict[int, list[str]] = {}
         waiting: list[int] = []
         for index in kept:
             for old in [old for old in waiting if last[old] < self._level[index]]:
                 waiting.remove(old)
-                place = self.places[old]
-                assert place is not None
-                free.setdefault(self.size_of(old), []).append(place)
+                free.setdefault(self.size_of(old), []).append(self.names[old])
             size = self.size_of(index)
             if index == output and size == self.size_of(self.output):
-                self.places[index] = None
+                self.names[index] = "out"
                 continue
             waiting.append(index)
             if free.get(size):
-                self.places[index] = free[size].pop()
+                self.names[index] = free[size].pop()
             else:
-                self.places[index] = self.size
+                self.names[index] = f"s{index}"
+                self.arrays[f"s{index}"] = self.size, size
                 self.size += size
+
+
+def regular(indices: np.ndarray[Any, Any]) -> tuple[str, int] | None:
+    """Indices, where they are regular: an operation on the element's number j, and its number.
+
+    ``("+", n)`` for j + n, ``("//", n)`` and ``("%", n)`` likewise, and ``("", n)`` for n itself.
+    """
+    j, first = np.arange(indices.size), int(indices[0])
+    if first < 0:
+        return None
+    if np.array_equal(indices, j + first):
+        return "+", first
+    changes = np.nonzero(np.diff(indices))[0]
+    if not changes.size:
+        return "", first
+    every = int(changes[0]) + 1
+    if first == 0 and every > 1 and np.array_equal(indices, j // every):
+        return "//", every
+    falls = np.nonzero(np.diff(indices) < 0)[0]
+    if first == 0 and falls.size and np.array_equal(indices, j % (int(falls[0]) + 1)):
+        return "%", int(falls[0]) + 1
+    return None
