@@ -29,7 +29,7 @@ from isotherm_cupy.printer import constant, expression
 
 _FEW = 16  # elements up to which a loop's length is printed as a number
 _HELD = 32  # numbers, the same for all rows, that a recursion keeps in registers
-_MOST = 2**31  # what an index may be at most
+MOST_INDEX = 2**31  # what an index may be at most
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class _Data:
     def indices(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         head = [number + len(self._counts) * is_table for number, is_table in self._counts]
         found = np.concatenate([np.array(head, np.int64), self._tables.joined().astype(np.int64)])
-        if found.size and max(found.max(), self._parameters.size) >= _MOST:
+        if found.size and max(found.max(), self._parameters.size) >= MOST_INDEX:
             raise OverflowError
         return found.astype(np.int32)
 

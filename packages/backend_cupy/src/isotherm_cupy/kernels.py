@@ -21,7 +21,7 @@ from isotherm.backend import (
     kind_of,
     operations,
 )
-from isotherm_cupy.array_printer import PrintedArrays, print_arrays
+from isotherm_cupy.array_printer import MOST_INDEX, PrintedArrays, print_arrays
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.limits import LIMITS
 from isotherm_cupy.modules import BLOCK
@@ -60,7 +60,6 @@ _SHARING = 8  # ... at least where they read the same matrix
 # A team is kept from being so large that it would take as many times what work there is, were none
 # to wait. What is one loop of one element is done by teams of one.
 _WAITING = 2
-_MOST = 2**31  # numbers of a block that indices reach
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ def _of_teams(plan: Plan, request: Request, printed: PrintedArrays) -> Kernel | 
     # A sum over coordinates uses the energy's memory.
     numbers = states * dim + max(printed.memory, dim + 1)
     size, width = _team_of(plan, printed, numbers)
-    if numbers * width >= _MOST:
+    if numbers * width >= MOST_INDEX:
         return None
     constants = {"KEEPS": int(request.keeps), "DIM": dim, "TEAM": size, "WIDTH": width}
     energies = "team_energies.cu" if request.energy == "whole" else "elementwise.cu"
