@@ -170,6 +170,30 @@ def test_a_reader_beside_a_writer_sees_one_commit(path):
 
 
 @pytest.mark.usefixtures("each_piece", "small_chunks")
+def test_a_run_that_goes_on_while_states_are_read(path, monkeypatch):
+    whole, read = run(n_steps=24, thinning=1, burn_in=0), folder.Store._values
+    run(path, n_steps=20, thinning=1, burn_in=0)
+    first, later = path.with_name("first"), [path]
+    shutil.copytree(path, first)
+
+    def turn(store):
+        return folder.Store(store).snapshot()[0].state
+
+    def read_late(store, header, name, region=...):
+        if later and name in header.states(header.state).values():
+            shutil.copytree(later.pop(), first, dirs_exist_ok=True)
+        return read(store, header, name, region)
+
+    while isotherm.resume(path, WELL, n_steps=1).info.n_steps < 24 or turn(path) != turn(first):
+        pass  # until its states lie where those of the first did
+    monkeypatch.setattr(folder.Store, "_values", read_late)
+    part = isotherm.open_run(first)
+    assert not later
+    same(part.samples, np.asarray(part.trajectory)[:, -1])
+    same(part.trajectory[:, :24], whole.trajectory)
+
+
+@pytest.mark.usefixtures("each_piece", "small_chunks")
 @pytest.mark.parametrize("first", ["root", "files"])
 def test_a_copy_of_a_store_that_is_written_to(path, first):
     """The root and the other files are of commits that are some steps apart, in either order."""

@@ -249,15 +249,18 @@ class Store:
             raise self._unsound("its metadata are not those of the arrays of this run")
         ours = {name.partition("/")[0] for name in own if name}
         self._check_plain([*ours, f"{DOCUMENT}{_PARTIAL}"])
-        marks = sum(self._mark(header, file) for file in files(header))
-        if header.format > 1 and root["attributes"]["files"] != sum_as_text(marks):
+        marks = {file.path: self._mark(header, file) for file in files(header)}
+        if header.format > 1 and root["attributes"]["files"] != sum_as_text(sum(marks.values())):
             raise self._unsound(
                 "its files do not belong together: some were changed, or they were copied while a "
                 "run was writing; copy them again when it has ended, or take another copy"
             )
-        state = {
-            name: self._values(header, array) for name, array in header.states(header.state).items()
-        }
+        arrays = header.states(header.state)
+        state = {name: self._values(header, array) for name, array in arrays.items()}
+        # A run that went on meanwhile may have written later states in the place of these.
+        for file in files(header):
+            if file.array in arrays.values() and self._mark(header, file) != marks[file.path]:
+                raise self._unsound(f"{file.path} was changed while it was read")
         schedules: dict[str, Any] = {
             name: Schedule(self._values(header, f"checkpoint/{name}").reshape(_SHAPES[axis]))
             for name, axis in header.scheduled.items()
