@@ -461,7 +461,7 @@ class _Search:
         """The worst R-hat, and why what was found is not to be trusted."""
         reasons = []
         pilots, plan = self._pilots, self._pilots.plan
-        still = int((states[-1] == states[0]).all(axis=1).sum()) if len(states) > 1 else 0
+        still = int((states == states[0]).all(axis=(0, 2)).sum()) if len(states) > 1 else 0
         if still:
             reasons.append(
                 f"{still} of {plan.n_samples} pilots never moved: where they started a chain is "
