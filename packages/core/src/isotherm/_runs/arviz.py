@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -194,7 +195,10 @@ def _sample_stats(diagnostics: Diagnostics, n_chains: int) -> dict[str, Any]:
 
 def _arviz() -> ModuleType:
     try:
-        import arviz
+        with warnings.catch_warnings():
+            # Once a day it tells of its own next version, which is nothing to our users.
+            warnings.simplefilter("ignore", FutureWarning)
+            import arviz
     except ImportError:
         raise InputError(
             "statistics of convergence need ArviZ; pip install 'isotherm[arviz]'"
