@@ -97,6 +97,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey",
     "min_reported_time": 0,
+    "write_computation_times": False,  # each page tells its own; that of all needs the network
 }
 
 

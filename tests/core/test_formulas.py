@@ -349,3 +349,17 @@ def test_a_symbol_of_an_earlier_call_is_refused(keeps):
     energy.program(2)
     with pytest.raises(isotherm.FormulaError, match=r"an earlier call|one number made from x"):
         energy.program(3)
+
+
+def test_a_formula_called_with_states_says_what_to_call():
+    @isotherm.formula(dim=2)
+    def ring(x):
+        return (x * x).sum()
+
+    with pytest.raises(InputError, match=r"called with states, ring\(\.\.\.\)\(x\): too many"):
+        ring(np.ones((3, 2)))
+    assert ring()(np.ones((3, 2))).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_dim_may_be_given_with_the_function():
+    assert isotherm.formula(lambda x: (x * x).sum(), dim=3)().dim == 3

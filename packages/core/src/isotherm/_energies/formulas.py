@@ -489,7 +489,10 @@ class Formula:
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InputError(f"{self.__name__}{self._signature}: {error}") from None
+            raise InputError(
+                f"{self.__name__}{self._signature} makes the energy of its parameters, which is "
+                f"called with states, {self.__name__}(...)(x): {error}"
+            ) from None
         bound.apply_defaults()
         static = {name: bound.arguments[name] for name in self._static}
         for name, value in static.items():
@@ -514,6 +517,8 @@ class Formula:
 
 @overload
 def formula(function: Callable[..., Any], /) -> Formula: ...
+@overload
+def formula(function: Callable[..., Any], /, *, dim: int | tuple[int, ...]) -> Formula: ...
 @overload
 def formula(*, dim: int | tuple[int, ...] | None) -> Callable[[Callable[..., Any]], Formula]: ...
 def formula(
@@ -565,5 +570,5 @@ def formula(
       gradient = v9
     """
     if function is not None:
-        return Formula(function, dim=None, is_elementwise=True)
+        return Formula(function, dim=dim, is_elementwise=dim is None)
     return partial(Formula, dim=dim, is_elementwise=False)
