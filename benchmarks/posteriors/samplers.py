@@ -2,8 +2,9 @@
 
 All start from N(0, I) and find their own step sizes and inverse masses, of the kind that the
 target says (nutpie has no dense one but a low-rank one). nutpie gets Isotherm's program of the
-energy, printed for one chain and compiled by Numba, where that has one that can be compiled; else
-JAX's function, as it would from PyMC with ``gradient_backend="jax"``.
+energy, printed for one chain and compiled by Numba; what its users would write for Numba, where
+that program multiplies a matrix, for which it wants several chains; and JAX's function, as it would
+from PyMC with ``gradient_backend="jax"``, where there is neither.
 """
 
 from __future__ import annotations
@@ -234,9 +235,9 @@ def _nutpie_model(target: Target) -> Any:
     """The energy for nutpie: a C function of Numba's, or JAX's by Python."""
     from nutpie import compiled_pyfunc
 
-    functions = _scalar_functions(target)
-    if functions is not None:
-        return _c_model(target, *functions)
+    numba_energy = _WRITTEN.get(target.family, _printed)(target)
+    if numba_energy is not None:
+        return _c_model(target.dim, numba_energy)
     jax, energy = _jax(target)
     both = jax.jit(jax.value_and_grad(lambda x: -energy(x)))
 
@@ -255,13 +256,17 @@ def _nutpie_model(target: Target) -> Any:
     )
 
 
-def _scalar_functions(target: Target) -> tuple[Any, Any, Numbers] | None:
-    """``terms`` and ``gradient`` of the printed program, for one chain, with their numbers."""
+def _printed(target: Target) -> Any:
+    """The printed program for one chain: the energy at `x`, its gradient into `out`; or None."""
+    import numba
     from isotherm.backend import ArrayProgram
     from isotherm_numba import array_printer, printer
 
     program, numbers = target.energy.program(target.energy.dim), target.energy.parameter_values()
+    ops = {one.op for one in program.instructions}
     if isinstance(program, ArrayProgram):
+        if ops & {"matmul", "matmul_t"}:  # of which a register's worth of chains is the least
+            return None
         source, numbers = array_printer.print_arrays(program, 1, numbers)
     elif len(program.instructions) > _LONGEST:
         return None
@@ -272,25 +277,50 @@ def _scalar_functions(target: Target) -> tuple[Any, Any, Numbers] | None:
     text = printer.print_module(target.family, "float64", signature, compiled, source)
     module: dict[str, Any] = {"__name__": "benchmarks.posteriors.printed"}
     exec(compile(text, "<printed>", "exec"), module)
-    return module["terms"], module["gradient"], np.ascontiguousarray(numbers, np.float64)
+    terms, gradient, n = module["terms"], module["gradient"], target.dim
+    numbers = np.ascontiguousarray(numbers, np.float64)
+
+    @numba.njit(error_model="numpy")
+    def energy(x, out):
+        scratch, made = np.empty(n), np.full(n, np.nan)
+        out[:] = np.nan
+        terms(x, made, scratch, numbers, n, 1, 1)
+        gradient(x, out, scratch, numbers, n, 1, 1)
+        return made[0]
+
+    return energy
 
 
-def _c_model(target: Target, terms: Any, gradient: Any, numbers: Numbers) -> Any:
+def _logistic(target: Target) -> Any:
+    import numba
+
+    X, y = np.ascontiguousarray(target.data["X"]), np.array(target.data["y"], float)
+
+    @numba.njit(error_model="numpy")
+    def energy(w, out):
+        z = X @ w
+        small = np.exp(-np.abs(z))
+        out[:] = X.T @ (np.where(z > 0.0, 1.0, small) / (1.0 + small) - y) + w
+        return np.sum(np.maximum(z, 0.0) + np.log1p(small) - y * z) + 0.5 * np.sum(w * w)
+
+    return energy
+
+
+_WRITTEN: dict[str, Callable[[Target], Any]] = {"logistic": _logistic}
+
+
+def _c_model(n: int, energy: Any) -> Any:
     import numba
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    n = target.dim
     double = numba.types.CPointer(numba.types.double)
     integer, anything = numba.types.uint64, numba.types.voidptr
 
     @numba.cfunc(numba.types.int64(integer, double, double, double, anything))
     def logp(dim, x_, out_, logp_, _):
         x, out, value = numba.carray(x_, (n,)), numba.carray(out_, (n,)), numba.carray(logp_, (1,))
-        scratch, made = np.empty(n), np.empty(n)
-        terms(x, made, scratch, numbers, n, 1, 1)
-        gradient(x, out, scratch, numbers, n, 1, 1)
-        value[0] = -made[0]
-        is_finite = np.isfinite(made[0])
+        value[0] = -energy(x, out)
+        is_finite = np.isfinite(value[0])
         for i in range(n):
             out[i] = -out[i]
             is_finite &= np.isfinite(out[i])
