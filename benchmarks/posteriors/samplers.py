@@ -1,10 +1,10 @@
 """Isotherm and its peers: each warms up and samples a target for some seconds.
 
-All start from N(0, I) and find their own step sizes and inverse masses, of the kind that the
-target says (nutpie has no dense one but a low-rank one). nutpie gets Isotherm's program of the
-energy, printed for one chain and compiled by Numba; what its users would write for Numba, where
-that program multiplies a matrix, for which it wants several chains; and JAX's function, as it would
-from PyMC with ``gradient_backend="jax"``, where there is neither.
+All start from N(0, I), where the energy is finite, and find their own step sizes and inverse
+masses, of the kind that the target says (nutpie has no dense one but a low-rank one). nutpie gets
+Isotherm's program of the energy, printed for one chain and compiled by Numba; where that multiplies
+a matrix, for which it wants several chains, what a user would write for Numba; and where there is
+neither, JAX's function, as it would from PyMC with ``gradient_backend="jax"``.
 """
 
 from __future__ import annotations
@@ -115,6 +115,24 @@ def _jax(target: Target) -> tuple[Any, Any]:
     return jax, densities.FAMILIES[target.family](target.data)
 
 
+def _starts(jax: Any, energy: Any, key: Any, shape: tuple[int, int]) -> Any:
+    """States from N(0, I), drawn again where the energy is not finite, as nutpie does by itself."""
+    both = jax.vmap(jax.value_and_grad(energy))
+
+    def is_bad(x: Any) -> Any:
+        value, slope = both(x)
+        return ~(jax.numpy.isfinite(value) & jax.numpy.isfinite(slope).all(axis=1))
+
+    def again(one: Any) -> Any:
+        key, x, bad = one
+        key, now = jax.random.split(key)
+        x = jax.numpy.where(bad[:, None], jax.random.normal(now, shape), x)
+        return key, x, is_bad(x)
+
+    first = key, jax.numpy.zeros(shape), jax.numpy.ones(shape[0], bool)
+    return jax.lax.while_loop(lambda one: one[2].any(), again, first)[1]
+
+
 def of_blackjax(target: Target) -> Sample:
     n_chains, n_steps = 64, 50
     jax, energy = _jax(target)
@@ -130,7 +148,7 @@ def of_blackjax(target: Target) -> Sample:
 
     def warm_up(key: Any) -> Any:
         starts, keys = jax.random.split(key)
-        x = jax.random.normal(starts, (n_chains, target.dim))
+        x = _starts(jax, energy, starts, (n_chains, target.dim))
         run = jax.vmap(lambda key, x: adaptation.run(key, x, num_steps=N_WARMUP)[0])
         return run(jax.random.split(keys, n_chains), x)
 
@@ -172,6 +190,7 @@ def of_numpyro(target: Target) -> Sample:
     jax, energy = _jax(target)
     from numpyro.infer import MCMC, NUTS
 
+    started = jax.jit(lambda key: _starts(jax, energy, key, (n_chains, target.dim)))
     kernel = NUTS(potential_fn=energy, dense_mass=target.mass == "dense")
     mcmc = MCMC(
         kernel, num_warmup=N_WARMUP, num_samples=n_steps, num_chains=n_chains,
@@ -181,7 +200,7 @@ def of_numpyro(target: Target) -> Sample:
     def sample(seed: int, budget: float) -> Run:
         jax.config.update("jax_enable_x64", target.dtype == "float64")
         key, starts = jax.random.split(jax.random.PRNGKey(seed))
-        x = jax.random.normal(starts, (n_chains, target.dim))
+        x = started(starts)
         mcmc.post_warmup_state = None
         began = time.perf_counter()
         mcmc.warmup(key, init_params=x, extra_fields=("num_steps",))
@@ -259,6 +278,7 @@ def _nutpie_model(target: Target) -> Any:
 def _printed(target: Target) -> Any:
     """The printed program for one chain: the energy at `x`, its gradient into `out`; or None."""
     import numba
+
     from isotherm.backend import ArrayProgram
     from isotherm_numba import array_printer, printer
 
@@ -296,12 +316,20 @@ def _logistic(target: Target) -> Any:
 
     X, y = np.ascontiguousarray(target.data["X"]), np.array(target.data["y"], float)
 
-    @numba.njit(error_model="numpy")
+    @numba.njit(error_model="numpy", fastmath={"reassoc", "contract"})  # sums by vectors, too
     def energy(w, out):
-        z = X @ w
-        small = np.exp(-np.abs(z))
-        out[:] = X.T @ (np.where(z > 0.0, 1.0, small) / (1.0 + small) - y) + w
-        return np.sum(np.maximum(z, 0.0) + np.log1p(small) - y * z) + 0.5 * np.sum(w * w)
+        value = 0.5 * np.sum(w * w)
+        out[:] = w
+        for i in range(len(y)):  # and not by a BLAS, whose threads would be beside nutpie's
+            z = 0.0
+            for j in range(len(w)):
+                z += X[i, j] * w[j]
+            small = np.exp(-abs(z))
+            value += max(z, 0.0) + np.log1p(small) - y[i] * z
+            slope = (1.0 if z > 0.0 else small) / (1.0 + small) - y[i]
+            for j in range(len(w)):
+                out[j] += slope * X[i, j]
+        return value
 
     return energy
 
