@@ -162,7 +162,7 @@ def test_other_data_compile_nothing():
 
 
 def test_arrays_are_printed_for_one_chain_too():
-    @isotherm.formula(dim=5)
+    @isotherm.formula(dim=500)
     def formula(x):
         return np.sum(np.exp(0.1 * x) * np.roll(x, 1)) + 0.5 * np.sum(x[1:] ** 2)
 
@@ -172,10 +172,10 @@ def test_arrays_are_printed_for_one_chain_too():
     compiled = "compiled = njit(signature, **options)"
     module = {"__name__": "printed"}
     exec(printer.print_module("energy", "float64", signature, compiled, source), module)
-    x = np.linspace(-1.0, 2.0, 5)
-    made, slope, scratch = np.full((3, 5), np.nan)
-    module["terms"](x, made, scratch, numbers, 5, 1, 1)
-    module["gradient"](x, slope, scratch, numbers, 5, 1, 1)
+    x = np.linspace(-1.0, 2.0, 500)
+    made, slope, scratch = np.full((3, 500), np.nan)
+    module["terms"](x, made, scratch, numbers, 500, 1, 1)
+    module["gradient"](x, slope, scratch, numbers, 500, 1, 1)
     value = np.exp(0.1 * x) @ np.roll(x, 1) + 0.5 * np.sum(x[1:] ** 2)
     by_hand = 0.1 * np.exp(0.1 * x) * np.roll(x, 1) + np.roll(np.exp(0.1 * x), -1)
     by_hand[1:] += x[1:]
