@@ -1,9 +1,10 @@
 """Isotherm and its peers: each warms up and samples a target for some seconds.
 
-All start from N(0, I) and find their own step sizes and inverse masses, of the kind that the
-target says (nutpie has no dense one but a low-rank one). nutpie gets Isotherm's program of the
-energy, printed for one chain and compiled by Numba, where that has one that can be compiled; else
-JAX's function, as it would from PyMC with ``gradient_backend="jax"``.
+All start from N(0, I), where the energy is finite, and find their own step sizes and inverse
+masses, of the kind that the target says (nutpie has no dense one but a low-rank one). nutpie gets
+Isotherm's program of the energy, printed for one chain and compiled by Numba; where that multiplies
+a matrix, for which it wants several chains, what a user would write for Numba; and where there is
+neither, JAX's function, as it would from PyMC with ``gradient_backend="jax"``.
 """
 
 from __future__ import annotations
@@ -114,6 +115,24 @@ def _jax(target: Target) -> tuple[Any, Any]:
     return jax, densities.FAMILIES[target.family](target.data)
 
 
+def _starts(jax: Any, energy: Any, key: Any, shape: tuple[int, int]) -> Any:
+    """States from N(0, I), drawn again where the energy is not finite, as nutpie does by itself."""
+    both = jax.vmap(jax.value_and_grad(energy))
+
+    def is_bad(x: Any) -> Any:
+        value, slope = both(x)
+        return ~(jax.numpy.isfinite(value) & jax.numpy.isfinite(slope).all(axis=1))
+
+    def again(one: Any) -> Any:
+        key, x, bad = one
+        key, now = jax.random.split(key)
+        x = jax.numpy.where(bad[:, None], jax.random.normal(now, shape), x)
+        return key, x, is_bad(x)
+
+    first = key, jax.numpy.zeros(shape), jax.numpy.ones(shape[0], bool)
+    return jax.lax.while_loop(lambda one: one[2].any(), again, first)[1]
+
+
 def of_blackjax(target: Target) -> Sample:
     n_chains, n_steps = 64, 50
     jax, energy = _jax(target)
@@ -129,7 +148,7 @@ def of_blackjax(target: Target) -> Sample:
 
     def warm_up(key: Any) -> Any:
         starts, keys = jax.random.split(key)
-        x = jax.random.normal(starts, (n_chains, target.dim))
+        x = _starts(jax, energy, starts, (n_chains, target.dim))
         run = jax.vmap(lambda key, x: adaptation.run(key, x, num_steps=N_WARMUP)[0])
         return run(jax.random.split(keys, n_chains), x)
 
@@ -171,6 +190,7 @@ def of_numpyro(target: Target) -> Sample:
     jax, energy = _jax(target)
     from numpyro.infer import MCMC, NUTS
 
+    started = jax.jit(lambda key: _starts(jax, energy, key, (n_chains, target.dim)))
     kernel = NUTS(potential_fn=energy, dense_mass=target.mass == "dense")
     mcmc = MCMC(
         kernel, num_warmup=N_WARMUP, num_samples=n_steps, num_chains=n_chains,
@@ -180,7 +200,7 @@ def of_numpyro(target: Target) -> Sample:
     def sample(seed: int, budget: float) -> Run:
         jax.config.update("jax_enable_x64", target.dtype == "float64")
         key, starts = jax.random.split(jax.random.PRNGKey(seed))
-        x = jax.random.normal(starts, (n_chains, target.dim))
+        x = started(starts)
         mcmc.post_warmup_state = None
         began = time.perf_counter()
         mcmc.warmup(key, init_params=x, extra_fields=("num_steps",))
@@ -234,9 +254,9 @@ def _nutpie_model(target: Target) -> Any:
     """The energy for nutpie: a C function of Numba's, or JAX's by Python."""
     from nutpie import compiled_pyfunc
 
-    functions = _scalar_functions(target)
-    if functions is not None:
-        return _c_model(target, *functions)
+    numba_energy = _WRITTEN.get(target.family, _printed)(target)
+    if numba_energy is not None:
+        return _c_model(target.dim, numba_energy)
     jax, energy = _jax(target)
     both = jax.jit(jax.value_and_grad(lambda x: -energy(x)))
 
@@ -255,13 +275,18 @@ def _nutpie_model(target: Target) -> Any:
     )
 
 
-def _scalar_functions(target: Target) -> tuple[Any, Any, Numbers] | None:
-    """``terms`` and ``gradient`` of the printed program, for one chain, with their numbers."""
+def _printed(target: Target) -> Any:
+    """The printed program for one chain: the energy at `x`, its gradient into `out`; or None."""
+    import numba
+
     from isotherm.backend import ArrayProgram
     from isotherm_numba import array_printer, printer
 
     program, numbers = target.energy.program(target.energy.dim), target.energy.parameter_values()
+    ops = {one.op for one in program.instructions}
     if isinstance(program, ArrayProgram):
+        if ops & {"matmul", "matmul_t"}:  # of which a register's worth of chains is the least
+            return None
         source, numbers = array_printer.print_arrays(program, 1, numbers)
     elif len(program.instructions) > _LONGEST:
         return None
@@ -272,25 +297,58 @@ def _scalar_functions(target: Target) -> tuple[Any, Any, Numbers] | None:
     text = printer.print_module(target.family, "float64", signature, compiled, source)
     module: dict[str, Any] = {"__name__": "benchmarks.posteriors.printed"}
     exec(compile(text, "<printed>", "exec"), module)
-    return module["terms"], module["gradient"], np.ascontiguousarray(numbers, np.float64)
+    terms, gradient, n = module["terms"], module["gradient"], target.dim
+    numbers = np.ascontiguousarray(numbers, np.float64)
+
+    @numba.njit(error_model="numpy")
+    def energy(x, out):
+        scratch, made = np.empty(n), np.full(n, np.nan)
+        out[:] = np.nan
+        terms(x, made, scratch, numbers, n, 1, 1)
+        gradient(x, out, scratch, numbers, n, 1, 1)
+        return made[0]
+
+    return energy
 
 
-def _c_model(target: Target, terms: Any, gradient: Any, numbers: Numbers) -> Any:
+def _logistic(target: Target) -> Any:
+    import numba
+
+    X, y = np.ascontiguousarray(target.data["X"]), np.array(target.data["y"], float)
+
+    @numba.njit(error_model="numpy", fastmath={"reassoc", "contract"})  # sums by vectors, too
+    def energy(w, out):
+        value = 0.5 * np.sum(w * w)
+        out[:] = w
+        for i in range(len(y)):  # and not by a BLAS, whose threads would be beside nutpie's
+            z = 0.0
+            for j in range(len(w)):
+                z += X[i, j] * w[j]
+            small = np.exp(-abs(z))
+            value += max(z, 0.0) + np.log1p(small) - y[i] * z
+            slope = (1.0 if z > 0.0 else small) / (1.0 + small) - y[i]
+            for j in range(len(w)):
+                out[j] += slope * X[i, j]
+        return value
+
+    return energy
+
+
+_WRITTEN: dict[str, Callable[[Target], Any]] = {"logistic": _logistic}
+
+
+def _c_model(n: int, energy: Any) -> Any:
     import numba
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    n = target.dim
     double = numba.types.CPointer(numba.types.double)
     integer, anything = numba.types.uint64, numba.types.voidptr
 
     @numba.cfunc(numba.types.int64(integer, double, double, double, anything))
     def logp(dim, x_, out_, logp_, _):
         x, out, value = numba.carray(x_, (n,)), numba.carray(out_, (n,)), numba.carray(logp_, (1,))
-        scratch, made = np.empty(n), np.empty(n)
-        terms(x, made, scratch, numbers, n, 1, 1)
-        gradient(x, out, scratch, numbers, n, 1, 1)
-        value[0] = -made[0]
-        is_finite = np.isfinite(made[0])
+        value[0] = -energy(x, out)
+        is_finite = np.isfinite(value[0])
         for i in range(n):
             out[i] = -out[i]
             is_finite &= np.isfinite(out[i])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import isotherm
-from isotherm_numba import array_printer
+from isotherm_numba import array_printer, printer
 
 GAUSSIAN = isotherm.GaussianEnergy(
     np.float32([0.5, -0.5, 0.0]), np.float32([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 1.0]])
@@ -159,3 +159,25 @@ def test_other_data_compile_nothing():
         sources.add(source)
         assert np.isfinite(numbers).all()
     assert len(sources) == 1
+
+
+def test_arrays_are_printed_for_one_chain_too():
+    @isotherm.formula(dim=500)
+    def formula(x):
+        return np.sum(np.exp(0.1 * x) * np.roll(x, 1)) + 0.5 * np.sum(x[1:] ** 2)
+
+    energy = formula()
+    source, numbers = array_printer.print_arrays(energy.program(), 1, energy.parameter_values())
+    signature = 'signature = kernel_calls.kernel_signature("float64")'
+    compiled = "compiled = njit(signature, **options)"
+    module = {"__name__": "printed"}
+    exec(printer.print_module("energy", "float64", signature, compiled, source), module)
+    x = np.linspace(-1.0, 2.0, 500)
+    made, slope, scratch = np.full((3, 500), np.nan)
+    module["terms"](x, made, scratch, numbers, 500, 1, 1)
+    module["gradient"](x, slope, scratch, numbers, 500, 1, 1)
+    value = np.exp(0.1 * x) @ np.roll(x, 1) + 0.5 * np.sum(x[1:] ** 2)
+    by_hand = 0.1 * np.exp(0.1 * x) * np.roll(x, 1) + np.roll(np.exp(0.1 * x), -1)
+    by_hand[1:] += x[1:]
+    np.testing.assert_allclose(made[0], value, rtol=1e-12)
+    np.testing.assert_allclose(slope, by_hand, rtol=1e-12)

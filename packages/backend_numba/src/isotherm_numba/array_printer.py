@@ -355,12 +355,14 @@ class _Loop:
         """The loop as a function."""
         indent = "    "
         has_far = any(" = sin(" in line or " = cos(" in line for line in self.lines)
+        # In a tile it is so already; the compiler knows it now, and makes no loop for a rest.
+        is_padded = self._function._stride % PADDING == 0
+        whole = [f"n = n // u64({PADDING}) * u64({PADDING})"] if is_padded else []
         once = [
             indent + line
             for line in (
                 "kernel_calls.arrays_apart()",
-                # It is so already; the compiler knows it now, and makes no loop for a rest.
-                f"n = n // u64({PADDING}) * u64({PADDING})",
+                *whole,
                 "zero = number(0.0)",
                 f"size = {self._function._numbers.count(self._size)}",
                 *self._once,
