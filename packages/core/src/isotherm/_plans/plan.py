@@ -298,7 +298,8 @@ class Plan:
         """Which coordinates do not move, of shape (*event_shape); None where all do."""
         if self.inverse_mass is None or not self.inverse_mass.n_frozen:
             return None
-        return (self.inverse_mass.values == 0.0).reshape(self.event_shape)
+        still: np.ndarray[Any, np.dtype[np.bool_]] = self.inverse_mass.values == 0.0
+        return still.reshape(self.event_shape)
 
     def told_of_law(self, n_steps: int) -> dict[str, Any]:
         """What the info tells of the law whose samples the first steps leave."""
