@@ -65,6 +65,7 @@ def assert_same_run(got, expected):
         same(getattr(got.diagnostics, name), getattr(expected.diagnostics, name), err_msg=name)
     for name in OF_INFO:
         assert getattr(got.info, name) == getattr(expected.info, name), name
+    same(got.info.noise_scale, expected.info.noise_scale)
 
 
 @pytest.mark.parametrize(

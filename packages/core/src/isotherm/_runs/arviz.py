@@ -92,7 +92,8 @@ def summary(
             f"{draws} kept states a chain are too few for R-hat and ESS, which need "
             f"{_LEAST_DRAWS}; take more steps or thin less"
         )
-    made = _arviz().summary(data, **options)
+    with np.errstate(all="ignore"):  # of what does not move, or is not finite
+        made = _arviz().summary(data, **options)
     x = data["posterior"]["x"].values
     n_rows = len(made) if hasattr(made, "loc") and hasattr(made, "columns") else None
     if n_rows == x[0, 0].size:

@@ -233,6 +233,8 @@ class _Pilots:
         self._energy = fixed(as_energy(energy), plan.event_shape)
         self._model_kwargs = model_kwargs
         self._x: Any = x
+        if x is not None:  # one state serves them all
+            self._x = compat.array_namespace(x).broadcast_to(x, plan.shape)
         self._step = 0
         self.samples: Any = x
 
