@@ -83,6 +83,11 @@ def test_into_how_many_shares_does_not_matter(threads, n_shares):
     assert_same_run(run(executor=threads, n_shares=n_shares), run())
 
 
+@pytest.mark.parametrize("scale", [np.linspace(0.5, 2.0, 101)[:, None], np.linspace(0.5, 2.0, 45)])
+def test_what_is_told_of_the_law_is_of_all_chains(threads, scale):
+    assert_same_run(run(executor=threads, noise_scale=scale), run(noise_scale=scale))
+
+
 def test_rates_are_those_of_one_machine(threads):
     options = {"sampler": "hmc", "step_size": 0.5, "x": 3 * START, "on_divergence": "ignore"}
     expected = run(**options)
