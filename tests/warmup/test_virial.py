@@ -100,9 +100,9 @@ def ran(x=None, **options):
     return isotherm.run(plan, HARMONIC, x)
 
 
-def test_nothing_is_told_of_frozen_coordinates(backend):
+def test_nothing_is_told_of_frozen_coordinates():
     still = np.array([True, False, False])
-    result = ran(np.ones((400, 3)), frozen=still, backend=backend)
+    result = ran(np.ones((400, 3)), frozen=still)
     np.testing.assert_array_equal(result.info.frozen, still)
     assert ran(dim=3).info.frozen is None
     with warnings.catch_warnings():
