@@ -87,9 +87,9 @@ def placed(x: Any, n_samples: Any, chain_offset: Any) -> Any:
     if not isinstance(x, Starts):
         return x
     for given in (n_samples, chain_offset):
-        if given is not None and (not isinstance(given, int) or given < 0):
+        if given is not None and (not isinstance(given, (int, np.integer)) or given < 0):
             return x.states  # for which there is an error that says what is wrong
-    return x.rows(chain_offset, n_samples)
+    return x.rows(int(chain_offset), n_samples)
 
 
 def starts(tuning: Tuning, x: Any, frozen: Any, n_samples: Any, chain_offset: Any) -> Any:
