@@ -172,7 +172,8 @@ def test_a_chain_does_not_depend_on_how_many_there_are():
     energy, _ = gaussian(dim=3)
     sampler = isotherm.MALA(energy, dtype="float64")
     some, more = (
-        sampler.sample_chain(n_samples=n, n_steps=5, n_warmup=100, seed=3) for n in (3, np.int64(100))
+        sampler.sample_chain(n_samples=n, n_steps=5, n_warmup=100, seed=3)
+        for n in (3, np.int64(100))
     )
     np.testing.assert_array_equal(some, more[:3])
     tuning = isotherm.warm_up(sampler, n_warmup=100, seed=3)
