@@ -65,6 +65,7 @@ def assert_same_run(got, expected):
         same(getattr(got.diagnostics, name), getattr(expected.diagnostics, name), err_msg=name)
     for name in OF_INFO:
         assert getattr(got.info, name) == getattr(expected.info, name), name
+    same(got.info.noise_scale, expected.info.noise_scale)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,11 @@ def test_the_bits_are_those_of_one_machine(backend, threads, start):
 @pytest.mark.parametrize("n_shares", [1, 2, 7, 101, 1000])
 def test_into_how_many_shares_does_not_matter(threads, n_shares):
     assert_same_run(run(executor=threads, n_shares=n_shares), run())
+
+
+@pytest.mark.parametrize("scale", [np.linspace(0.5, 2.0, 101)[:, None], np.linspace(0.5, 2.0, 45)])
+def test_what_is_told_of_the_law_is_of_all_chains(threads, scale):
+    assert_same_run(run(executor=threads, noise_scale=scale), run(noise_scale=scale))
 
 
 def test_rates_are_those_of_one_machine(threads):

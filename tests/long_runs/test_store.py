@@ -44,6 +44,8 @@ def check_same(result, other):
     for name in TOLD:
         found, expected = (getattr(one.diagnostics, name) for one in (result, other))
         same(*(np.nan if value is None else value for value in (found, expected)), name)
+    same(result.info.noise_scale, other.info.noise_scale)
+    same(result.info.frozen, other.info.frozen)
 
 
 def python(*arguments):

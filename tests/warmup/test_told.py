@@ -58,8 +58,32 @@ def test_a_summary_tells_the_virial():
     assert "virial" not in isotherm.summary(result)
     with pytest.warns(isotherm.SamplingWarning, match="must be 1"):
         isotherm.summary(result, energy=WELL, temperature=1.0)
+    np.testing.assert_array_equal(isotherm.summary(result, energy=WELL)["virial"], found["virial"])
     with pytest.raises(isotherm.InputError, match="give the energy, too"):
         isotherm.summary(result, temperature=1.0)
+
+
+def test_a_summary_of_a_store_knows_temperatures_and_what_was_frozen(tmp_path):
+    pytest.importorskip("arviz")
+    pytest.importorskip("zarr")
+    store, still = tmp_path / "run.zarr", np.array([True, False])
+    harmonic, x = isotherm.HarmonicEnergy(), np.ones((100, 2))
+    options = {"seed": 1, "step_size": 0.3, "sampler": "hmc", "backend": "numpy"}
+    isotherm.sample_chain(
+        harmonic, x, n_steps=20, burn_in=9, frozen=still, temperature=4.0, store=store, **options
+    )
+    isotherm.resume(store, harmonic, n_steps=20, temperature=9.0)
+    known = isotherm.open_run(store).info
+    np.testing.assert_array_equal(known.noise_scale, [np.repeat([2.0, 3.0], 20)])
+    np.testing.assert_array_equal(known.frozen, still)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", isotherm.SamplingWarning)
+        found = isotherm.summary(store, energy=harmonic)
+    assert found["virial"].isna().tolist() == [True, False]
+    drawn = isotherm.open_run(store).trajectory[:, :20]
+    with pytest.warns(isotherm.SamplingWarning):
+        isotherm.summary(drawn, energy=harmonic, temperature=4.0)
+    isotherm.summary(drawn, energy=harmonic, temperature=4.0, frozen=still)
 
 
 def test_a_summary_tells_nothing_of_what_is_not_finite():

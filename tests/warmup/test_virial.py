@@ -90,6 +90,69 @@ def test_right_samples_pass():
         assert not isotherm.virial(energy, x).is_right
 
 
+HARMONIC = isotherm.HarmonicEnergy()
+
+
+def ran(x=None, **options):
+    """A run of right samples of a harmonic energy."""
+    given = {"sampler": "hmc", "step_size": 0.3, "n_steps": 20, "seed": 0, "backend": "numpy"}
+    plan = isotherm.make_plan(HARMONIC, x, **given | options)
+    return isotherm.run(plan, HARMONIC, x)
+
+
+def test_nothing_is_told_of_frozen_coordinates():
+    still = np.array([True, False, False])
+    result = ran(np.ones((400, 3)), frozen=still)
+    np.testing.assert_array_equal(result.info.frozen, still)
+    assert ran(dim=3).info.frozen is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = isotherm.virial(HARMONIC, result)
+        given = isotherm.virial(HARMONIC, result.samples, frozen=still)
+    assert found.is_right
+    assert found.ratio == given.ratio
+    np.testing.assert_array_equal(np.isnan(found.coordinates), still)
+    np.testing.assert_array_equal(np.isnan(found.shift), still)
+    with pytest.warns(isotherm.SamplingWarning):  # who gives another knows better
+        isotherm.virial(HARMONIC, result, frozen=np.zeros(3, bool))
+    with pytest.raises(isotherm.InputError, match="that moves is between two bounds"):
+        isotherm.virial(HARMONIC, result, bounds=([-9.0] * 3, [np.inf, 9.0, 9.0]))
+    with pytest.raises(isotherm.InputError, match="frozen must be a boolean array"):
+        isotherm.virial(HARMONIC, result, frozen=[True])
+
+
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        ({"temperature": 4.0}, 2.0),
+        ({"noise_scale": np.linspace(1.0, 3.0, 400)[:, None]}, np.linspace(1.0, 3.0, 400)[:, None]),
+        # Kept are the states after the steps 10 and 20, each of one temperature.
+        ({"noise_scale": np.repeat([1.0, 3.0], 10)}, 3.0),
+        (
+            {"noise_scale": np.repeat([1.0, 3.0], 10), "return_trajectory": True, "thinning": 10},
+            [[1.0, 3.0]],
+        ),
+        ({"noise_scale": np.repeat([1.0, 3.0], 10), "n_steps": 0, "burn_in": 20}, 3.0),
+    ],
+)
+def test_a_result_knows_its_noise_scale(options, known):
+    result = ran(dim=2, n_samples=400, **options)
+    np.testing.assert_array_equal(result.info.noise_scale, known)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert isotherm.virial(HARMONIC, result).is_right
+    with pytest.warns(isotherm.SamplingWarning):  # who gives another knows better
+        isotherm.virial(HARMONIC, result, noise_scale=1.0)
+
+
+def test_without_noise_there_is_no_law():
+    result = ran(dim=2, n_samples=4, sampler="langevin", noise_scale=0.0)
+    with pytest.raises(isotherm.InputError, match="noise_scale was 0"):
+        isotherm.virial(HARMONIC, result)
+    nothing = ran(dim=2, n_samples=4, sampler="langevin", noise_scale=[], n_steps=0)
+    assert nothing.info.noise_scale is None
+
+
 def test_the_bias_of_langevin_steps_of_a_gaussian_is_seen():
     # Its variance is 1/(1 - η/2), and so is the virial.
     plan = isotherm.make_plan(

@@ -172,7 +172,8 @@ def test_a_chain_does_not_depend_on_how_many_there_are():
     energy, _ = gaussian(dim=3)
     sampler = isotherm.MALA(energy, dtype="float64")
     some, more = (
-        sampler.sample_chain(n_samples=n, n_steps=5, n_warmup=100, seed=3) for n in (3, 100)
+        sampler.sample_chain(n_samples=n, n_steps=5, n_warmup=100, seed=3)
+        for n in (3, np.int64(100))
     )
     np.testing.assert_array_equal(some, more[:3])
     tuning = isotherm.warm_up(sampler, n_warmup=100, seed=3)
@@ -341,12 +342,90 @@ def test_bounds_curb_the_steps_of_unadjusted_samplers():
     assert draws.var() == pytest.approx(0.5198, rel=0.09)
 
 
-def test_frozen_coordinates_are_refused():
-    energy, _ = gaussian(dim=3)
-    with pytest.raises(isotherm.InputError, match="frozen"):
-        isotherm.sample_chain(
-            energy, x=np.ones((2, 3)), n_warmup=100, frozen=np.array([True, False, False])
-        )
+LAST = np.array([False, False, True])
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        isotherm.HamiltonianMonteCarlo,
+        isotherm.MALA,
+        isotherm.LangevinDynamics,
+        isotherm.UnderdampedLangevin,
+    ],
+)
+def test_what_is_found_is_of_what_moves(sampler):
+    # Of coordinates without each other, the first two then draw and do what they do alone.
+    found = sampler(isotherm.DoubleWellEnergy(barrier_height=0.5), backend="numpy")
+    options = {"n_warmup": 60, "n_pilot": 16, "seed": 3}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.WarmUpWarning)
+        alone = isotherm.warm_up(found, x=[0.5, 0.5], **options)
+        frozen = isotherm.warm_up(found, x=[0.5, 0.5, 9.0], frozen=LAST, **options)
+    np.testing.assert_array_equal(frozen.inverse_mass, [*alone.inverse_mass, 1.0])
+    np.testing.assert_array_equal(np.asarray(frozen.x)[:, :2], alone.x)
+    for name in ("step_size", "n_leapfrog", "friction", "acceptance", "r_hat", "slowest", "advice"):
+        assert getattr(frozen, name) == getattr(alone, name), name
+    draws = frozen.sampler.sample_chain(x=frozen.x, frozen=LAST, n_samples=20, n_steps=5, seed=1)
+    assert (draws[:, 2] == 9.0).all()
+
+
+def test_chains_keep_frozen_coordinates_of_their_own(backend):
+    # Of x_0 the first coordinate has the mean 0.45 x_0, and the variance 0.19.
+    energy = isotherm.GaussianEnergy(mean=np.zeros(2), cov=[[4.0, 1.8], [1.8, 1.0]])
+    x, still = np.ones((200, 2)), np.array([True, False])
+    x[:, 0] = np.linspace(-50.0, 50.0, 200)
+    sampler = isotherm.HamiltonianMonteCarlo(energy, backend=backend)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", isotherm.WarmUpWarning)
+        tuning = isotherm.warm_up(sampler, x, n_warmup=200, seed=2, frozen=still)
+        draws = sampler.sample_chain(x, frozen=still, n_warmup=200, n_steps=60, seed=2)
+    np.testing.assert_allclose(tuning.inverse_mass, [1.0, 0.19], rtol=0.1)
+    np.testing.assert_array_equal(np.asarray(tuning.x)[:, 0], x[:64, 0])
+    np.testing.assert_array_equal(draws[:, 0], x[:, 0])
+    centred = draws[:, 1] - 0.45 * x[:, 0]
+    assert centred.mean() == pytest.approx(0.0, abs=4.0 * np.sqrt(0.19 / 200))
+    assert centred.std() == pytest.approx(np.sqrt(0.19), rel=4.0 / np.sqrt(400))
+    in_one_call = isotherm.sample_chain(
+        energy, x, sampler="hmc", frozen=still, n_warmup=200, n_steps=60, seed=2, backend="numpy"
+    )
+    np.testing.assert_array_equal(draws, in_one_call)
+
+
+def test_pilots_of_other_frozen_values_do_not_take_their_places():
+    """By energies alone half of them would be far above the others."""
+
+    @isotherm.formula(dim=2)
+    def ridge(x):  # around x_1 = 100 where x_0 is 1, and at heights that are a million apart
+        return 1e6 * x[0] + 0.5 * (x[1] - 100.0 * x[0]) * (x[1] - 100.0 * x[0])
+
+    x = np.stack([np.arange(64) % 4 // 3, np.arange(64) % 4 // 3 * 100], axis=1)
+    sampler = isotherm.MALA(ridge, backend="numpy", dtype="float64")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", isotherm.WarmUpWarning)
+        tuning = isotherm.warm_up(sampler, x, n_warmup=150, seed=1, frozen=np.array([True, False]))
+    found = np.asarray(tuning.x)
+    np.testing.assert_array_equal(found[:, 0], x[:, 0])
+    assert (np.abs(found[:, 1] - x[:, 1]) < 6.0).all()
+    assert tuning.inverse_mass[1] == pytest.approx(1.0, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"frozen": [True, False]}, "boolean array of the shape of a chain's state"),
+        ({"frozen": [True] * 3}, "nothing would move"),
+        ({"frozen": LAST, "n_samples": 3}, "n_samples"),
+    ],
+)
+def test_frozen_coordinates_that_do_not_fit_are_refused(options, said):
+    energy = isotherm.HarmonicEnergy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.WarmUpWarning)
+        with pytest.raises(isotherm.InputError, match=said):
+            isotherm.sample_chain(energy, np.ones((2, 3)), n_warmup=20, backend="numpy", **options)
+    with pytest.raises(isotherm.InputError, match="mass='diagonal'"):
+        isotherm.warm_up(isotherm.MALA(energy), dim=3, frozen=LAST, mass="dense")
 
 
 @pytest.mark.parametrize("limits", [{"clamp": (0.0, None)}, {"bounds": (0.0, None)}])

@@ -294,6 +294,35 @@ class Plan:
         }
 
     @property
+    def frozen(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """Which coordinates do not move, of shape (*event_shape); None where all do."""
+        if self.inverse_mass is None or not self.inverse_mass.n_frozen:
+            return None
+        still: np.ndarray[Any, np.dtype[np.bool_]] = self.inverse_mass.values == 0.0
+        return still.reshape(self.event_shape)
+
+    def told_of_law(self, n_steps: int) -> dict[str, Any]:
+        """What the info tells of the law whose samples the first steps leave."""
+        scale = self._scale_of_samples(n_steps)
+        return {"bounds": self.bounds, "frozen": self.frozen, "noise_scale": scale}
+
+    def _scale_of_samples(
+        self, n_steps: int
+    ) -> float | np.ndarray[Any, np.dtype[np.float64]] | None:
+        """The noise scale as `Info` tells it."""
+        if self.noise_scale.is_of_chains:
+            return self.noise_scale.values
+        if self.noise_scale.is_constant:
+            return self.noise_scale.start
+        steps = np.arange(max(n_steps - 1, 0), n_steps)
+        if self.return_trajectory:
+            steps = self.kept_steps(0, self.kept_before(n_steps)) - 1
+        made = _picked(self.noise_scale, steps)
+        if not made.size:
+            return None
+        return float(made[0]) if (made == made[0]).all() else made[None]
+
+    @property
     def state_dtype(self) -> str:
         """The dtype of the state between steps: half precision is what the energy sees."""
         return "float32" if self.dtype in ("float16", "bfloat16") else self.dtype

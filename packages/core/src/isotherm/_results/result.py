@@ -137,6 +137,12 @@ class Info:
         What a warm-up found, where it led to this run; `isotherm.Tuning.from_json` reads it.
     bounds : Bounds or None
         Those that reflected the chains.
+    frozen : bool array of NumPy, shape (*event_shape), or None
+        True where a coordinate did not move.
+    noise_scale : float or float64 array of NumPy, or None
+        Of the law exp(-U/noise_scale²): a number, or one a chain, of shape (n_samples, 1). Where it
+        changed from step to step, that of the steps that led to the kept states, of shape
+        (1, n_kept), or where only final states were kept, of the last step; None before the first.
     """
 
     seed: int
@@ -153,6 +159,10 @@ class Info:
     sampler: str = "langevin"
     tuning: str | None = None
     bounds: Bounds | None = None
+    frozen: np.ndarray[Any, np.dtype[np.bool_]] | None = field(default=None, compare=False)
+    noise_scale: float | np.ndarray[Any, np.dtype[np.float64]] | None = field(
+        default=None, compare=False
+    )
 
 
 def joined(infos: Sequence[tuple[int, Info]], n_counted: int) -> Info:

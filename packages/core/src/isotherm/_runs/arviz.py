@@ -30,6 +30,7 @@ def summary(
     noise_scale: float | Array | None = None,
     temperature: float | Array | None = None,
     bounds: BoundsLike | Bounds | None = None,
+    frozen: object = None,
     **options: Any,
 ) -> Any:
     """Mean, sd, their Monte Carlo errors, effective sample sizes and R-hat of every coordinate.
@@ -58,10 +59,12 @@ def summary(
         Adds the columns ``virial``, which is 1 of samples of exp(-U/noise_scale²), and its Monte
         Carlo error ``mcse_virial``; and warns where they are not; see `isotherm.virial`.
     noise_scale, temperature : float or array of shape (n_samples, 1), optional
-        Of the target, for the virial: one of both; 1 by default. Chains at temperatures of their
-        own have several laws, for which there is no R-hat: give the trajectory of one at a time.
+        Of the target, for the virial: one of both; by default what a Result or a store knows, and
+        1 of an array. Chains at temperatures of their own have several laws, for which there is no
+        R-hat: give the trajectory of one at a time.
     bounds : (low, high), optional
-        Of the chains, for the virial; a Result knows its own.
+    frozen : bool array, shape (*event_shape), optional
+        Of the chains, for the virial; a Result or a store knows its own.
     **options
         Those of ``arviz.summary``: ``round_to="none"`` for all digits, ``kind="diagnostics"``.
 
@@ -89,7 +92,8 @@ def summary(
             f"{draws} kept states a chain are too few for R-hat and ESS, which need "
             f"{_LEAST_DRAWS}; take more steps or thin less"
         )
-    made = _arviz().summary(data, **options)
+    with np.errstate(all="ignore"):  # of what does not move, or is not finite
+        made = _arviz().summary(data, **options)
     x = data["posterior"]["x"].values
     n_rows = len(made) if hasattr(made, "loc") and hasattr(made, "columns") else None
     if n_rows == x[0, 0].size:
@@ -105,14 +109,13 @@ def summary(
         made["r_hat_nested"] = _nested_r_hat(x, n_superchains)
     if energy is not None:
         found = virial(
-            energy, _trajectory(result), noise_scale=noise_scale, temperature=temperature,
-            is_trajectory=True,
-            bounds=result.info.bounds if bounds is None and isinstance(result, Result) else bounds,
+            energy, result, noise_scale=noise_scale, temperature=temperature, bounds=bounds,
+            frozen=frozen, is_trajectory=True,
         )  # fmt: skip
         made["virial"], made["mcse_virial"] = found.coordinates.ravel(), found.errors.ravel()
-    elif any(given is not None for given in (noise_scale, temperature, bounds)):
+    elif any(given is not None for given in (noise_scale, temperature, bounds, frozen)):
         raise InputError(
-            "noise_scale, temperature and bounds are for the virial; give the energy, too"
+            "noise_scale, temperature, bounds and frozen are for the virial; give the energy, too"
         )
     if isinstance(result, Result) and result.info.acceptance_rate is not None:
         made["acceptance"] = result.info.acceptance_rate

@@ -498,6 +498,7 @@ class _Whole:
                 joined(self._infos, plan.n_total - plan.burn_in),
                 n_steps=plan.n_total,
                 seconds=seconds,
+                **plan.told_of_law(plan.n_total),
             ),
             state={name: mover(plan, plan.state_dtype)(x) for name, x in self._state.items()},
         )

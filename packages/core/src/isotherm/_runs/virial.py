@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import BoundsLike, as_bounds
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
+from isotherm._planning.sampler_arguments import as_frozen
 from isotherm._plans.bounds import Bounds
 from isotherm._results.result import Result
 from isotherm._runs.gradients import gradients
@@ -39,10 +41,10 @@ class Virial:
     ratio, error : float
         The first, the mean over all coordinates, and its Monte Carlo error.
     coordinates, errors : array, shape (*event_shape)
-        The same of each coordinate alone, which is 1, too; NaN between two walls.
+        The same of each coordinate alone, which is 1, too; NaN between two walls, and where frozen.
     shift, shift_errors : array, shape (*event_shape)
         ⟨∂_iU⟩ σ_i/noise_scale² with σ_i the samples' standard deviation, which is 0: of a Gaussian
-        it tells by how many of them its samples are shifted. NaN beside a wall.
+        it tells by how many of them its samples are shifted. NaN beside a wall, and where frozen.
     n_chains : int
     n_outliers : int
         Chains that are far off all others, or, where three quarters of them are, that are off by
@@ -109,6 +111,7 @@ def virial(
     temperature: float | Array | None = None,
     centre: Array | None = None,
     bounds: BoundsLike | Bounds | None = None,
+    frozen: object = None,
     tolerance: float = 0.05,
     is_trajectory: bool = False,
     backend: str | None = None,
@@ -132,7 +135,8 @@ def virial(
         that is not finite the virial is none, and it warns. The error is one over chains,
         so that draws of one chain need not be independent; chains must be.
     noise_scale, temperature : float or array of shape (n_samples, 1), optional
-        Of the target, one of both; 1 by default. Or each chain's own.
+        Of the target, one of both; by default what a Result knows (of a schedule that of each
+        state's step), and 1 of an array. Or each chain's own.
     centre : array, shape (*event_shape), optional
         c; the mean of the samples by default. The closer to the mean, the smaller the error.
     bounds : (low, high), optional
@@ -140,6 +144,8 @@ def virial(
         density does not fall to 0 at a wall there is no ⟨∂_iU⟩ = 0, c_i is the wall, and of a
         coordinate between two walls nothing is told. Not a sampler's ``clamp``: what sits on it is
         mass that exp(-U/noise_scale²) does not have, and is rightly told to be no sample of it.
+    frozen : bool array, shape (*event_shape), optional
+        True where the chains did not move, of which nothing is told; a Result knows its own.
     tolerance : float
         What is off by so much is right enough.
     is_trajectory : bool
@@ -160,8 +166,8 @@ def virial(
     Raises
     ------
     InputError
-        An argument is not usable, there are fewer than 2 chains, or all coordinates are between two
-        walls.
+        An argument is not usable, there are fewer than 2 chains, or all coordinates are frozen or
+        between two walls.
 
     Examples
     --------
@@ -171,15 +177,19 @@ def virial(
     >>> isotherm.virial(energy, x).is_right
     True
     """
-    if bounds is None and isinstance(x, Result):
-        bounds = x.info.bounds
+    known: Any = None
+    if isinstance(x, Result):
+        bounds = x.info.bounds if bounds is None else bounds
+        frozen = x.info.frozen if frozen is None else frozen
+        known = x.info.noise_scale
     rows = _chains(x, is_trajectory=is_trajectory)
     energy = as_energy(energy)
     tolerance = _tolerance(tolerance)
+    scale = _square(noise_scale, temperature, int(rows.shape[0]), known)
+    every = -(-math.prod(rows.shape) // _MOST_NUMBERS)
+    rows, scale = rows[:, ::every, ...], scale[:, ::every]
     n, n_kept = int(rows.shape[0]), int(rows.shape[1])
     event = tuple(map(int, rows.shape[2:]))
-    scale = _square(noise_scale, temperature, n)
-    scale = scale.reshape(-1, *(1,) * len(event))
     xp = compat.array_namespace(rows)
     is_finite = xp.isfinite(rows)
     flat = xp.reshape(xp.where(is_finite, rows, xp.zeros_like(rows)), (n * n_kept, *event))
@@ -189,6 +199,7 @@ def virial(
     states = to_numpy(rows).astype(np.float64)
     g[~to_numpy(is_finite)] = np.nan
     with np.errstate(all="ignore"):
+        g /= scale.reshape(*scale.shape, *(1,) * len(event))
         mean = states.mean(axis=(0, 1))
     middle = mean if centre is None else real_numbers(centre)
     if middle is None or middle.shape not in ((), event):
@@ -196,21 +207,22 @@ def virial(
     if centre is not None and not np.isfinite(middle).all():
         raise InputError(f"centre must be finite, not {short_repr(centre)}")
     low, high = _walls(bounds, event)
-    has_wall, is_between = (
-        np.isfinite(low) | np.isfinite(high),
-        np.isfinite(low) & np.isfinite(high),
-    )
-    if is_between.all():
+    is_unknown = np.isfinite(low) & np.isfinite(high)
+    still = as_frozen(frozen, event)
+    if still is not None:
+        is_unknown |= still.reshape(event)
+    if is_unknown.all():
         raise InputError(
-            "every coordinate is between two bounds, where the virial is not known; compare with "
-            "samples of an adjusted sampler, or at half the step_size"
+            "every coordinate that moves is between two bounds, where the virial is not known; "
+            "compare with samples of an adjusted sampler, or at half the step_size"
         )
     middle = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, middle))
     with np.errstate(all="ignore"):
-        terms = ((states - middle) * g).mean(axis=1) / scale
-        forces = g.mean(axis=1) * states.std(axis=(0, 1)) / scale
-        terms[:, is_between], forces[:, has_wall] = np.nan, np.nan
-        whole = terms[:, ~is_between].mean(axis=1)
+        terms = ((states - middle) * g).mean(axis=1)
+        forces = g.mean(axis=1) * states.std(axis=(0, 1))
+        terms[:, is_unknown] = np.nan
+        forces[:, is_unknown | np.isfinite(low) | np.isfinite(high)] = np.nan
+        whole = terms[:, ~is_unknown].mean(axis=1)
         lower, median, upper = np.quantile(whole, [0.25, 0.5, 0.75])
         is_far = ~(np.abs(whole - median) <= _OUTSIDE * (upper - lower))  # or no number
         if lower > _MARKOV:
@@ -260,9 +272,19 @@ def _walls(bounds: Any, event: tuple[int, ...]) -> tuple[Numbers, Numbers]:
 
 
 def _square(
-    noise_scale: float | Array | None, temperature: float | Array | None, n_chains: int
+    noise_scale: float | Array | None, temperature: float | Array | None, n_chains: int, known: Any
 ) -> Numbers:
-    """The temperature, or each chain's."""
+    """The temperature given, else the square of the noise scale known, else 1.
+
+    Of shape (1, 1), (n_chains, 1), or, of what is known of a schedule, (1, n_kept).
+    """
+    if noise_scale is None and temperature is None and known is not None:
+        if not np.all(known > 0.0):
+            raise InputError(
+                "the run's noise_scale was 0, where there is no law; give the states of other "
+                "steps, or the noise_scale of the law that they are to be samples of"
+            )
+        return np.atleast_2d(np.square(known))
     if noise_scale is not None and temperature is not None:
         raise InputError("give noise_scale or temperature (its square), not both")
     name, given = ("temperature", temperature) if noise_scale is None else (
@@ -276,11 +298,11 @@ def _square(
         )
     if not ((numbers > 0.0) & (numbers < np.inf)).all():
         raise InputError(f"{name} must be positive and finite, not {short_repr(given)}")
-    return numbers if name == "temperature" else numbers * numbers
+    return np.atleast_2d(numbers if name == "temperature" else numbers * numbers)
 
 
 def _chains(x: Any, *, is_trajectory: bool) -> Array:
-    """Kept states of the chains, (n_samples, n_kept, *event_shape), not more than are needed."""
+    """Kept states of the chains, (n_samples, n_kept, *event_shape)."""
     if isinstance(x, Result):
         is_trajectory = x.trajectory is not None
         x = x.trajectory if is_trajectory else x.samples
@@ -293,7 +315,4 @@ def _chains(x: Any, *, is_trajectory: bool) -> Array:
             "virial needs the states of at least 2 chains, of shape (n_samples, *event_shape), or "
             "with is_trajectory (n_samples, n_kept, *event_shape)"
         )
-    if not is_trajectory:
-        return rows[:, None, ...]
-    size = int(np.prod(rows.shape))
-    return rows[:, :: -(-size // _MOST_NUMBERS), ...]
+    return rows if is_trajectory else rows[:, None, ...]

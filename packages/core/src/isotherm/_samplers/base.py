@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, Self, Unpack, cast, overload
+from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from isotherm._runs.executors import ExecutorLike
 from isotherm._runs.prepared import Prepared
 from isotherm._runs.run import run_prepared
 from isotherm._samplers.options import RunOptions, shortened
-from isotherm._warmup.tuning import placed, rows_of
+from isotherm._warmup.tuning import placed, rows_of, starts
 from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import InputError, short_repr
 
@@ -267,7 +267,8 @@ class Sampler:
             sampler, else a fresh one.
         n_warmup : int
             Warm up first, with so many steps of pilots (500, say), and sample with what they find,
-            from where they are; see `isotherm.warm_up`. The seed serves both.
+            from where they are; see `isotherm.warm_up`. The seed serves both. Frozen coordinates
+            are those of `x`, for pilots and chains.
         momentum : array, optional
             With which the chains start, where the sampler carries one; see `isotherm.run`.
         frozen : bool array, optional
@@ -314,10 +315,12 @@ class Sampler:
         """
         sampler = self
         if n_warmup:
-            tuning = warm_up(self, x, dim, n_warmup, seed=seed, model_kwargs=model_kwargs)
+            tuning = warm_up(
+                self, x, dim, n_warmup, seed=seed, frozen=frozen, model_kwargs=model_kwargs
+            )
             sampler, seed = tuning.sampler, tuning.seed
             n_samples = rows_of(x, dim) if n_samples is None else n_samples
-            x = cast(Array, tuning.x)
+            x = starts(tuning, x, frozen, n_samples, chain_offset)
         x = as_state(placed(x, n_samples, chain_offset))
         plan = sampler.plan(
             x,

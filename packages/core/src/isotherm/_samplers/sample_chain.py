@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, Unpack, cast, overload
+from typing import Any, Literal, Unpack, overload
 
 from isotherm._arithmetic.arrays import Array, as_state
 from isotherm._planning.arguments import BoundsLike, OnDivergence, SamplerName, ScheduleLike
@@ -21,7 +21,7 @@ from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
 from isotherm._samplers.options import SampleOptions, shortened
 from isotherm._transitions.catalogue import find
-from isotherm._warmup.tuning import placed, rows_of
+from isotherm._warmup.tuning import placed, rows_of, starts
 from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import InputError
 
@@ -210,7 +210,7 @@ def sample_chain(
     n_warmup : int
         Warm up first, with so many steps of pilots (500, say), and sample with what they find, from
         where they are; see `isotherm.warm_up`. A step size is then where their search begins.
-        Not for `frozen` coordinates, which the pilots would move.
+        Frozen coordinates are those of `x`, for pilots and chains.
     momentum : array, optional
         With which the chains start, where the sampler carries one; see `isotherm.run`.
     chain_offset, step_offset : int
@@ -262,11 +262,6 @@ def sample_chain(
     """
     tuned: str | None = None
     if n_warmup:
-        if frozen is not None:
-            raise InputError(
-                "a warm-up moves every coordinate, so n_warmup is not for frozen ones; warm up "
-                "alone, and give what it finds, tuning.arguments, with frozen and x"
-            )
         given = {
             "step_size": step_size, "noise_scale": noise_scale, "temperature": temperature,
             "decay": decay or None, "clamp": clamp, "bounds": bounds,
@@ -277,9 +272,11 @@ def sample_chain(
             "dtype": dtype, "device": device, "backend": backend,
         }  # fmt: skip
         made = _sampler(sampler, energy, {k: v for k, v in given.items() if v is not None})
-        tuning = warm_up(made, x, dim, n_warmup, seed=seed, model_kwargs=model_kwargs)
+        tuning = warm_up(
+            made, x, dim, n_warmup, seed=seed, frozen=frozen, model_kwargs=model_kwargs
+        )
         n_samples = rows_of(x, dim) if n_samples is None else n_samples
-        x, seed = cast(Array, tuning.x), tuning.seed
+        x, seed = starts(tuning, x, frozen, n_samples, chain_offset), tuning.seed
         tuned = tuning.to_json()
         step_size, inverse_mass = tuning.step_size, tuning.arguments["inverse_mass"]
         n_leapfrog = n_leapfrog if tuning.n_leapfrog is None else tuning.n_leapfrog

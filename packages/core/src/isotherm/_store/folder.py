@@ -234,7 +234,7 @@ class Store:
                 divergence=header.divergence,
                 sampler=plan.sampler,
                 tuning=plan.tuning,
-                bounds=plan.bounds,
+                **plan.told_of_law(header.n_steps),
             ),
         )
 

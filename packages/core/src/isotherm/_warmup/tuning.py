@@ -7,12 +7,21 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, cast
 
+import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import Array, move, real_numbers
-from isotherm._planning.sampler_arguments import as_inverse_mass
+from isotherm._arithmetic.arrays import (
+    Array,
+    as_state,
+    device_name,
+    dtype_name,
+    library_of,
+    move,
+    real_numbers,
+)
+from isotherm._planning.sampler_arguments import as_frozen, as_inverse_mass
 from isotherm._transitions.catalogue import find, names
 from isotherm.errors import InputError, short_repr
 
@@ -78,9 +87,26 @@ def placed(x: Any, n_samples: Any, chain_offset: Any) -> Any:
     if not isinstance(x, Starts):
         return x
     for given in (n_samples, chain_offset):
-        if given is not None and (not isinstance(given, int) or given < 0):
+        if given is not None and (not isinstance(given, (int, np.integer)) or given < 0):
             return x.states  # for which there is an error that says what is wrong
-    return x.rows(chain_offset, n_samples)
+    return x.rows(int(chain_offset), n_samples)
+
+
+def starts(tuning: Tuning, x: Any, frozen: Any, n_samples: Any, chain_offset: Any) -> Any:
+    """Where the chains of a run start after a warm-up from `x`.
+
+    At the pilots; but what is frozen is where `x` has it.
+    """
+    made = placed(tuning.x, n_samples, chain_offset)
+    still = as_frozen(frozen, tuning.event_shape)
+    if still is None or x is None:
+        return made
+    own = cast(Array, as_state(x))
+    if own.ndim == made.ndim and own.shape[0] not in (1, made.shape[0]):
+        return own  # for which there is an error that says what is wrong
+    xp, device = compat.array_namespace(made), compat.device(made)
+    own = move(own, library_of(made), dtype_name(made.dtype), device_name(made))
+    return xp.where(xp.asarray(still.reshape(tuning.event_shape), device=device), own, made)
 
 
 def rows_of(x: Any, dim: Any) -> int:
@@ -99,6 +125,7 @@ class Tuning:
         The sampler's: ``"hmc"``, ``"mala"``, ``"underdamped"``, ``"langevin"``.
     step_size : float
     inverse_mass : array, shape (dim,) or (dim, dim)
+        1 of a frozen coordinate.
     n_leapfrog : int or None
         Of ``"hmc"``, before jitter.
     friction : float or None

@@ -14,12 +14,12 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, to_numpy
 from isotherm._arithmetic.noise import FIRST_PILOT
-from isotherm._arithmetic.sums import total
+from isotherm._arithmetic.sums import moments, total
 from isotherm._backends.array_loop import matvec
 from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import as_count, as_number
 from isotherm._planning.keywords import knows_keywords
-from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS
+from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS, Flags
 from isotherm._plans.masses import InverseMass
 from isotherm._plans.plan import Plan, Schedule
 from isotherm._results.result import Info, Result
@@ -73,6 +73,7 @@ def warm_up(
     seed: object = None,
     *,
     relative_bias: float = 0.05,
+    frozen: object = None,
     model_kwargs: Mapping[str, Any] | None = None,
 ) -> Tuning:
     """Find a sampler's step size, inverse mass and trajectory length, or friction.
@@ -123,6 +124,11 @@ def warm_up(
         See `isotherm.make_plan`; by default that of the sampler, else a fresh one.
     relative_bias : float
         Of unadjusted samplers; see above.
+    frozen : bool array, optional
+        Of the shape of a chain's state: True where the pilots, and the chains that are to follow,
+        do not move a coordinate; what is found is of the others, and the inverse mass there 1. Give
+        it to the run, too. Pilots whose frozen coordinates have other values have other laws, each
+        with a mean of its own, and one inverse mass and step size serve them all.
     model_kwargs : mapping of str to anything, optional
         Keywords that the energy receives at every call; see `isotherm.run`.
 
@@ -167,6 +173,7 @@ def warm_up(
             "n_samples": n_pilot,
             "n_steps": BLOCK,
             "seed": sampler.seed if seed is None else seed,
+            "frozen": frozen,
         },
     )
     _check(plan, mass)
@@ -181,7 +188,7 @@ def warm_up(
     tuning = Tuning(
         word=word,
         step_size=step_size,
-        inverse_mass=search.inverse_mass.values,
+        inverse_mass=pilots.mass_of_all(search.inverse_mass, frozen=1.0).values,
         n_leapfrog=search.lengths(step_size).get("n_leapfrog"),
         friction=2.0 / search.slowest if word == "underdamped" else None,
         acceptance=found.acceptance,
@@ -220,9 +227,14 @@ class _Pilots:
         self, plan: Plan, energy: Any, x: Array | None, model_kwargs: Mapping[str, Any] | None
     ) -> None:
         self.plan = replace(plan, chain_offset=FIRST_PILOT)
+        still = np.zeros(plan.event_shape, bool) if plan.frozen is None else plan.frozen
+        self.free = np.flatnonzero(~still)
+        self._frozen = np.flatnonzero(still)
         self._energy = fixed(as_energy(energy), plan.event_shape)
         self._model_kwargs = model_kwargs
         self._x: Any = x
+        if x is not None:  # one state serves them all
+            self._x = compat.array_namespace(x).broadcast_to(x, plan.shape)
         self._step = 0
         self.samples: Any = x
 
@@ -256,6 +268,8 @@ class _Pilots:
         a constant. A pilot is given the most room that its mode may have, and that of the median
         no more than its draws span, so that no correlation makes a mode seem light. Left behind is
         then what has e^-20 of the other's weight, with a margin of dim for what windows err.
+
+        Energies are compared, and places taken, among pilots of one law alone.
         """
         plan = self.plan
         if self._x is None:  # nobody has taken a step
@@ -263,17 +277,15 @@ class _Pilots:
         told = self._result(1, **{**numbers, "return_diagnostics": True}).diagnostics
         assert told is not None
         height = to_numpy(told.energy)[-1].astype(np.float64) / plan.noise_scale.start**2
-        known = height[np.isfinite(height)]
-        if not known.size:
-            return
-        with np.errstate(all="ignore"):
-            is_far = ~(height <= np.median(known) + _FAR_ABOVE * (plan.n_coordinates + 10.0))
-            if states is not None and len(states) >= _DRAWS_OF_ROOM:
-                is_far = _is_light(height, states, is_far)
-        if is_far.any() and not is_far.all():
-            here = np.flatnonzero(~is_far)
-            index = np.arange(plan.n_samples)
-            index[is_far] = here[np.arange(is_far.sum()) % len(here)]
+        index = np.arange(plan.n_samples)
+        for law in self._laws():
+            is_far = _is_far(
+                height[law], None if states is None else states[:, law], len(self.free)
+            )
+            if is_far.any() and not is_far.all():
+                here = law[~is_far]
+                index[law[is_far]] = here[np.arange(is_far.sum()) % len(here)]
+        if (index != np.arange(plan.n_samples)).any():
             xp = compat.array_namespace(self._x)
             self._x = xp.take(self._x, xp.asarray(index, device=compat.device(self._x)), axis=0)
 
@@ -282,19 +294,67 @@ class _Pilots:
         self.plan = replace(self.plan, sampler="mala", n_leapfrog=None, jitter=0.0, friction=None)
 
     def states(self) -> np.ndarray[Any, Any]:
-        """Where they are, in host memory; shape (n_pilot, dim)."""
+        """Where they are, in host memory, in what moves; shape (n_pilot, n_free)."""
+        return np.take(self._rows(), self.free, axis=1)
+
+    def _rows(self) -> np.ndarray[Any, Any]:
         return to_numpy(self._x).reshape(self.plan.n_samples, -1)
 
-    def gradients(self, states: Numbers) -> Numbers:
-        """∇U at some states, of shape (n, dim)."""
+    def _laws(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+        """The pilots of each law: those whose frozen coordinates have the same values."""
+        if not len(self._frozen):
+            return [np.arange(self.plan.n_samples)]
+        _, law = np.unique(self._rows()[:, self._frozen], axis=0, return_inverse=True)
+        return [np.flatnonzero(law.reshape(-1) == one) for one in range(law.max() + 1)]
+
+    def centred(self, states: Numbers) -> Numbers:
+        """States about the mean of their law, where there are several; (n_draws, n_pilot, n_free).
+
+        The spread of all of them together is that of none.
+        """
+        laws = self._laws()
+        if len(laws) == 1:
+            return states
+        made = np.empty_like(states)
+        for law in laws:
+            own = states[:, law]
+            made[:, law] = own - np.asarray(moments(own.reshape(-1, own.shape[2]), 0).mean)
+        return made
+
+    def mass_of_all(self, mass: InverseMass, frozen: float = 0.0) -> InverseMass:
+        """The inverse mass of all coordinates, of that of those that move."""
+        if not len(self._frozen):
+            return mass
+        made = np.full(self.plan.n_coordinates, frozen)
+        made[self.free] = mass.values
+        return InverseMass(made)
+
+    def gradients(self, states: Numbers, pilot: np.ndarray[Any, np.dtype[np.int64]]) -> Numbers:
+        """∇U in what moves, at some states of these pilots; shape (n, n_free)."""
         xp = compat.array_namespace(self._x)
-        rows = states.reshape(len(states), *self.plan.event_shape)
-        x = xp.asarray(rows, dtype=self._x.dtype, device=compat.device(self._x))
+        rows = self._rows()[pilot].astype(np.float64)
+        rows[:, self.free] = states
+        x = xp.asarray(
+            rows.reshape(len(rows), *self.plan.event_shape),
+            dtype=self._x.dtype, device=compat.device(self._x),
+        )  # fmt: skip
         made = gradients(self.plan, self._energy, x, self._model_kwargs)
-        return made.reshape(len(states), -1)
+        return np.take(made.reshape(len(rows), -1), self.free, axis=1)
 
 
-def _is_light(height: Numbers, states: Numbers, otherwise: Numbers) -> Numbers:
+def _is_far(height: Numbers, states: Numbers | None, dim: int) -> Flags:
+    """Which pilots of a law are to be left behind; see `_Pilots.leave_behind`."""
+    known = height[np.isfinite(height)]
+    if not known.size:
+        return np.zeros(len(height), bool)
+    with np.errstate(all="ignore"):
+        is_far = ~(height <= np.median(known) + _FAR_ABOVE * (dim + 10.0))
+        if states is not None and len(states) >= _DRAWS_OF_ROOM:
+            is_far = _is_light(height, states, is_far)
+    return is_far
+
+
+def _is_light(height: Numbers, states: Numbers, otherwise: Flags) -> Flags:
     """Which pilots are in modes without weight; `otherwise` where states do not tell."""
     least = height - log_room(states)
     order = np.argsort(least, kind="stable")
@@ -316,7 +376,10 @@ class _Search:
         plan = pilots.plan
         self.target = target
         self.slowest = 1.0
-        self.inverse_mass = plan.inverse_mass or InverseMass(np.ones(plan.n_coordinates))
+        self.inverse_mass = InverseMass(np.ones(len(pilots.free)))  # of what moves
+        if plan.inverse_mass is not None:
+            own = plan.inverse_mass.values
+            self.inverse_mass = InverseMass(own[pilots.free] if own.ndim == 1 else own)
         self.noise_scale = plan.noise_scale.start
         self.has_bounds = plan.bounds is not None
         self._pilots = pilots
@@ -363,7 +426,8 @@ class _Search:
         }
         return {
             "step_size": Schedule(step_size),
-            "inverse_mass": self.inverse_mass,  # also where it is 1, for one kernel to serve all
+            # Also where it is 1, for one kernel to serve all.
+            "inverse_mass": self._pilots.mass_of_all(self.inverse_mass),
             **numbers,
         }
 
@@ -423,6 +487,7 @@ class _Search:
 
     def _learn(self, states: Numbers) -> None:
         """The inverse mass, in which all directions have the time 1, and how slow one is left."""
+        states = self._pilots.centred(states)
         x = states.reshape(-1, states.shape[2])
         with np.errstate(all="ignore"):
             made = None
@@ -454,7 +519,7 @@ class _Search:
         In one dimension ⟨U'²⟩/noise_scale² is not below noise_scale²/variance, nor is it in any
         direction: the Cramér-Rao bound of the location, which a Gaussian attains.
         """
-        z = self.whitened(states).reshape(-1, states.shape[2])
+        z = self.whitened(self._pilots.centred(states)).reshape(-1, states.shape[2])
         with np.errstate(all="ignore"):
             inverse = 1.0 / variances(z)
         return float(total(inverse, 0)) / len(inverse)
@@ -462,8 +527,9 @@ class _Search:
     def curvature(self, states: Numbers) -> float:
         """⟨∇U·M⁻¹∇U⟩/(noise_scale² dim), the mean of M⁻¹∇²U over directions and draws."""
         x = states.reshape(-1, states.shape[2])
-        x = x[:: -(-x.size // _MOST_SEEN)]
-        g = self._pilots.gradients(x)
+        seen = np.arange(0, len(x), -(-x.size // _MOST_SEEN))
+        x = x[seen]
+        g = self._pilots.gradients(x, seen % states.shape[1])
         mass = self.inverse_mass.values
         moved = mass * g if mass.ndim == 1 else matvec(mass, g)
         square = total(np.asarray(total(g * moved, 1)), 0) / (len(x) * x.shape[1])
@@ -484,10 +550,10 @@ class _Search:
         if not np.isfinite(pilots.states()).all():
             reasons.append("pilots left the finite numbers; check the energy")
         with np.errstate(all="ignore"):
-            r_hat = split_r_hat(states) if len(states) >= 4 else np.array([np.nan])
+            r_hat = split_r_hat(pilots.centred(states)) if len(states) >= 4 else np.array([np.nan])
         worst = float(np.nanmax(r_hat)) if (r_hat == r_hat).any() else math.nan
         if worst > _WORST_R_HAT:
-            at = np.unravel_index(int(np.nanargmax(r_hat)), plan.event_shape)
+            at = np.unravel_index(pilots.free[int(np.nanargmax(r_hat))], plan.event_shape)
             where = ", ".join(map(str, at))
             reasons.append(
                 f"the pilots disagree, R-hat is {worst:.2f} at coordinate {where}: they have not "
@@ -559,6 +625,8 @@ def _check(plan: Plan, mass: str | None) -> None:
         )
     if mass == "dense" and plan.bounds is not None:
         raise InputError("bounds go with a mass a coordinate; take mass='diagonal'")
+    if mass == "dense" and plan.frozen is not None:
+        raise InputError("frozen coordinates go with a mass a coordinate; take mass='diagonal'")
     for name, schedule in (("noise_scale", plan.noise_scale), ("friction", plan.friction)):
         if schedule is not None and not schedule.is_constant:
             raise InputError(f"a warm-up is for one {name}, not for a schedule; give a number")
