@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from isotherm._planning.make_plan import make_plan
 from isotherm._plans.bounds import Bounds
 from isotherm._results.result import Result
 from isotherm._runs.gradients import gradients
+from isotherm._runs.resume import open_run
 from isotherm._runs.significance import most_errors
 from isotherm.errors import InputError, SamplingWarning, caller_stacklevel, short_repr
 
@@ -127,7 +129,7 @@ def virial(
     ----------
     energy : callable
         U; see `isotherm.make_plan`.
-    x : Result, or array of shape (n_samples, *event_shape)
+    x : Result, path of a store, or array of shape (n_samples, *event_shape)
         Samples: the kept states of a run, where it has a trajectory, else its final ones; with any
         that is not finite the virial is none, and it warns. The error is one over chains,
         so that draws of one chain need not be independent; chains must be.
@@ -171,6 +173,8 @@ def virial(
     >>> isotherm.virial(energy, x).is_right
     True
     """
+    if isinstance(x, (str, os.PathLike)):
+        x = open_run(x)
     if bounds is None and isinstance(x, Result):
         bounds = x.info.bounds
     rows = _chains(x, is_trajectory=is_trajectory)
