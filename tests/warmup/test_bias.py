@@ -80,6 +80,18 @@ def test_no_bias_is_seen_only_where_it_would_be(step_size, n_chains, told):
     assert found.is_seen == (found.n_diverged > 0)
 
 
+@pytest.mark.parametrize("step_size", [2.1, 2.6])  # in the second their squares overflow
+@pytest.mark.parametrize("n_chains", [2, 20])
+def test_chains_that_explode_and_stay_finite_are_told(n_chains, step_size):
+    sampler = isotherm.LangevinDynamics(
+        isotherm.HarmonicEnergy(), step_size=step_size, backend="numpy", dtype="float64"
+    )
+    found = isotherm.bias(sampler, dim=1, n_samples=n_chains, n_steps=500, burn_in=300, seed=0)
+    assert found.n_diverged == 0
+    assert found.is_seen
+    assert "take a smaller step_size" in str(found)
+
+
 @pytest.mark.parametrize("step_size", [np.full(40, 0.1), lambda step: 0.1])
 def test_schedules_are_halved(step_size):
     sampler = isotherm.LangevinDynamics(isotherm.HarmonicEnergy(), step_size=step_size)

@@ -97,6 +97,16 @@ def test_a_summary_tells_nothing_of_what_is_not_finite():
     assert found.loc["x[0]"].notna().all()
 
 
+def test_a_summary_of_what_is_constant_is_quiet_and_of_unknown_options_ours():
+    pytest.importorskip("arviz")
+    x = np.random.default_rng(0).normal(size=(4, 50, 2))
+    x[..., 1] = 3.0
+    assert isotherm.summary(x).loc["x[1]", "mean"] == 3.0
+    for name in ("colour", "data"):
+        with pytest.raises(isotherm.UnknownArgumentError, match=f"no argument '{name}'"):
+            isotherm.summary(x, **{name: 1})
+
+
 @pytest.mark.parametrize("options", [{"coords": {"x_dim_0": [1]}}, {"fmt": "xarray"}])
 def test_columns_are_of_a_whole_table(options):
     pytest.importorskip("arviz")

@@ -275,3 +275,12 @@ def test_walls_are_no_alarm():
 def test_bad_input_is_refused(options, message):
     with pytest.raises(isotherm.InputError, match=message):
         isotherm.virial(isotherm.HarmonicEnergy(), **options)
+
+
+def test_a_store_is_read(tmp_path):
+    energy, store = isotherm.HarmonicEnergy(), tmp_path / "run"
+    isotherm.sample_chain(
+        energy, dim=2, n_samples=64, n_steps=20, sampler="mala", step_size=0.3, seed=1, store=store
+    )
+    found, expected = (isotherm.virial(energy, x) for x in (store, isotherm.open_run(store)))
+    assert str(found) == str(expected)

@@ -24,6 +24,12 @@ def eight_schools(x):
     return u
 
 
+SAMPLERS = {
+    "hmc": isotherm.HamiltonianMonteCarlo,
+    "langevin": isotherm.LangevinDynamics,
+    "underdamped": isotherm.UnderdampedLangevin,
+}
+
 # Of 4000 chains with at most 20 substeps of 0.1, 2300 steps each; their errors are at most 0.0025.
 SCHOOLS_MEAN = [
     0.8781, -0.7998, 0.3171, 0.0965, -0.0868, 0.0615, -0.1598, -0.0722, 0.3551, 0.0764,
@@ -247,6 +253,8 @@ def test_an_honest_tuning_is_read_and_one_with_two_step_sizes_is_not():
         ("format", "other"), ("version", 99), ("version", True), ("n_leapfrog", None),
         ("n_leapfrog", 10**9), ("friction", 1.0), ("step_size", 1e300),
         ("inverse_mass", [1.0, 1e300, 1.0]), ("n_warmup", True), ("seconds", True),
+        ("inverse_mass", [1.0, 5e-324, 1.0]), ("inverse_mass", [1.0, 1e-200, 1.0]),
+        ("inverse_mass", (1e-200 * np.eye(3)).tolist()),
     ],
 )  # fmt: skip
 def test_a_hostile_tuning_is_refused(field, value):
@@ -263,6 +271,9 @@ def test_what_is_no_tuning_is_refused(text):
         isotherm.Tuning.from_json(text)
 
 
+OF_SAMPLERS = ("n_leapfrog", "step_size", "friction", "inverse_mass", "dtype")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -275,12 +286,57 @@ def test_what_is_no_tuning_is_refused(text):
         ({"relative_bias": 0.0}, "relative_bias"),
         ({"dim": 4}, "dimension"),
         ({"x": [[np.nan, 0.0, 0.0]]}, "finite"),
+        ({"n_leapfrog": [1, 2, 3]}, "one n_leapfrog, not for a schedule"),
+        ({"n_leapfrog": 2000}, "up to 1024 substeps"),
+        ({"step_size": lambda step: 0.1}, "one step_size, not for a schedule"),
+        ({"friction": lambda step: 0.1}, "one friction, not for a schedule"),
+        ({"inverse_mass": 2.0, "mass": "dense"}, "leave out one"),
+        ({"inverse_mass": 1e-200, "dtype": "float64"}, "inverse_mass from"),
     ],
 )
 def test_bad_input_is_refused(options, message):
     energy, _ = gaussian(dim=3)
+    own = {k: options.pop(k) for k in [*options] if k in OF_SAMPLERS}
     with pytest.raises(isotherm.InputError, match=message):
-        isotherm.warm_up(isotherm.HamiltonianMonteCarlo(energy), **options)
+        isotherm.warm_up(isotherm.HamiltonianMonteCarlo(energy, **own), **options)
+
+
+@pytest.mark.parametrize(
+    ("word", "given"),
+    [
+        ("hmc", {"n_leapfrog": 3, "inverse_mass": [2.0, 3.0]}),
+        ("hmc", {"n_leapfrog": 10, "friction": 0.5}),  # also where it is the default
+        ("underdamped", {"friction": 1.0}),
+        ("langevin", {"inverse_mass": [2.0, 3.0], "step_size": 0.1}),
+    ],
+)
+def test_what_was_given_stands(word, given):
+    energy, _ = gaussian(dim=2, condition=4.0)
+    common = {"backend": "numpy", "dtype": "float64"}
+    sampler = SAMPLERS[word](energy, **given, **common)
+    tuning = isotherm.warm_up(sampler, n_warmup=60, n_pilot=16, seed=1)
+    found = given | tuning.arguments
+    for name in given.keys() - {"step_size"}:
+        np.testing.assert_array_equal(found[name], given[name])
+        np.testing.assert_array_equal(getattr(tuning.sampler, name), given[name])
+    x = tuning.sampler.sample_chain(x=tuning.x, n_samples=4, n_steps=5, seed=2)
+    run = {"n_samples": 4, "n_steps": 5, "seed": 2}
+    np.testing.assert_array_equal(
+        x, isotherm.sample_chain(energy, tuning.x, sampler=word, **run, **found, **common)
+    )
+    # In one call, of a seed for both.
+    one = isotherm.sample_chain(energy, sampler=word, n_warmup=60, **run, **given, **common)
+    again = sampler.sample_chain(n_warmup=60, **run)
+    np.testing.assert_array_equal(one, again)
+
+
+def test_what_a_warm_up_found_is_sought_anew():
+    wide, _ = gaussian(dim=2, condition=1.0)
+    sampler = isotherm.HamiltonianMonteCarlo(wide, backend="numpy", n_leapfrog=3)
+    tuned = isotherm.warm_up(sampler, n_warmup=60, n_pilot=16, seed=1).sampler
+    tuned.energy_function = 100.0 * wide
+    again = isotherm.warm_up(tuned, n_warmup=200, n_pilot=16, seed=1)
+    np.testing.assert_allclose(again.inverse_mass, 0.01, rtol=0.5)
 
 
 def test_schedules_and_other_objects_are_refused():
@@ -294,12 +350,33 @@ def test_schedules_and_other_objects_are_refused():
         isotherm.warm_up(wide, dim=65, mass="dense")
 
 
-def test_separate_modes_are_told():
+def test_few_steps_are_no_disagreement():
+    energy = isotherm.GaussianEnergy(mean=np.zeros(10), cov=np.diag(np.arange(1.0, 11.0)))
+    sampler = isotherm.HamiltonianMonteCarlo(energy, backend="numpy")
+    for seed in range(5):
+        assert isotherm.warm_up(sampler, n_warmup=40, seed=seed).settled
+    with pytest.warns(isotherm.WarmUpWarning, match="too few steps to tell"):
+        isotherm.warm_up(sampler, n_warmup=20, seed=3)
+
+
+def test_starts_far_out_are_told():
+    one = isotherm.LangevinDynamics(isotherm.HarmonicEnergy(), backend="numpy", dtype="float64")
+    options = {"n_warmup": 100, "n_pilot": 8, "seed": 0}
+    with pytest.raises(isotherm.InputError, match=r"too far out: .* is 1e\+60 where they start"):
+        isotherm.warm_up(one, x=np.full((1, 2), 1e30), **options)
+    with pytest.warns(isotherm.WarmUpWarning, match="came from far out"):
+        isotherm.warm_up(one, x=np.full((1, 2), 1e12), **options)
+    with pytest.warns(isotherm.WarmUpWarning, match="settle: the pilots are too far out"):
+        isotherm.warm_up(one, x=np.full((1, 2), 1e150), **options)
+
+
+@pytest.mark.parametrize("n_warmup", [40, 500])
+def test_separate_modes_are_told(n_warmup):
     energy = isotherm.GaussianMixtureEnergy(
         means=[[-1.5, 0.0], [1.5, 0.0]], scales=[0.1, 0.1], weights=[0.5, 0.5]
     )
     with pytest.warns(isotherm.WarmUpWarning, match="the pilots disagree") as caught:
-        tuning = isotherm.warm_up(isotherm.HamiltonianMonteCarlo(energy), seed=1)
+        tuning = isotherm.warm_up(isotherm.HamiltonianMonteCarlo(energy), n_warmup=n_warmup, seed=1)
     assert len(caught) == 1
     assert not tuning.settled
     assert "disagree" in str(tuning)

@@ -147,8 +147,7 @@ def sample(
             tuning = isotherm.warm_up(warmed, dim=dim, n_warmup=warm_up or _WARMUP, seed=seed)
             Console().print(str(tuning), markup=False, highlight=False)
             x, seed = placed(tuning.x, n_samples, 0), tuning.seed
-            # What was given stands, but for the step size, where the search began.
-            given = {**tuning.arguments, **given, "step_size": tuning.step_size}
+            given |= tuning.arguments  # what was given is among them
         plan = isotherm.make_plan(
             chosen, x, dim, n_samples=n_samples, n_steps=n_steps, burn_in=burn_in,
             thinning=thinning, seed=seed, sampler=sampler, **given,

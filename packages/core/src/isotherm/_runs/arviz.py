@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +18,7 @@ from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Result
 from isotherm._runs.resume import open_run
 from isotherm._runs.virial import virial
-from isotherm.errors import InputError
+from isotherm.errors import InputError, UnknownArgumentError
 
 _LEAST_DRAWS = 4  # of which ArviZ calculates an ESS or R-hat: each half of a chain needs two
 _TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds", "tuning")
@@ -80,6 +82,8 @@ def summary(
     ------
     InputError
         There is no trajectory, too few states were kept, or ArviZ is not installed.
+    UnknownArgumentError
+        There is no such option.
     StoreError
         There is no such store, or it is not sound.
     """
@@ -92,8 +96,15 @@ def summary(
             f"{draws} kept states a chain are too few for R-hat and ESS, which need "
             f"{_LEAST_DRAWS}; take more steps or thin less"
         )
-    with np.errstate(all="ignore"):  # of what does not move, or is not finite
-        made = _arviz().summary(data, **options)
+    make = partial(_arviz().summary, data)
+    unknown = sorted(options.keys() - inspect.signature(make).parameters.keys())
+    if unknown:
+        raise UnknownArgumentError(
+            f"summary() has no argument {unknown[0]!r}, and neither has arviz.summary"
+        )
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of 0/0 where a coordinate is constant
+        made = make(**options)
     x = data["posterior"]["x"].values
     n_rows = len(made) if hasattr(made, "loc") and hasattr(made, "columns") else None
     if n_rows == x[0, 0].size:

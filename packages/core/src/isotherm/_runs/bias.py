@@ -18,6 +18,7 @@ from isotherm._transitions.catalogue import find, names
 from isotherm.errors import InputError, short_repr
 
 _MOST_KEPT = 64  # states of a chain, whose means are taken
+_RUN_AWAY = 100.0  # times the variance at half the step: no chance of more than a few chains
 _SMALL = 0.1  # a relative bias of the variance that a run must be able to see
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -64,14 +65,28 @@ class Bias:
 
     @property
     def is_seen(self) -> bool:
-        """Whether chains diverged, or some bias is more than chance and 4 of its errors explain."""
+        """Whether chains ran away, or some bias is more than chance and 4 of its errors explain."""
         pairs = (self.mean, self.mean_error), (self.variance, self.variance_error)
         most = most_errors(2 * self.mean.size, self.n_chains)
-        return self.n_diverged > 0 or any(
-            bool((np.abs(bias) > most * error).any()) for bias, error in pairs
+        return (
+            self.n_diverged > 0
+            or self._ran_away
+            or any(bool((np.abs(bias) > most * error).any()) for bias, error in pairs)
         )
 
+    @property
+    def _ran_away(self) -> bool:
+        """Whether chains that are finite yet explode: their errors do so, too, and tell nothing."""
+        most = max(_RUN_AWAY, most_errors(2 * self.mean.size, self.n_chains))
+        return bool((~np.isfinite(self.variance) | (self.relative > most)).any())
+
     def __str__(self) -> str:
+        if not self.n_diverged and self._ran_away:
+            return (
+                f"bias is seen over {self.n_chains} chains, which run away: the variance is "
+                f"{np.nanmax(self.relative):.2g} times that at half the step; take a smaller "
+                "step_size"
+            )
         if self.n_diverged:
             return (
                 f"the bias is not known: {self.n_diverged} of {self.n_chains} chains diverged; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from isotherm._planning.sampler_arguments import as_frozen
 from isotherm._plans.bounds import Bounds
 from isotherm._results.result import Result
 from isotherm._runs.gradients import gradients
+from isotherm._runs.resume import open_run
 from isotherm._runs.significance import most_errors
 from isotherm.errors import InputError, SamplingWarning, caller_stacklevel, short_repr
 
@@ -130,7 +132,7 @@ def virial(
     ----------
     energy : callable
         U; see `isotherm.make_plan`.
-    x : Result, or array of shape (n_samples, *event_shape)
+    x : Result, path of a store, or array of shape (n_samples, *event_shape)
         Samples: the kept states of a run, where it has a trajectory, else its final ones; with any
         that is not finite the virial is none, and it warns. The error is one over chains,
         so that draws of one chain need not be independent; chains must be.
@@ -177,6 +179,8 @@ def virial(
     >>> isotherm.virial(energy, x).is_right
     True
     """
+    if isinstance(x, (str, os.PathLike)):
+        x = open_run(x)
     known: Any = None
     if isinstance(x, Result):
         bounds = x.info.bounds if bounds is None else bounds

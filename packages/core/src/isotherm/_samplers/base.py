@@ -72,6 +72,7 @@ class Sampler:
         self._noise_scale = noise_scale
         self._names = tuple(own)
         self._tuning: str | None = None
+        self._found: Mapping[str, Any] = {}
         self.prepared = Prepared()
         check_arguments(
             self.name,
@@ -131,6 +132,11 @@ class Sampler:
         )
         return plan if self._tuning is None else replace(plan, tuning=self._tuning)
 
+    def given(self, name: str) -> Any:
+        """An argument that the caller gave; None for none, or where a warm-up found it."""
+        value = self._own.get(name)
+        return None if value is self._found.get(name) else value
+
     def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Plan:
         """The plan of a warm-up's pilots, which are of ``"hmc"``."""
         if self.has_noise_scale_a_chain:
@@ -160,7 +166,7 @@ class Sampler:
     def tuned(self, arguments: Mapping[str, Any], tuning: str) -> Self:
         """The sampler with these arguments instead of its own, and `tuning` in its plans."""
         made = copy.copy(self)
-        made._tuning = tuning
+        made._tuning, made._found = tuning, arguments
         for name, value in arguments.items():
             setattr(made, name, value)
         return made
@@ -267,8 +273,9 @@ class Sampler:
             sampler, else a fresh one.
         n_warmup : int
             Warm up first, with so many steps of pilots (500, say), and sample with what they find,
-            from where they are; see `isotherm.warm_up`. The seed serves both. Frozen coordinates
-            are those of `x`, for pilots and chains.
+            from where they are; see `isotherm.warm_up`. The seed serves both. What the sampler was
+            given stands, but for a step size, where the search begins. Frozen coordinates are those
+            of `x`, for pilots and chains.
         momentum : array, optional
             With which the chains start, where the sampler carries one; see `isotherm.run`.
         frozen : bool array, optional

@@ -126,8 +126,8 @@ class UnderdampedLangevin(Sampler):
     step_size : float, array or callable, optional
         h > 0, a time: a number, one for each step, or a function of the step's number; needed to
         sample.
-    friction : float, array or callable
-        γ ≥ 0, of a unit of time; 0 is Hamiltonian dynamics.
+    friction : float, array or callable, optional
+        γ ≥ 0, of a unit of time; 1 by default, and 0 is Hamiltonian dynamics.
     noise_scale, temperature, dtype, device, backend, inverse_mass, seed
         See `LangevinDynamics`; momenta have the law N(0, noise_scale² M).
     bounds, gradient_clip, gradient_clip_norm
@@ -154,7 +154,7 @@ class UnderdampedLangevin(Sampler):
         self,
         energy_function: Any,
         step_size: ScheduleLike | None = None,
-        friction: ScheduleLike = 1.0,
+        friction: ScheduleLike | None = None,
         noise_scale: ScheduleLike | None = None,
         dtype: Any = None,
         device: Any = None,

@@ -106,8 +106,8 @@ class HamiltonianMonteCarlo(Sampler):
         U; see `LangevinDynamics`. Its value is needed, not only its gradient.
     step_size : float, array or callable, optional
         h > 0 of a leapfrog substep, a time; needed to sample.
-    n_leapfrog : int, array or callable
-        Substeps of a trajectory, before jitter.
+    n_leapfrog : int, array or callable, optional
+        Substeps of a trajectory, before jitter; 10 by default.
     jitter : float
         In [0, 1]: step t takes max(1, ⌈n_leapfrog·(1 - jitter·(1 - h(t)))⌉) substeps with h(t) in
         (0, 1) the base-2 radical inverse of t + 1.
@@ -143,7 +143,7 @@ class HamiltonianMonteCarlo(Sampler):
         self,
         energy_function: Any,
         step_size: ScheduleLike | None = None,
-        n_leapfrog: ScheduleLike = 10,
+        n_leapfrog: ScheduleLike | None = None,
         jitter: float = 1.0,
         friction: ScheduleLike = 0.0,
         noise_scale: ScheduleLike | None = None,

@@ -209,7 +209,8 @@ def sample_chain(
         that of the library of `x`, else of the energy's parameters, else the fastest for NumPy.
     n_warmup : int
         Warm up first, with so many steps of pilots (500, say), and sample with what they find, from
-        where they are; see `isotherm.warm_up`. A step size is then where their search begins.
+        where they are; see `isotherm.warm_up`. `n_leapfrog`, `friction` and `inverse_mass` that are
+        given stand, each a number and no schedule; a step size is where the search begins.
         Frozen coordinates are those of `x`, for pilots and chains.
     momentum : array, optional
         With which the chains start, where the sampler carries one; see `isotherm.run`.

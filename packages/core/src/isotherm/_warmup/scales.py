@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,17 @@ def half_log_determinant(x: Numbers) -> float:
     with np.errstate(all="ignore"):
         pivots = np.diagonal(cholesky(_covariance(x)))
         return float(total(functions.log(pivots.copy())))
+
+
+def correlated_r_hat(n_draws: int) -> float:
+    """Split R-hat of chains of one law, halves of so many draws, of a correlation of 1/2 each.
+
+    The mean of n such draws has the variance v = (1 + 2 Σ_k (1 - k/n)/2ᵏ)/n, and within them
+    (1 - v) n/(n - 1) is seen; few draws so show disagreement where there is none.
+    """
+    n = n_draws
+    v = (3.0 - 4.0 / n * (1.0 - 0.5**n)) / n
+    return math.sqrt((n - 1) / n / (1.0 - v))
 
 
 def split_r_hat(x: Numbers) -> Numbers:

@@ -30,6 +30,7 @@ _VERSION = 1
 _LONGEST_FILE = 2**28  # bytes
 _MOST = sys.float_info.max
 _WIDEST = math.sqrt(_MOST)  # of steps and masses: their squares are finite
+MASS_RANGE = f"from {1.0 / _WIDEST:.3g} to {_WIDEST:.3g}"
 MOST_LEAPFROG = 1024  # substeps of a trajectory
 
 
@@ -41,6 +42,9 @@ class Tunable(Protocol):
     energy_function: Any
     step_size: Any
     seed: Any
+
+    def given(self, name: str) -> Any:
+        """An argument that the caller gave; None for none, or where a warm-up found it."""
 
     def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Any:
         """The plan of the pilots, of the exact sampler that stands for this one."""
@@ -107,6 +111,12 @@ def starts(tuning: Tuning, x: Any, frozen: Any, n_samples: Any, chain_offset: An
     xp, device = compat.array_namespace(made), compat.device(made)
     own = move(own, library_of(made), dtype_name(made.dtype), device_name(made))
     return xp.where(xp.asarray(still.reshape(tuning.event_shape), device=device), own, made)
+
+
+def is_in_range(inverse_mass: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+    """Whether it is a number that a tuning may hold: its square is one of float64, and not 0."""
+    diagonal = inverse_mass if inverse_mass.ndim == 1 else inverse_mass.diagonal()
+    return bool((np.abs(inverse_mass) <= _WIDEST).all() and (diagonal >= 1.0 / _WIDEST).all())
 
 
 def rows_of(x: Any, dim: Any) -> int:
@@ -312,8 +322,8 @@ def _checked(held: dict[str, Any]) -> dict[str, Any]:
     if values is None or values.shape not in ((dim,), (dim, dim)):
         raise _wrong(held, "inverse_mass", f"{short_repr(dim)} numbers, or a matrix of them")
     as_inverse_mass(values, (dim,))
-    if np.abs(values).max() > _WIDEST:
-        raise _wrong(held, "inverse_mass", f"at most {_WIDEST:g}")
+    if not is_in_range(values):
+        raise _wrong(held, "inverse_mass", MASS_RANGE)
     return made | {
         "advice": tuple(held["advice"]), "event_shape": tuple(shape), "inverse_mass": values,
     }  # fmt: skip

@@ -28,6 +28,7 @@ from isotherm._runs.run import run
 from isotherm._warmup.dual_averaging import DualAveraging
 from isotherm._warmup.scales import (
     Numbers,
+    correlated_r_hat,
     covariance,
     half_log_determinant,
     log_room,
@@ -35,7 +36,14 @@ from isotherm._warmup.scales import (
     split_r_hat,
     variances,
 )
-from isotherm._warmup.tuning import MOST_LEAPFROG, Starts, Tunable, Tuning
+from isotherm._warmup.tuning import (
+    MASS_RANGE,
+    MOST_LEAPFROG,
+    Starts,
+    Tunable,
+    Tuning,
+    is_in_range,
+)
 from isotherm._warmup.windows import BLOCK, windows
 from isotherm.errors import InputError, WarmUpWarning, caller_stacklevel, short_repr
 
@@ -56,8 +64,10 @@ _MOST_NUMBERS = 2**24  # held of a window's states
 _MOST_SEEN = 2**22  # of which gradients are asked for
 
 _WORST_R_HAT = 1.1
+_DRAWS_THAT_TELL = 4  # in each half, of a disagreement, as ArviZ asks for of an R-hat
 _FAR_BELOW, _TOO_HIGH = 0.15, 0.99  # of acceptances: below the target, and whatever it is
 _MANY_DIVERGENCES = 0.1  # of steps
+_SHRUNK = 1e-4  # of the variance in a window, what the pilots' last states have of it by no chance
 _FAR_TOO_FLAT = 0.5  # of the least curvature that a law as narrow has
 
 
@@ -105,13 +115,15 @@ def warm_up(
     Parameters
     ----------
     sampler : LangevinDynamics, UnderdampedLangevin, MALA or HamiltonianMonteCarlo
-        Its own step size, if it is a number, is where the search begins.
+        What it was given stands: an `inverse_mass`, an `n_leapfrog` of up to 1024, a `friction`;
+        the rest is found with it. Only its step size is sought in any case, and begins the search.
+        Each is a number, not a schedule. What an earlier warm-up found is sought anew.
     x : array, optional
         Where the pilots start: pilot i in row i modulo their number. N(0, I) by default.
     dim : int or tuple of int, optional
         The shape of one chain's state; needed where neither `x` nor the energy tells it.
     n_warmup : int
-        Steps of each pilot; at least 20.
+        Steps of each pilot; at least 20, and 40 for the pilots to tell whether they agree.
     n_pilot : int
         At least 4.
     target_accept : float, optional
@@ -119,7 +131,7 @@ def warm_up(
         0.8 gives more effective draws a second than 0.651, which is best in high dimension.
     mass : {"diagonal", "dense", None}
         The inverse mass that is sought: a variance a coordinate, or the covariance of up to 64
-        coordinates; with None the sampler keeps its own.
+        coordinates; with None the sampler keeps its own, as it does where it was given one.
     seed : int, generator or key, optional
         See `isotherm.make_plan`; by default that of the sampler, else a fresh one.
     relative_bias : float
@@ -144,7 +156,8 @@ def warm_up(
     Raises
     ------
     InputError
-        An argument is not usable, no pilot can leave where it starts, or U is flat or linear.
+        An argument is not usable, no pilot can leave where it starts, that is too far out, or U is
+        flat or linear.
 
     Examples
     --------
@@ -176,21 +189,26 @@ def warm_up(
             "frozen": frozen,
         },
     )
-    _check(plan, mass)
+    _check(plan, sampler, mass)
     pilots = _Pilots(plan, sampler.energy_function, x, model_kwargs)
     word = sampler.name
+    if sampler.given("inverse_mass") is not None:
+        mass = None
     search = _Search(pilots, target or _TARGETS[sampler.exact], mass)
-    own = sampler.step_size
-    found = search.found(n_warmup, own if isinstance(own, (int, float)) else 1.0, sampler.exact)
+    first_step = _given("step_size", sampler.step_size)
+    substeps, friction = (_given(name, sampler.given(name)) for name in ("n_leapfrog", "friction"))
+    found = search.found(n_warmup, first_step or 1.0, sampler.exact, substeps)
     step_size = found.step_size
     if word != sampler.exact:
         step_size = _unbiased(word, found, search, wanted_bias)
+    if word == "underdamped" and friction is None:
+        friction = 2.0 / search.slowest
     tuning = Tuning(
         word=word,
         step_size=step_size,
         inverse_mass=pilots.mass_of_all(search.inverse_mass, frozen=1.0).values,
         n_leapfrog=search.lengths(step_size).get("n_leapfrog"),
-        friction=2.0 / search.slowest if word == "underdamped" else None,
+        friction=friction if word == "underdamped" else None,
         acceptance=found.acceptance,
         target_accept=search.target,
         r_hat=found.r_hat,
@@ -235,6 +253,7 @@ class _Pilots:
         self._x: Any = x
         if x is not None:  # one state serves them all
             self._x = compat.array_namespace(x).broadcast_to(x, plan.shape)
+        self._start = self._x
         self._step = 0
         self.samples: Any = x
 
@@ -256,6 +275,28 @@ class _Pilots:
         )
         return run(plan, self._energy, self._x, model_kwargs=self._model_kwargs)
 
+    def far_out(self, *, from_start: bool = False, **numbers: Any) -> str | None:
+        """What to say where U is so large that decisions, which rest on differences of 1, fail."""
+        if from_start:
+            self._x = self._start
+        height = np.abs(self._heights(**numbers))
+        known = height[np.isfinite(height)]
+        dtype = "float64" if self.plan.dtype == "float64" else "float32"
+        if not known.size or np.median(known) * np.finfo(dtype).eps <= 1.0:
+            return None
+        return (
+            f"the pilots are too far out: |U|/noise_scale² is {np.median(known):.2g} where they "
+            f"{'start' if from_start else 'are'}, and {dtype} knows no differences of 1 in that; "
+            "pass x, states nearer to the bulk, or take from U the constant that it has everywhere"
+        )
+
+    def _heights(self, **numbers: Any) -> np.ndarray[Any, Any]:
+        """U/noise_scale² of each pilot, after a step from where they are; shape (n_pilot,)."""
+        told = self._result(1, **{**numbers, "return_diagnostics": True}).diagnostics
+        assert told is not None
+        height: np.ndarray[Any, Any] = to_numpy(told.energy)[-1].astype(np.float64)
+        return height / self.plan.noise_scale.start**2
+
     def leave_behind(self, states: Numbers | None, **numbers: Any) -> None:
         """Put those whose energies are far above the others' where others are.
 
@@ -274,9 +315,7 @@ class _Pilots:
         plan = self.plan
         if self._x is None:  # nobody has taken a step
             return
-        told = self._result(1, **{**numbers, "return_diagnostics": True}).diagnostics
-        assert told is not None
-        height = to_numpy(told.energy)[-1].astype(np.float64) / plan.noise_scale.start**2
+        height = self._heights(**numbers)
         index = np.arange(plan.n_samples)
         for law in self._laws():
             is_far = _is_far(
@@ -385,20 +424,29 @@ class _Search:
         self._pilots = pilots
         self._mass = mass
         self._knows_scales = False
+        self._n_leapfrog: int | None = None  # that stands
 
     def lengths(self, step_size: float) -> dict[str, int]:
         """The substeps of a trajectory, where there are any."""
         plan = self._pilots.plan
         if plan.n_leapfrog is None:
             return {}
+        if self._n_leapfrog is not None:
+            return {"n_leapfrog": self._n_leapfrog}
         if not self._knows_scales:
             return {"n_leapfrog": _FIRST_LEAPFROG}
         whole = _MEAN_LENGTH * self.slowest / (1.0 - 0.5 * plan.jitter)
         # Rounded down, as the ceiling of jittered lengths adds half a substep.
         return {"n_leapfrog": max(1, math.floor(min(whole / step_size, float(MOST_LEAPFROG))))}
 
-    def found(self, n_warmup: int, first_step: float, word: str) -> _Found:
-        """The windows, one after the other; the last ones of the sampler of this word."""
+    def found(
+        self, n_warmup: int, first_step: float, word: str, n_leapfrog: float | None
+    ) -> _Found:
+        """The windows, one after the other; the last ones of the sampler of this word.
+
+        They have their own trajectories, which find how wide directions are, but in the last, for
+        whose step size it is, the `n_leapfrog` that was given.
+        """
         steps, trajectories = windows(n_warmup), _TARGETS["hmc"]
         is_mala = word == "mala"
         step_size = math.sqrt(2.0 * first_step) if is_mala else first_step
@@ -414,6 +462,7 @@ class _Search:
         if is_mala:
             self._pilots.take_single_steps()
             step_size = 0.5 * step_size * step_size  # η of MALA, h of a substep: h = √(2η)
+        self._n_leapfrog = None if n_leapfrog is None else int(n_leapfrog)
         step_size, _ = self._adapt(step_size, steps.last, self.target)
         info = self._pilots.run(steps.check, **self._numbers(step_size))
         acceptance = info.acceptance_rate or 0.0
@@ -447,6 +496,11 @@ class _Search:
             before, step_size = step_size, step_size * 2.0 if grows else step_size / 2.0
             if is_accepted(step_size) != grows:
                 return before if grows else step_size
+        # With the mass that they started with: what they have learnt since may be without limit.
+        tiny = Schedule(0.5**_MOST_DOUBLINGS)
+        far_out = self._pilots.far_out(from_start=True, step_size=tiny)
+        if far_out:
+            raise InputError(far_out)
         if grows or self._knows_scales:  # or the steps of a whole window were accepted
             raise InputError(
                 "the pilots take steps without limit: U is flat or linear as far as they see, so "
@@ -494,7 +548,7 @@ class _Search:
             if self._mass is not None:
                 made = variances(x) if self._mass == "diagonal" else self._covariance(x)
                 made = made / (self.noise_scale * self.noise_scale)
-            if made is not None and _is_usable(made):
+            if made is not None and is_in_range(made):
                 self.inverse_mass = InverseMass(made)
             width = slowest(self.whitened(states))
         if math.isfinite(width) and width > 0.0:
@@ -547,12 +601,27 @@ class _Search:
                 f"{still} of {plan.n_samples} pilots never moved: where they started a chain is "
                 "caught, or outside of the support; pass x, states nearer to the bulk"
             )
-        if not np.isfinite(pilots.states()).all():
+        last = pilots.states().astype(np.float64)
+        if not np.isfinite(last).all():
             reasons.append("pilots left the finite numbers; check the energy")
+        far_out = pilots.far_out(**self._numbers(step_size))
+        if far_out:
+            reasons.append(far_out)
+        with np.errstate(all="ignore"):
+            has_shrunk = (last.var(axis=0) < _SHRUNK * states.var(axis=(0, 1))).any()
+        if has_shrunk and not far_out:
+            reasons.append(
+                "the pilots came from far out in the window that tells how wide the law is; take a "
+                "larger n_warmup, or start nearer to the bulk"
+            )
         with np.errstate(all="ignore"):
             r_hat = split_r_hat(pilots.centred(states)) if len(states) >= 4 else np.array([np.nan])
         worst = float(np.nanmax(r_hat)) if (r_hat == r_hat).any() else math.nan
-        if worst > _WORST_R_HAT:
+        half = len(states) // 2
+        agrees = worst <= max(_WORST_R_HAT, correlated_r_hat(max(half, 2)))
+        if not agrees and (half < _DRAWS_THAT_TELL or worst != worst):
+            reasons.append("too few steps to tell whether the pilots agree; take a larger n_warmup")
+        elif not agrees:
             at = np.unravel_index(pilots.free[int(np.nanargmax(r_hat))], plan.event_shape)
             where = ", ".join(map(str, at))
             reasons.append(
@@ -560,8 +629,6 @@ class _Search:
                 "met yet, a direction is flat, or there are several modes; take a larger n_warmup, "
                 "or start nearer to the bulk"
             )
-        elif worst != worst:
-            reasons.append("too few steps to tell whether the pilots agree; take a larger n_warmup")
         # In few dimensions the acceptance falls from high to nothing at the limit of stability, and
         # a step size shortly below is as good as one can be.
         if not self.target - _FAR_BELOW <= acceptance <= max(_TOO_HIGH, self.target):
@@ -575,7 +642,8 @@ class _Search:
                 f"{info.n_divergences} of {steps} steps diverged; raise target_accept, or sample "
                 "another parametrisation"
             )
-        if self.lengths(step_size).get("n_leapfrog") == MOST_LEAPFROG:
+        is_cut = self.lengths(step_size).get("n_leapfrog") == MOST_LEAPFROG
+        if is_cut and self._n_leapfrog is None:
             reasons.append(
                 f"trajectories were cut at {MOST_LEAPFROG} substeps: one direction is far wider "
                 "than another; take mass='dense', or another parametrisation"
@@ -603,11 +671,6 @@ def _unbiased(word: str, found: _Found, search: _Search, bias: float) -> float:
     return min(found.step_size, 2.0 * bias / ((1.0 + bias) * curvature))
 
 
-def _is_usable(inverse_mass: Numbers) -> bool:
-    diagonal = inverse_mass if inverse_mass.ndim == 1 else inverse_mass.diagonal()
-    return bool(np.isfinite(inverse_mass).all() and (diagonal > 0.0).all())
-
-
 def _pilots_start(x: Array | None, dim: Any, n_pilot: int) -> Array | None:
     """A row for each pilot; one state serves them all."""
     if x is None or x.ndim < 2 or x.shape[0] in (0, n_pilot) or tuple(x.shape) == dim:
@@ -615,9 +678,20 @@ def _pilots_start(x: Array | None, dim: Any, n_pilot: int) -> Array | None:
     return x[(np.arange(n_pilot) % x.shape[0]).tolist()]
 
 
-def _check(plan: Plan, mass: str | None) -> None:
+def _check(plan: Plan, sampler: Tunable, mass: str | None) -> None:
     if mass not in ("diagonal", "dense", None):
         raise InputError(f"mass must be 'diagonal', 'dense' or None, not {short_repr(mass)}")
+    own = sampler.given("inverse_mass")
+    if mass == "dense" and own is not None:
+        raise InputError(
+            "mass='dense' would replace the inverse_mass that the sampler was given; leave out one "
+            "of them"
+        )
+    if own is not None and plan.inverse_mass is not None:
+        values = plan.inverse_mass.values
+        moving = values if plan.frozen is None else values[~plan.frozen.reshape(-1)]
+        if not is_in_range(moving):
+            raise InputError(f"a warm-up is for an inverse_mass {MASS_RANGE}")
     if mass == "dense" and plan.n_coordinates > LARGEST_DENSE_MASS:
         raise InputError(
             f"mass='dense' is for up to {LARGEST_DENSE_MASS} coordinates, not "
@@ -627,9 +701,26 @@ def _check(plan: Plan, mass: str | None) -> None:
         raise InputError("bounds go with a mass a coordinate; take mass='diagonal'")
     if mass == "dense" and plan.frozen is not None:
         raise InputError("frozen coordinates go with a mass a coordinate; take mass='diagonal'")
-    for name, schedule in (("noise_scale", plan.noise_scale), ("friction", plan.friction)):
-        if schedule is not None and not schedule.is_constant:
-            raise InputError(f"a warm-up is for one {name}, not for a schedule; give a number")
+    if not plan.noise_scale.is_constant:
+        raise InputError("a warm-up is for one noise_scale, not for a schedule; give a number")
+
+
+def _given(name: str, value: Any) -> float | None:
+    """A number of the sampler's own; None where it was given none."""
+    if value is None:
+        return None
+    try:
+        number = as_number(value)
+    except TypeError:
+        raise InputError(
+            f"a warm-up is for one {name}, not for a schedule; give a number"
+        ) from None
+    if name == "n_leapfrog" and number > MOST_LEAPFROG:
+        raise InputError(
+            f"a warm-up is for trajectories of up to {MOST_LEAPFROG} substeps; got n_leapfrog = "
+            f"{number:g}"
+        )
+    return number
 
 
 def _fraction(name: str, given: object) -> float:
