@@ -317,7 +317,8 @@ def test_only_our_own_leftovers_are_removed(path):
     check_same(isotherm.open_run(path / "second.zarr"), other)
 
 
-@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")  # of consolidating
+@pytest.mark.filterwarnings("ignore:Consolidated metadata:UserWarning")
+@pytest.mark.filterwarnings("ignore:Object at lock:UserWarning")  # of ours, met on the way
 def test_attributes_that_a_user_added_stay(path):
     run(path, callback=lambda status: status.n_steps >= 30)
     zarr.open_group(path, mode="r+").attrs["note"] = "mine"

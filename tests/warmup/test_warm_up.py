@@ -514,3 +514,15 @@ def test_pilots_obey_the_samplers_limits(limits):
     assert (np.asarray(tuning.x) >= 0.0).all()
     # The variance of a half normal, not of a normal.
     np.testing.assert_allclose(tuning.inverse_mass, 1.0 - 2.0 / np.pi, rtol=0.15)
+
+
+def test_a_given_mass_stands_beside_frozen_coordinates():
+    sampler = isotherm.HamiltonianMonteCarlo(
+        isotherm.HarmonicEnergy(), inverse_mass=[1.0, 4.0, 2.0], backend="numpy", seed=0
+    )
+    start = np.array([[0.0, 7.0, 0.0]])
+    tuning = isotherm.warm_up(sampler, start, n_warmup=40, frozen=[False, True, False])
+    assert tuning.inverse_mass.tolist() == [1.0, 1.0, 2.0]
+    x = tuning.sampler.sample_chain(x=tuning.x, n_samples=8, n_steps=3, frozen=[False, True, False])
+    assert (x[:, 1] == 7.0).all()
+    assert np.ptp(x[:, 0]) > 0.0
