@@ -19,6 +19,7 @@ from isotherm.backend import (
 _HEADER = """\
 # What isotherm_numba compiles for {name} in {dtype}.
 import numpy as np
+from numba import int64 as i64
 from numba import njit
 from numba import uint64 as u64
 from numpy import floor, inf, nan, rint
