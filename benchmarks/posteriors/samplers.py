@@ -268,7 +268,7 @@ def _scalar_functions(target: Target) -> tuple[Any, Any, Numbers] | None:
     else:
         source = printer.print_program(program, stride=1)
     signature = 'signature = kernel_calls.kernel_signature("float64")'
-    compiled = "compiled = njit(signature, **options)"
+    compiled = "compiled = njit(signature, **inner)"
     text = printer.print_module(target.family, "float64", signature, compiled, source)
     module: dict[str, Any] = {"__name__": "benchmarks.posteriors.printed"}
     exec(compile(text, "<printed>", "exec"), module)

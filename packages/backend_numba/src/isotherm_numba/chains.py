@@ -21,7 +21,7 @@ from isotherm_numba.sums import stack_depth
 
 _KERNEL = """\
 signature = kernel_calls.kernel_signature("{dtype}")
-compiled = {decorator}(signature, **options)
+compiled = {decorator}(signature, **inner)
 
 
 """

@@ -33,8 +33,10 @@ from isotherm_numba.limits import LIMITS
 _log = logging.getLogger(__name__)
 _SETTING = "NUMBA_CACHE_DIR"
 
-#: How all that kernels are made of is compiled.
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+#: How functions are compiled that Python does not call.
+INNER = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 @cache
@@ -82,7 +84,7 @@ def kept(signature: Any, **options: Any) -> Callable[[Any], Any]:
 
     def decorate(function: Any) -> Any:
         with uninterrupted():
-            dispatcher = numba.njit(**options)(function)
+            dispatcher = numba.njit(**_OPTIONS | options)(function)
             dispatcher._cache = _OnDisk(f"{function.__module__}.{function.__name__}")
             dispatcher.compile(signature)
             dispatcher.disable_compile()
@@ -104,7 +106,7 @@ def shared(function: Any, variant: str = "") -> Any:
     variant : str
         What tells a closure from others of its place in the source.
     """
-    dispatcher = numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    dispatcher = numba.njit(**INNER)(function)
     dispatcher._cache = _OnDisk(f"{function.__module__}.{function.__qualname__}.{variant}")
     return dispatcher
 

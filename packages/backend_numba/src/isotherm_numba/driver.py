@@ -31,7 +31,7 @@ _OF_CHAINS = "1, stride, tile.n"
 _STREAMS = {"exponential": "ACCEPT", "substep_normal": "SUBSTEP"}
 
 _ADVANCE = """\
-@kept(driver.signature("{dtype}", {carried!r}), **options)
+@kept(driver.signature("{dtype}", {carried!r}))
 def advance({arguments}):
     dim, n_steps = x_before.shape[1], kept.size
     tile = tiles.tile_of(first, last, chains, dim, by_coordinate, is_elementwise)
@@ -313,7 +313,7 @@ class _Driver:
         program, places = self._program, self._storage.places
         name = f"segment{len(self._functions)}"
         function = print_segment(name, program, segment, places, _LANES, self._noise)
-        self._functions.append("@njit(**options)\n" + function)
+        self._functions.append("@njit(**inner)\n" + function)
         if segment.space == Space.CHAIN:
             lanes = _OF_CHAINS
         elif any(program.spaces[index] == Space.CHAIN for index in segment.inputs):
