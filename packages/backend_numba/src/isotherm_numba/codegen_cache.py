@@ -97,7 +97,7 @@ def shared(function: Any, variant: str = "") -> Any:
     """`numba.njit` for a function of ours that those of many kernels call, for any types.
 
     What it is for each types is kept on disk, too, so that a kernel is not compiled with all that
-    it calls. Python cannot call it.
+    it calls. Python cannot call it but by its ``py_func``: it has no wrapper, and would crash.
 
     Parameters
     ----------
