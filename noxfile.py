@@ -34,7 +34,7 @@ TEST_TOOLS = [
 # A process for each core, of which the backends' own threads leave little more than four to use.
 PROCESSES = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
 EXAMPLE_TOOLS = ["pandas", "scikit-learn"]
-# What there is on the machine with a card that is lent to us now and then; torch brings Triton 3.6.
+# The libraries of the machines with a card on which `gpu` is to run; torch brings Triton 3.6.
 LENT = ["torch==2.11.0", "cupy-cuda13x==14.2.0", "numpy==2.5.0", "numba"]
 DOCS_TOOLS = ["myst-parser", "numpydoc", "pydata-sphinx-theme", "sphinx", "sphinx-gallery"]
 
@@ -139,7 +139,7 @@ def triton(session: nox.Session, version: str) -> None:
 
 @nox.session(python="3.12")
 def lent(session: nox.Session) -> None:
-    """The compilers of the lent machine, on every kernel, with what `gpu` would carry to it."""
+    """Every kernel compiled with the libraries of machines with a card, from built wheels."""
     session.install(*LENT, "hypothesis", "mpmath", "pytest", "scipy")
     folder = Path(session.create_tmp(), "wheels")
     session.run("python", "benchmarks/wheels.py", str(folder))

@@ -5,6 +5,8 @@ Counts with a trend and a season, and a posterior of their rate.
 
 Twelve years of monthly counts, drawn from known rates. Shown are the counts, the true rate and the
 posterior's, with its 90 % interval.
+
+Run it as ``python poisson_regression.py [FOLDER] [--steps 1000]``.
 """
 
 import argparse

@@ -6,6 +6,8 @@ Errors of Student's t forgive outliers.
 Of sixty points on a line every sixth is far off. Shown are least squares, which follow those, and
 lines from the posterior with errors of Student's t (Lange, Little and Taylor, J. Am. Stat. Assoc.
 84, 1989).
+
+Run it as ``python robust_regression.py [FOLDER] [--steps 1000]``.
 """
 
 import argparse

@@ -11,20 +11,25 @@ import os
 import runpy
 import sys
 import traceback
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 
+import isotherm
 
-def run(path: Path, folder: Path, *arguments: object) -> str:
+
+def run(path: Path, folder: Path, *arguments: object, is_right: bool = False) -> str:
     """What a program prints that is started in this folder.
+
+    One that is said to be right must not warn that its samples are wrong.
 
     Raises
     ------
     AssertionError
         It ended with an error, whose traceback this tells.
     """
-    printed, error = _process().submit(_run, str(path), str(folder), arguments).result()
+    printed, error = _process().submit(_run, str(path), str(folder), arguments, is_right).result()
     assert not error, error
     return printed
 
@@ -40,10 +45,16 @@ def _begin() -> None:
     os.environ["MPLBACKEND"] = "agg"
 
 
-def _run(path: str, folder: str, arguments: tuple[object, ...]) -> tuple[str, str]:
+def _run(path: str, folder: str, arguments: tuple[object, ...], is_right: bool) -> tuple[str, str]:
     sys.argv = [path, *map(str, arguments)]
     printed, error = io.StringIO(), ""
-    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(printed),
+        warnings.catch_warnings(),
+    ):
+        if is_right:
+            warnings.simplefilter("error", isotherm.SamplingWarning)
         try:
             runpy.run_path(path, run_name="__main__")
         except BaseException:

@@ -36,7 +36,7 @@ def run(program, folder):
 def said(program):
     """What the comments say that its prints print: beside them, or on the lines that follow."""
     return re.findall(
-        r"(?:^ *print\(.*\)  |^)# (?=[\d(<]|True$|False$)(.*)$", program, re.MULTILINE
+        r"(?:^ *print\(.*\)  |^)# (?=[\d(<[]|True$|False$)(.*)$", program, re.MULTILINE
     )
 
 

@@ -39,7 +39,7 @@ def test_an_example_runs_draws_and_finds_what_it_says(example, tmp_path):
         pytest.importorskip("sklearn")
     source = ROOT / f"examples/{example}.py"
     pictures, options = EXAMPLES[example]
-    printed = programs.run(source, tmp_path, tmp_path, *options)
+    printed = programs.run(source, tmp_path, tmp_path, *options, is_right=True)
     assert {path.name for path in tmp_path.iterdir()} == pictures
     # What a comment beside a print says is what is printed.
     said = re.findall(r"^ *print\(.*\)  # (.*)$", source.read_text("utf-8"), re.MULTILINE)

@@ -1,5 +1,7 @@
 """Convergence by ArviZ: what a run becomes there, and that its statistics are ArviZ's own."""
 
+import os
+import subprocess
 import sys
 import warnings
 
@@ -54,6 +56,21 @@ def test_a_summary_is_what_arviz_calculates_by_hand(result):
         assert found["sd"].iloc[i] == pytest.approx(
             float(x["x"].std()), rel=2e-3
         )  # over n, or over n - 1
+
+
+def test_arviz_does_not_speak_of_itself_on_a_users_first_day(tmp_path):
+    program = """
+import isotherm
+options = {"dim": 1, "n_samples": 2, "n_steps": 20, "return_trajectory": True, "step_size": 0.1}
+plan = isotherm.make_plan(isotherm.HarmonicEnergy(), backend="numpy", seed=0, **options)
+print(len(isotherm.summary(isotherm.run(plan, isotherm.HarmonicEnergy()))))
+"""
+    fresh = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "MPLCONFIGDIR"), str(tmp_path))
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", program]
+    ended = subprocess.run(
+        command, check=False, env=os.environ | fresh, text=True, capture_output=True
+    )
+    assert (ended.stdout.strip(), ended.returncode) == ("1", 0), ended.stderr
 
 
 def test_chains_that_do_not_mix_are_seen():

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import xarray
 import zarr
 
@@ -694,21 +693,26 @@ class Configured(Spring):
         return self.held["k"]
 
 
-class Net(torch.nn.Module):
-    """A network that normalises, as if in training, and counts."""
+@cache
+def network():
+    """The class of a network that normalises, as if in training, and counts."""
+    torch = pytest.importorskip("torch")
 
-    def __init__(self, parameter=1.0, buffer=1.0, attribute=1.0, count=1):
-        super().__init__()
-        self.parameter = torch.nn.Parameter(torch.tensor(parameter))
-        self.register_buffer("buffer", torch.tensor(buffer))
-        self.attribute, self.inner, self.calls = attribute, torch.nn.Module(), 0
-        self.inner.count = count
-        self.norm = torch.nn.BatchNorm1d(2)
+    class Net(torch.nn.Module):
+        def __init__(self, parameter=1.0, buffer=1.0, attribute=1.0, count=1):
+            super().__init__()
+            self.parameter = torch.nn.Parameter(torch.tensor(parameter))
+            self.register_buffer("buffer", torch.tensor(buffer))
+            self.attribute, self.inner, self.calls = attribute, torch.nn.Module(), 0
+            self.inner.count = count
+            self.norm = torch.nn.BatchNorm1d(2)
 
-    def forward(self, x):
-        self.calls += 1
-        self.norm(x)
-        return (self.parameter * self.buffer * self.attribute * self.inner.count * x * x).sum(1)
+        def forward(self, x):
+            self.calls += 1
+            self.norm(x)
+            return (self.parameter * self.buffer * self.attribute * self.inner.count * x * x).sum(1)
+
+    return Net
 
 
 class Score:
@@ -728,10 +732,10 @@ class Score:
         (Slotted, {}),
         (Configured, {}),
         (lambda k: isotherm.score(Score(k)), {"return_diagnostics": False}),
-        (lambda k: Net(parameter=k), {"backend": "torch"}),
-        (lambda k: Net(buffer=k), {"backend": "torch"}),
-        (lambda k: Net(attribute=k), {"backend": "torch"}),
-        (lambda k: Net(count=round(10 * k)), {"backend": "torch"}),
+        (lambda k: network()(parameter=k), {"backend": "torch"}),
+        (lambda k: network()(buffer=k), {"backend": "torch"}),
+        (lambda k: network()(attribute=k), {"backend": "torch"}),
+        (lambda k: network()(count=round(10 * k)), {"backend": "torch"}),
     ],
     ids=["energy", "integer", "array", "slots", "dictionary", "score",
          "parameter", "buffer", "attribute", "inner"],
@@ -751,6 +755,7 @@ def scaled(x, k=1.0):
 
 
 def test_keywords_that_changed_are_told(path, recwarn):
+    pytest.importorskip("isotherm_torch")
     plan = isotherm.make_plan(scaled, **RUN | {"backend": "torch"})
     isotherm.run(plan, scaled, store=path, model_kwargs={"k": 2.0})
     isotherm.resume(path, scaled, n_steps=3, model_kwargs={"k": 2.0})

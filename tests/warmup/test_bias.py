@@ -99,3 +99,14 @@ def test_bad_input():
         isotherm.bias(isotherm.LangevinDynamics(energy), dim=2, n_samples=1)
     with pytest.raises(isotherm.InputError, match="n_steps"):
         isotherm.bias(isotherm.LangevinDynamics(energy), dim=2, n_steps=0)
+    with pytest.raises(isotherm.InputError, match="not <class"):
+        isotherm.bias(isotherm.LangevinDynamics, dim=2)
+    cold = isotherm.LangevinDynamics(energy, step_size=0.1, noise_scale=0.0)
+    with pytest.raises(isotherm.InputError, match="without noise"):
+        isotherm.bias(cold, dim=2)
+
+
+def test_a_start_of_the_shape_of_a_state_is_of_many_chains():
+    sampler = isotherm.LangevinDynamics(isotherm.HarmonicEnergy(), step_size=0.1, backend="numpy")
+    found = isotherm.bias(sampler, np.ones((2, 3)), dim=(2, 3), n_steps=2, burn_in=0, seed=0)
+    assert found.n_chains == 1000

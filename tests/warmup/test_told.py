@@ -62,6 +62,25 @@ def test_a_summary_tells_the_virial():
         isotherm.summary(result, temperature=1.0)
 
 
+def test_a_summary_tells_nothing_of_what_is_not_finite():
+    pytest.importorskip("arviz")
+    x = np.random.default_rng(0).normal(size=(8, 20, 2))
+    x[3, 5:, 1] = np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = isotherm.summary(x, energy=isotherm.HarmonicEnergy(), n_superchains=2)
+    assert found.loc["x[1]"].isna().all()
+    assert found.loc["x[0]"].notna().all()
+
+
+@pytest.mark.parametrize("options", [{"coords": {"x_dim_0": [1]}}, {"fmt": "xarray"}])
+def test_columns_are_of_a_whole_table(options):
+    pytest.importorskip("arviz")
+    x = np.random.default_rng(0).normal(size=(8, 20, 2))
+    with pytest.raises(isotherm.InputError, match="a row for every coordinate"):
+        isotherm.summary(x, energy=isotherm.HarmonicEnergy(), **options)
+
+
 @pytest.mark.parametrize(
     ("step_size", "message"), [(3.0, "hardly move"), (1e-4, "slower than they could")]
 )

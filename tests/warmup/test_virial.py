@@ -130,6 +130,39 @@ def test_right_samples_of_many_coordinates_pass(n):
         assert found.is_right, found
 
 
+@pytest.mark.parametrize("size", [1e3, 1e20, 1e120])
+@pytest.mark.parametrize("n", [2, 10, 30])
+def test_chains_that_all_ran_away_are_told(n, size):
+    # Their error is as large as what it is the error of, and overflows at last.
+    x = size * (2.0 + np.random.default_rng(n).random((n, 1))) * (-1.0) ** np.arange(n)[:, None]
+    with pytest.warns(isotherm.SamplingWarning, match="chains far off"):
+        found = isotherm.virial(isotherm.HarmonicEnergy(), x, backend="numpy")
+    assert f"is not right, as {n} are far off" in str(found)
+
+
+def test_states_that_are_not_finite_are_told():
+    x = normal((50, 2))
+    x[3, 1] = np.nan
+    with pytest.warns(isotherm.SamplingWarning, match="must be 1 and is nan"):
+        found = isotherm.virial(isotherm.HarmonicEnergy(), x, backend="numpy")
+    assert np.array_equal(np.isnan(found.coordinates), [False, True])
+
+
+@isotherm.formula
+def scaled(x, k):
+    return 0.5 * k * x * x
+
+
+@pytest.mark.parametrize("temperature", [4e-21, 1e27])
+def test_energies_in_small_and_large_units_pass(temperature):
+    x = normal((500, 3)).astype(np.float32)
+    energy = scaled(k=temperature)
+    found = isotherm.virial(energy, x, temperature=temperature, backend="numpy")
+    expected = isotherm.virial(isotherm.HarmonicEnergy(), x, backend="numpy")
+    assert found.is_right
+    assert found.ratio == pytest.approx(expected.ratio, rel=1e-5)
+
+
 class Line:
     """x of one coordinate, 0 of the next, ½x² of the last."""
 
@@ -170,6 +203,10 @@ def test_walls_are_no_alarm():
         ({"x": np.zeros((3, 2)), "noise_scale": "1"}, "noise_scale must be a number"),
         ({"x": np.zeros((3, 2)), "noise_scale": 1.0, "temperature": 1.0}, "not both"),
         ({"x": np.zeros((3, 2)), "centre": np.zeros(3)}, "centre"),
+        ({"x": np.zeros((3, 2)), "centre": np.nan}, "centre must be finite"),
+        ({"x": np.zeros((3, 2)), "tolerance": "x"}, "tolerance must be"),
+        ({"x": np.zeros((3, 2)), "tolerance": -1.0}, "tolerance must be"),
+        ({"x": np.zeros((3, 2)), "tolerance": np.inf}, "tolerance must be"),
     ],
 )
 def test_bad_input_is_refused(options, message):

@@ -218,6 +218,16 @@ HONEST = isotherm.Tuning(
 ).to_json()  # fmt: skip
 
 
+def test_what_hostile_hands_wrote_is_short_and_a_line():
+    held = json.loads(HONEST)
+    with pytest.raises(isotherm.InputError) as error:
+        isotherm.Tuning.from_json(json.dumps({**held, "event_shape": [2**31] * 32}))
+    assert len(str(error.value)) < 200
+    table = str(isotherm.Tuning.from_json(json.dumps({**held, "advice": ["\x1b[2J\nall well"]})))
+    assert "\x1b" not in table
+    assert len(table.splitlines()) == len(str(isotherm.Tuning.from_json(HONEST)).splitlines())
+
+
 def test_an_honest_tuning_is_read_and_one_with_two_step_sizes_is_not():
     assert isotherm.Tuning.from_json(HONEST).to_json() == HONEST
     with pytest.raises(isotherm.InputError, match="twice"):
@@ -312,6 +322,30 @@ def test_an_energy_without_curvature_is_an_error_that_says_so(sampler, slope, op
     with pytest.raises(isotherm.InputError, match="flat or linear"):
         isotherm.warm_up(
             sampler(energy, backend="numpy", **options), x=np.full((64, 1), 0.5), seed=0
+        )
+
+
+@pytest.mark.parametrize("sampler", [isotherm.LangevinDynamics, isotherm.UnderdampedLangevin])
+def test_a_gradient_without_its_energys_jumps_is_told(sampler):
+    stairs = isotherm.formula(lambda x: np.sum(np.floor(np.abs(x))))()
+    with pytest.warns(isotherm.WarmUpWarning, match="U has jumps"):
+        isotherm.warm_up(sampler(stairs, backend="numpy"), dim=2, n_warmup=100, seed=1)
+
+
+def test_bounds_curb_the_steps_of_unadjusted_samplers():
+    energy = isotherm.GaussianEnergy(mean=[0.0], cov=[[1.0]])
+    sampler = isotherm.LangevinDynamics(energy, backend="numpy", bounds=(-1.0, 2.0))
+    tuning = isotherm.warm_up(sampler, x=np.full((1, 1), 0.5), seed=1)
+    draws = tuning.sampler.sample_chain(x=tuning.x, n_samples=4096, n_steps=100, seed=2)
+    # By quadrature. Without the curb it is 16 % too large.
+    assert draws.var() == pytest.approx(0.5198, rel=0.09)
+
+
+def test_frozen_coordinates_are_refused():
+    energy, _ = gaussian(dim=3)
+    with pytest.raises(isotherm.InputError, match="frozen"):
+        isotherm.sample_chain(
+            energy, x=np.ones((2, 3)), n_warmup=100, frozen=np.array([True, False, False])
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -68,8 +69,9 @@ def summary(
     -------
     pandas.DataFrame
         A row a coordinate. Of a run of an adjusted sampler ``acceptance`` and ``divergences`` are
-        those of the whole run. R-hat is NaN for one chain alone; every statistic is NaN of a
-        coordinate that was not finite throughout.
+        those of the steps that this call of `run` or `resume` took; a store knows none. R-hat
+        is NaN for one chain alone; every statistic is NaN of a coordinate that was not finite
+        throughout.
 
     Raises
     ------
@@ -88,8 +90,19 @@ def summary(
             f"{_LEAST_DRAWS}; take more steps or thin less"
         )
     made = _arviz().summary(data, **options)
+    x = data["posterior"]["x"].values
+    n_rows = len(made) if hasattr(made, "loc") and hasattr(made, "columns") else None
+    if n_rows == x[0, 0].size:
+        is_known = np.isfinite(x).all(axis=(0, 1)).ravel()
+        if not is_known.all():
+            made.loc[~is_known] = np.nan
+    elif n_superchains is not None or energy is not None:
+        raise InputError(
+            "n_superchains and energy add columns to a table with a row for every coordinate, "
+            f"which arviz.summary does not make with {', '.join(sorted(options))}; leave these out"
+        )
     if n_superchains is not None:
-        made["r_hat_nested"] = _nested_r_hat(data["posterior"]["x"].values, n_superchains)
+        made["r_hat_nested"] = _nested_r_hat(x, n_superchains)
     if energy is not None:
         found = virial(
             energy, _trajectory(result), noise_scale=noise_scale, temperature=temperature,
@@ -194,7 +207,10 @@ def _sample_stats(diagnostics: Diagnostics, n_chains: int) -> dict[str, Any]:
 
 def _arviz() -> ModuleType:
     try:
-        import arviz
+        with warnings.catch_warnings():
+            # Once a day it tells of its own next version, which is nothing to our users.
+            warnings.simplefilter("ignore", FutureWarning)
+            import arviz
     except ImportError:
         raise InputError(
             "statistics of convergence need ArviZ; pip install 'isotherm[arviz]'"

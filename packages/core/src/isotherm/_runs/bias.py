@@ -15,7 +15,7 @@ from isotherm._plans.plan import Plan, Schedule
 from isotherm._runs.run import run
 from isotherm._runs.significance import most_errors
 from isotherm._transitions.catalogue import find, names
-from isotherm.errors import InputError
+from isotherm.errors import InputError, short_repr
 
 _MOST_KEPT = 64  # states of a chain, whose means are taken
 _SMALL = 0.1  # a relative bias of the variance that a run must be able to see
@@ -153,9 +153,14 @@ def bias(
             "bias is for samplers without a Metropolis decision, LangevinDynamics and "
             f"UnderdampedLangevin; {type(sampler).__name__} has none"
         )
+    if isinstance(sampler, type) or not hasattr(sampler, "plan"):
+        raise InputError(f"bias needs a sampler, made of an energy, not {short_repr(sampler)}")
     n_steps = as_count("n_steps", n_steps, 1)
     x = as_state(x)
-    if n_samples is None and (x is None or x.ndim < 2 or x.shape[0] == 1):
+    is_one = x is None or x.ndim < 2 or x.shape[0] == 1
+    if x is not None and isinstance(dim, (tuple, list)):
+        is_one |= x.ndim == len(dim)
+    if n_samples is None and is_one:
         n_samples = 1000
     plan = sampler.plan(
         x,
@@ -170,6 +175,10 @@ def bias(
     )
     if plan.n_samples < 2:
         raise InputError("bias needs at least 2 chains, of which it makes its errors")
+    if not (plan.noise_scale.ends > 0.0).all():
+        raise InputError(
+            "bias is of a law, and a run without noise has none; noise_scale must be > 0"
+        )
     halved = replace(plan, step_size=_half(plan.step_size))
     trajectories = [
         to_numpy(run(one, sampler.energy_function, x, model_kwargs=model_kwargs).trajectory).astype(

@@ -16,7 +16,11 @@ _FAR = 2.0**40  # so long a step leaves nothing of where it began, and multiplie
 
 
 def gradients(
-    plan: Plan, energy: Any, x: Array, model_kwargs: Mapping[str, Any] | None = None
+    plan: Plan,
+    energy: Any,
+    x: Array,
+    model_kwargs: Mapping[str, Any] | None = None,
+    size: float = 1.0,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """∇U at each row of `x`, in float64 in host memory.
 
@@ -31,10 +35,13 @@ def gradients(
     x : array, shape (n, *event_shape)
     model_kwargs : mapping, optional
         See `isotherm.run`.
+    size : float
+        A power of two, by which the step is larger where U is small in numbers.
     """
+    far = size * _FAR
     step = replace(
         plan, sampler="langevin", n_samples=int(x.shape[0]), n_steps=1, burn_in=0, thinning=1,
-        step_size=Schedule(_FAR), noise_scale=Schedule(0.0), clamp=None, bounds=None,
+        step_size=Schedule(far), noise_scale=Schedule(0.0), clamp=None, bounds=None,
         gradient_clip=None, gradient_clip_norm=None, friction=None, n_leapfrog=None,
         inverse_mass=None, return_trajectory=False, return_diagnostics=False,
         on_divergence="ignore", has_start=True,
@@ -42,4 +49,4 @@ def gradients(
     after = run(step, energy, x, model_kwargs=model_kwargs).state["x"]
     with np.errstate(all="ignore"):  # what is not finite is the caller's to judge
         moved = to_numpy(x).astype(np.float64) - to_numpy(after).astype(np.float64)
-    return np.asarray(moved / _FAR)
+    return np.asarray(moved / far)

@@ -23,6 +23,7 @@ from isotherm.errors import InputError, SamplingWarning, caller_stacklevel, shor
 
 _MOST_NUMBERS = 2**24  # of a trajectory, for which gradients are asked for
 _OUTSIDE = 100.0  # interquartile ranges
+_MARKOV = 100.0  # times what must be: of so few right samples in a hundred more, by Markov
 _SHRUNK = 10.0  # times, at most, that an error is taken to be too small
 _TINY = np.finfo(np.float64).tiny
 
@@ -44,7 +45,8 @@ class Virial:
         it tells by how many of them its samples are shifted. NaN beside a wall.
     n_chains : int
     n_outliers : int
-        Chains that are far off all others.
+        Chains that are far off all others, or, where three quarters of them are, that are off by
+        more than 100 times what must be: all have run away, and their error with them.
     tolerance : float
         What is off by more than this, and by more than 4 errors (and more where there are many
         coordinates, or few chains), is not right.
@@ -79,6 +81,7 @@ class Virial:
                 # What is too small by chance has too small an error, too, in proportion.
                 shrunk = np.clip(right / np.maximum(values, right / _SHRUNK), 1.0, None)
                 off = np.abs(values - right) / (self.tolerance + most * errors * shrunk + _TINY)
+                off = np.where(np.isfinite(errors), off, np.nan)
             # What is no number is of no test between walls, and else makes the mean none.
             off = np.nan_to_num(off, nan=np.inf if name == "the mean" else 0.0)
             at = np.unravel_index(int(np.argmax(off)), off.shape)
@@ -89,6 +92,8 @@ class Virial:
 
     def __str__(self) -> str:
         said = "may be right" if self.is_right else "is not right"
+        if self.n_outliers:
+            said += f", as {self.n_outliers} are far off"
         return (
             f"virial {self.ratio:.4g} ± {self.error:.2g} over {self.n_chains} chains: {said}; at "
             f"worst, {self.worst[1]}"
@@ -123,8 +128,9 @@ def virial(
     energy : callable
         U; see `isotherm.make_plan`.
     x : Result, or array of shape (n_samples, *event_shape)
-        Samples: the kept states of a run, where it has a trajectory, else its final ones. The error
-        is one over chains, so that draws of one chain need not be independent; chains must be.
+        Samples: the kept states of a run, where it has a trajectory, else its final ones; with any
+        that is not finite the virial is none, and it warns. The error is one over chains,
+        so that draws of one chain need not be independent; chains must be.
     noise_scale, temperature : float or array of shape (n_samples, 1), optional
         Of the target, one of both; 1 by default. Or each chain's own.
     centre : array, shape (*event_shape), optional
@@ -169,18 +175,26 @@ def virial(
         bounds = x.info.bounds
     rows = _chains(x, is_trajectory=is_trajectory)
     energy = as_energy(energy)
+    tolerance = _tolerance(tolerance)
     n, n_kept = int(rows.shape[0]), int(rows.shape[1])
     event = tuple(map(int, rows.shape[2:]))
     scale = _square(noise_scale, temperature, n)
     scale = scale.reshape(-1, *(1,) * len(event))
     xp = compat.array_namespace(rows)
-    flat = xp.reshape(rows, (n * n_kept, *event))
+    is_finite = xp.isfinite(rows)
+    flat = xp.reshape(xp.where(is_finite, rows, xp.zeros_like(rows)), (n * n_kept, *event))
     plan = make_plan(energy, flat, dim=event, n_steps=1, step_size=1.0, seed=0, backend=backend)
-    g = gradients(plan, energy, flat, model_kwargs).reshape(n, n_kept, *event)
+    size = 2.0 ** float(np.clip(-np.round(np.log2(scale.mean())), -60.0, 80.0))
+    g = gradients(plan, energy, flat, model_kwargs, size).reshape(n, n_kept, *event)
     states = to_numpy(rows).astype(np.float64)
-    middle = states.mean(axis=(0, 1)) if centre is None else real_numbers(centre)
+    g[~to_numpy(is_finite)] = np.nan
+    with np.errstate(all="ignore"):
+        mean = states.mean(axis=(0, 1))
+    middle = mean if centre is None else real_numbers(centre)
     if middle is None or middle.shape not in ((), event):
         raise InputError(f"centre must be a number or an array of shape {event}")
+    if centre is not None and not np.isfinite(middle).all():
+        raise InputError(f"centre must be finite, not {short_repr(centre)}")
     low, high = _walls(bounds, event)
     has_wall, is_between = (
         np.isfinite(low) | np.isfinite(high),
@@ -199,6 +213,8 @@ def virial(
         whole = terms[:, ~is_between].mean(axis=1)
         lower, median, upper = np.quantile(whole, [0.25, 0.5, 0.75])
         is_far = ~(np.abs(whole - median) <= _OUTSIDE * (upper - lower))  # or no number
+        if lower > _MARKOV:
+            is_far |= whole > _MARKOV
         root = np.sqrt(n)
         found = Virial(
             ratio=float(whole.mean()),
@@ -209,7 +225,7 @@ def virial(
             shift_errors=np.asarray(forces.std(axis=0, ddof=1) / root),
             n_chains=n,
             n_outliers=int(is_far.sum()) if upper > lower else 0,
-            tolerance=float(tolerance),
+            tolerance=tolerance,
         )
     if not found.is_right:
         far = f", with {found.n_outliers} chains far off" if found.n_outliers else ""
@@ -221,6 +237,14 @@ def virial(
             stacklevel=caller_stacklevel(),
         )
     return found
+
+
+def _tolerance(given: Any) -> float:
+    """A finite number that is not negative."""
+    numbers = real_numbers(given)
+    if numbers is None or numbers.shape != () or not 0.0 <= numbers < np.inf:
+        raise InputError(f"tolerance must be a finite number ≥ 0, not {short_repr(given)}")
+    return float(numbers)
 
 
 def _walls(bounds: Any, event: tuple[int, ...]) -> tuple[Numbers, Numbers]:

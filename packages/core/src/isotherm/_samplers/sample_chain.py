@@ -210,6 +210,7 @@ def sample_chain(
     n_warmup : int
         Warm up first, with so many steps of pilots (500, say), and sample with what they find, from
         where they are; see `isotherm.warm_up`. A step size is then where their search begins.
+        Not for `frozen` coordinates, which the pilots would move.
     momentum : array, optional
         With which the chains start, where the sampler carries one; see `isotherm.run`.
     chain_offset, step_offset : int
@@ -261,6 +262,11 @@ def sample_chain(
     """
     tuned: str | None = None
     if n_warmup:
+        if frozen is not None:
+            raise InputError(
+                "a warm-up moves every coordinate, so n_warmup is not for frozen ones; warm up "
+                "alone, and give what it finds, tuning.arguments, with frozen and x"
+            )
         given = {
             "step_size": step_size, "noise_scale": noise_scale, "temperature": temperature,
             "decay": decay or None, "clamp": clamp, "bounds": bounds,

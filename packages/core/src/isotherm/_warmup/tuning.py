@@ -222,10 +222,15 @@ class Tuning:
             "R-hat": f"{self.r_hat:.3f}",
             "pilots": f"{self.n_pilot}, {self.n_warmup} steps, seed {self.seed}",
             "time": f"{self.seconds:.3g} s",
-            "advice": "; ".join(self.advice) or "none: it settled",
+            "advice": "; ".join(map(_shown, self.advice)) or "none: it settled",
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+
+def _shown(text: str) -> str:
+    """Advice that somebody else may have written: a line, without a terminal's commands."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -271,13 +276,14 @@ def _checked(held: dict[str, Any]) -> dict[str, Any]:
     is_shape = isinstance(shape, list) and 0 < len(shape) <= 32
     if not is_shape or not all(type(n) is int and 0 < n < 2**32 for n in shape):
         raise _wrong(held, "event_shape", "a list of positive integers")
-    dim = math.prod(shape)
-    try:
-        values = real_numbers(held["inverse_mass"])
+    dim, given = math.prod(shape), held["inverse_mass"]
+    try:  # millions of numbers take a while, so their count is looked at first
+        is_as_long = isinstance(given, list) and len(given) == dim
+        values = real_numbers(given) if is_as_long else None
     except (TypeError, ValueError, OverflowError):
         values = None
     if values is None or values.shape not in ((dim,), (dim, dim)):
-        raise _wrong(held, "inverse_mass", f"{dim} numbers, or a matrix of them")
+        raise _wrong(held, "inverse_mass", f"{short_repr(dim)} numbers, or a matrix of them")
     as_inverse_mass(values, (dim,))
     if np.abs(values).max() > _WIDEST:
         raise _wrong(held, "inverse_mass", f"at most {_WIDEST:g}")

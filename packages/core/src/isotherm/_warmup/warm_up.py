@@ -58,6 +58,7 @@ _MOST_SEEN = 2**22  # of which gradients are asked for
 _WORST_R_HAT = 1.1
 _FAR_BELOW, _TOO_HIGH = 0.15, 0.99  # of acceptances: below the target, and whatever it is
 _MANY_DIVERGENCES = 0.1  # of steps
+_FAR_TOO_FLAT = 0.5  # of the least curvature that a law as narrow has
 
 
 @knows_keywords
@@ -96,7 +97,8 @@ def warm_up(
     step size is the largest not above that
     at which the variances of a Gaussian of the same curvature, averaged over directions, are
     off by `relative_bias`: for Langevin steps 1/(1 - ηκ/2) - 1 with κ = ⟨∇U·M⁻¹∇U⟩/(noise_scale²
-    dim), the mean curvature; for ``"underdamped"`` h²κ/4, the error of leapfrog steps, which BAOAB,
+    dim), the mean curvature, with bounds at least that of a Gaussian of the variances found; for
+    ``"underdamped"`` h²κ/4, the error of leapfrog steps, which BAOAB,
     free of it for Gaussians, stays below (Leimkuhler and Matthews, 2013).
 
     Parameters
@@ -316,6 +318,7 @@ class _Search:
         self.slowest = 1.0
         self.inverse_mass = plan.inverse_mass or InverseMass(np.ones(plan.n_coordinates))
         self.noise_scale = plan.noise_scale.start
+        self.has_bounds = plan.bounds is not None
         self._pilots = pilots
         self._mass = mass
         self._knows_scales = False
@@ -445,6 +448,17 @@ class _Search:
         made: Numbers = matvec(np.ascontiguousarray(root.T), flat) / self.noise_scale
         return made.reshape(states.shape)
 
+    def least_curvature(self, states: Numbers) -> float:
+        """What the curvature's mean is at least where U has no jumps and is not cut off.
+
+        In one dimension ⟨U'²⟩/noise_scale² is not below noise_scale²/variance, nor is it in any
+        direction: the Cramér-Rao bound of the location, which a Gaussian attains.
+        """
+        z = self.whitened(states).reshape(-1, states.shape[2])
+        with np.errstate(all="ignore"):
+            inverse = 1.0 / variances(z)
+        return float(total(inverse, 0)) / len(inverse)
+
     def curvature(self, states: Numbers) -> float:
         """⟨∇U·M⁻¹∇U⟩/(noise_scale² dim), the mean of M⁻¹∇²U over directions and draws."""
         x = states.reshape(-1, states.shape[2])
@@ -505,7 +519,16 @@ class _Search:
 
 def _unbiased(word: str, found: _Found, search: _Search, bias: float) -> float:
     """The step size of an unadjusted sampler; see `warm_up`."""
-    curvature = search.curvature(found.states)
+    curvature, least = search.curvature(found.states), search.least_curvature(found.states)
+    if search.has_bounds:  # which curb the chains where U does not
+        curvature = max(curvature, least)
+    elif curvature < _FAR_TOO_FLAT * least:
+        found.reasons.append(
+            "the gradient is too small for how near the pilots stay to each other: they have not "
+            "spread yet, or U has jumps, or the gradient is of another function, and "
+            f"{word!r}, which never looks at U, would sample another law; take a larger n_warmup, "
+            "or sampler='mala' or 'hmc', and see isotherm.check_gradient"
+        )
     if not 0.0 < curvature < math.inf:
         return found.step_size
     if word == "underdamped":
