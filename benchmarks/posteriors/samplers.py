@@ -293,7 +293,7 @@ def _printed(target: Target) -> Any:
     else:
         source = printer.print_program(program, stride=1)
     signature = 'signature = kernel_calls.kernel_signature("float64")'
-    compiled = "compiled = njit(signature, **options)"
+    compiled = "compiled = njit(signature, **inner)"
     text = printer.print_module(target.family, "float64", signature, compiled, source)
     module: dict[str, Any] = {"__name__": "benchmarks.posteriors.printed"}
     exec(compile(text, "<printed>", "exec"), module)

@@ -1,11 +1,18 @@
 """Products of a matrix with the rows of a tile, to the bit."""
 
+import numba
 import numpy as np
 import pytest
 
-from isotherm_numba.products import in_blocks, multiply
+from isotherm_numba import products
+from isotherm_numba.products import in_blocks
 
 STRIDE = 48
+
+
+@numba.njit
+def multiply(source, out, numbers, matrix, rows, columns, width, stride, n):
+    products.multiply(source, out, numbers, matrix, rows, columns, width, stride, n)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

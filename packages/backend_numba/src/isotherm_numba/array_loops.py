@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numba import uint64 as u64
 
+from isotherm_numba.codegen_cache import shared
 from isotherm_numba.kernel_calls import arrays_apart
 
 #: A count stands among the parameters as two numbers, count // COUNTED and count % COUNTED.
@@ -20,19 +20,19 @@ COUNTED = 2**20
 _COUNTED = np.uint64(COUNTED)
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def count(parameters: Any, at: Any) -> Any:
     """A number that data decide."""
     return u64(parameters[at]) * _COUNTED + u64(parameters[at + 1])
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def rows_of(space: Any, first: Any, size: Any, stride: Any) -> Any:
     """Some rows of an array of rows."""
     return space[np.int64(first * stride) : np.int64((first + size) * stride)]
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def fold(source: Any, out: Any, rest: Any, rows: Any, count: Any, stride: Any, n: Any) -> None:
     """Row i of `out` is the total of the rows i·count, ..., i·count + count - 1 of `source`.
 
@@ -63,7 +63,7 @@ def fold(source: Any, out: Any, rest: Any, rows: Any, count: Any, stride: Any, n
             out[row * stride + lane] = rest[lane]
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def scatter(
     source: Any, out: Any, parameters: Any, starts: Any, places: Any, size: Any, stride: Any, n: Any
 ) -> None:
@@ -100,7 +100,7 @@ def scatter(
             k += u64(1)
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def take_products(
     row: Any, a: Any, b: Any, at_a: Any, step_a: Any, at_b: Any, step_b: Any, count: Any, n: Any
 ) -> None:
@@ -126,7 +126,7 @@ def take_products(
         k += u64(1)
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def divide(row: Any, other: Any, at: Any, n: Any) -> None:
     """Divide a row by another."""
     arrays_apart()
@@ -134,7 +134,7 @@ def divide(row: Any, other: Any, at: Any, n: Any) -> None:
         row[lane] /= other[at + lane]
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def cholesky(source: Any, out: Any, size: Any, stride: Any, n: Any) -> None:
     """The lower factor of a matrix of `size` rows, in the order of core's ``cholesky``."""
     for i in range(u64(size)):
@@ -154,7 +154,7 @@ def cholesky(source: Any, out: Any, size: Any, stride: Any, n: Any) -> None:
                 divide(row, out, at_j + j * stride, n)
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def cholesky_back(lower: Any, slope: Any, out: Any, size: Any, stride: Any, n: Any) -> None:
     """The derivative by a matrix, from that by its factor, in the order of core's.
 
@@ -185,7 +185,7 @@ def cholesky_back(lower: Any, slope: Any, out: Any, size: Any, stride: Any, n: A
             row[lane] *= 0.5
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def solve(
     lower: Any, source: Any, out: Any, size: Any, width: Any, is_transposed: Any, stride: Any,
     n: Any,

@@ -36,7 +36,7 @@ from isotherm_numba.array_loops import (
 )
 from isotherm_numba.products import multiply
 
-looped = njit(**options)
+looped = njit(**inner)
 """
 
 

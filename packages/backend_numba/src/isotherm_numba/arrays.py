@@ -23,7 +23,7 @@ from isotherm_numba import arrays, lanes
 from isotherm_numba.noise import box_muller{bits} as box_muller
 
 
-@kept(arrays.fill_signature("{dtype}"), **options)
+@kept(arrays.fill_signature("{dtype}"))
 def fill(out, dim, coordinate_offset, stream, block, k0, k1, chain_offset, first, last):
     lanes.fill(
         box_muller, out, dim, coordinate_offset, stream, block, k0, k1, chain_offset, first, last
@@ -149,10 +149,10 @@ class _Printed:
         rows = "1, 0, n * dim" if self.is_one_row else "n, dim, dim"
         return "\n".join(
             [
-                "@njit(**options)",
+                "@njit(**inner)",
                 self._of_lanes,
                 "\n",
-                f'@kept(arrays.signature("{dtype}", *{counts}), **options)',
+                f'@kept(arrays.signature("{dtype}", *{counts}))',
                 f"def {self.name}({', '.join(self._arguments)}):",
                 f"    n, dim = a{self.segment.outputs[0]}.shape",
                 f"    {self.name}_of_lanes({given}, {rows})",

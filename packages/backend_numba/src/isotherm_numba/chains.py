@@ -21,7 +21,7 @@ from isotherm_numba.sums import stack_depth
 
 _KERNEL = """\
 signature = kernel_calls.kernel_signature("{dtype}")
-compiled = {decorator}(signature, **options)
+compiled = {decorator}(signature, **inner)
 
 
 """
@@ -105,7 +105,7 @@ class FusedChains:
             row = self._plan.n_samples * len(names) * self._dtype.itemsize
             length = max(1, LIMITS.coefficients_bytes // row)
         if outputs.mean is not None:
-            per_part = 1 + stack_depth(self._part)
+            per_part = 1 + stack_depth.py_func(self._part)
             per_kept = 16 * per_part * (len(self._bounds) - 1) * self._plan.n_coordinates
             most = self._plan.thinning * max(1, LIMITS.moments_bytes // per_kept)
             length = min(length, most)

@@ -33,6 +33,11 @@ from isotherm_numba.limits import LIMITS
 _log = logging.getLogger(__name__)
 _SETTING = "NUMBA_CACHE_DIR"
 
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+#: How functions are compiled that Python does not call.
+INNER = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
 
 @cache
 def load(name: str, source: str) -> ModuleType:
@@ -45,7 +50,7 @@ def load(name: str, source: str) -> ModuleType:
     source : str
         Python, whose functions are decorated by `kept`. Importing it compiles them.
     """
-    digest = hashlib.sha256((_sources() + source).encode()).hexdigest()
+    digest = hashlib.sha256(source.encode()).hexdigest()
     module = ModuleType(f"isotherm_numba.generated.{digest}")
     sys.modules[module.__name__] = module  # where Numba looks for it when code is found
     try:
@@ -74,18 +79,36 @@ def build(name: str, source: str, users: tuple[tuple[str, Any], ...]) -> ModuleT
 def kept(signature: Any, **options: Any) -> Callable[[Any], Any]:
     """`numba.njit` for one signature, of which later processes find the code.
 
-    Only for functions of a module of `load`, whose name tells all that they are made of.
+    Only for functions of a module of `load`, whose name tells what they are.
     """
 
     def decorate(function: Any) -> Any:
         with uninterrupted():
-            dispatcher = numba.njit(**options)(function)
+            dispatcher = numba.njit(**_OPTIONS | options)(function)
             dispatcher._cache = _OnDisk(f"{function.__module__}.{function.__name__}")
             dispatcher.compile(signature)
             dispatcher.disable_compile()
         return dispatcher
 
     return decorate
+
+
+def shared(function: Any, variant: str = "") -> Any:
+    """`numba.njit` for a function of ours that those of many kernels call, for any types.
+
+    What it is for each types is kept on disk, too, so that a kernel is not compiled with all that
+    it calls. Python cannot call it but by its ``py_func``: it has no wrapper, and would crash.
+
+    Parameters
+    ----------
+    function : function
+        A decorated one, or a closure.
+    variant : str
+        What tells a closure from others of its place in the source.
+    """
+    dispatcher = numba.njit(**INNER)(function)
+    dispatcher._cache = _OnDisk(f"{function.__module__}.{function.__qualname__}.{variant}")
+    return dispatcher
 
 
 @contextmanager
@@ -132,7 +155,7 @@ class _OnDisk(caching.NullCache):  # Numba is not typed
             _compiled().keep(self._key(signature, result.codegen), data)
 
     def _key(self, signature: Any, codegen: Any) -> str:
-        return repr((self._name, str(signature), codegen.magic_tuple()))
+        return repr((self._name, _sources(), str(signature), codegen.magic_tuple()))
 
 
 def _execute(source: str, module: ModuleType, label: str) -> None:
@@ -147,7 +170,8 @@ def _sources() -> str:
     core = [Path(noise.__file__), Path(functions.__file__)]
     files = [*core, *sorted(Path(__file__).parent.glob("*.py"))]
     versions = sys.version, numba.__version__, llvmlite.__version__, np.__version__
-    return repr(versions) + "".join(file.read_text(encoding="utf-8") for file in files)
+    text = repr(versions) + "".join(file.read_text(encoding="utf-8") for file in files)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache

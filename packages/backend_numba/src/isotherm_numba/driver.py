@@ -31,7 +31,7 @@ _OF_CHAINS = "1, stride, tile.n"
 _STREAMS = {"exponential": "ACCEPT", "substep_normal": "SUBSTEP"}
 
 _ADVANCE = """\
-@kept(driver.signature("{dtype}", {carried!r}), **options)
+@kept(driver.signature("{dtype}", {carried!r}))
 def advance({arguments}):
     dim, n_steps = x_before.shape[1], kept.size
     tile = tiles.tile_of(first, last, chains, dim, by_coordinate, is_elementwise)
@@ -43,7 +43,7 @@ def advance({arguments}):
     coordinate, low = np.empty(size, np.uint32), np.empty(size, np.uint32)
     {memory}
     # Of each kept state the nodes of the chains' tree that wait to be joined, and where they start.
-    depth, nodes, nodes_before = sums.stack_depth(last - first), 0, 0
+    depth, nodes, nodes_before = sums.stack_depth(last - first), i64(0), i64(0)
     means = np.empty((mean.shape[0], depth, dim), np.float64)
     variances = np.empty((mean.shape[0], depth, dim), np.float64)
     starts, starts_before = np.empty(depth, np.uint64), np.empty(depth, np.uint64)
@@ -209,7 +209,7 @@ class _Driver:
             arguments=", ".join(arguments(self._dtype, program.carried)),
             rows_of_values=self._rows(),
             numbered=[
-                f"tiles.number_stream(high_{one.name}, {int(one)}, chain_offset, tile)"
+                f"tiles.number_stream(high_{one.name}, i64({int(one)}), chain_offset, tile)"
                 for one in self._streams
             ],
             before_steps=before_steps,
@@ -271,7 +271,7 @@ class _Driver:
             is_of_chains = self._program.spaces[index] == Space.CHAIN
             count = noise.EXPONENTIALS_PER_BLOCK if is_of_chains else self._per_block
             length = "stride" if is_of_chains else "size"
-            lines.append(f"{place} = tiles.rows_of({count}, {length}, number)")
+            lines.append(f"{place} = tiles.rows_of(i64({count}), {length}, number)")
         return lines
 
     def _block_of_normals(self) -> list[str]:
@@ -294,7 +294,7 @@ class _Driver:
         return [*head, *_indented(lines)] if lines else []
 
     def _draw(self, out: str, block: str, stream: str, coordinate: str = "coordinate") -> str:
-        counter = f"{block}, {coordinate}, low, high_{stream}"
+        counter = f"u64({block}), {coordinate}, low, high_{stream}"
         return f"draw_normals(words, {out}, {counter}, k0, k1, {_ALL})"
 
     def _lines(self, statements: Sequence[Statement]) -> list[str]:
@@ -313,7 +313,7 @@ class _Driver:
         program, places = self._program, self._storage.places
         name = f"segment{len(self._functions)}"
         function = print_segment(name, program, segment, places, _LANES, self._noise)
-        self._functions.append("@njit(**options)\n" + function)
+        self._functions.append("@njit(**inner)\n" + function)
         if segment.space == Space.CHAIN:
             lanes = _OF_CHAINS
         elif any(program.spaces[index] == Space.CHAIN for index in segment.inputs):
@@ -350,7 +350,7 @@ class _Driver:
         (result,) = call.results
         per_block = noise.EXPONENTIALS_PER_BLOCK
         high = f"high_{noise.Stream.ACCEPT.name}"
-        counter = f"t // {per_block}, coordinate, low, {high}"
+        counter = f"u64(t // {per_block}), coordinate, low, {high}"
         return [
             f"if s == 0 or t % {per_block} == 0:",
             f"    draw_exponentials(words, noise{result}, {counter}, k0, k1, {_OF_CHAINS})",

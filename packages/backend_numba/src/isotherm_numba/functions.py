@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from isotherm.backend import functions as core
+from isotherm_numba.codegen_cache import shared
 from isotherm_numba.kernel_calls import compiled_apart
 
 
@@ -172,7 +173,6 @@ def functions(dtype: str) -> Functions:
         return unsigned(1) if np.abs(x) > farthest else unsigned(0)
 
     # Not inlined: large angles are rare, and a program may have a sine for every coordinate.
-    @njit(nogil=True, error_model="numpy")
     def sin(x: Any) -> Any:
         compiled_apart()
         if np.abs(x) <= farthest:
@@ -180,7 +180,6 @@ def functions(dtype: str) -> Functions:
         q, a = far_quarters(np.float64(np.abs(x)))
         return wave(unsigned(q), number(a), zero, number(x).view(unsigned) & sign_bit)
 
-    @njit(nogil=True, error_model="numpy")
     def cos(x: Any) -> Any:
         compiled_apart()
         if np.abs(x) <= farthest:
@@ -188,7 +187,8 @@ def functions(dtype: str) -> Functions:
         q, a = far_quarters(np.float64(np.abs(x)))
         return wave(unsigned(q + 1), number(a), zero, unsigned(0))
 
-    return Functions(np.abs, np.sqrt, exp, log, tanh, sin, cos, near_sin, near_cos, is_far)
+    waves = shared(sin, dtype), shared(cos, dtype)
+    return Functions(np.abs, np.sqrt, exp, log, tanh, *waves, near_sin, near_cos, is_far)
 
 
 _DIGITS = np.array(core.QUARTER_DIGITS, np.int64)
@@ -196,7 +196,7 @@ _BITS, _MASK, _STEP = core.DIGIT_BITS, core.DIGIT_MASK, core.DIGIT_STEP
 _SPLITTER, (_ONE, _TWO, _THREE) = core.SPLITTER, core.HALF_PI
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def far_quarters(x: Any) -> Any:
     """(q, a) of any float64 from 2**13 on; see `_far_quarters` of core for what this is."""
     compiled_apart()

@@ -19,6 +19,7 @@ from numba import uint32 as u32
 from numba import uint64 as u64
 
 from isotherm.backend import noise
+from isotherm_numba.codegen_cache import shared
 from isotherm_numba.kernel_calls import compiled_apart
 
 LANES = 256  # of one pass through both loops; their words and normals take 8 KiB
@@ -43,7 +44,7 @@ _DSMALLEST = int(np.float64(noise.FLOAT64.smallest_mantissa).view(np.int64))
 _EXPONENT_1 = 1 << 52  # the lowest bit of the exponent
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def philox(
     words: Any, block: Any, coordinate: Any, low: Any, high: Any, k0: Any, k1: Any, n: Any
 ) -> None:
@@ -76,7 +77,7 @@ def _minus_two_log32(x: Any) -> Any:
     return (p * t + _L0) * t + e * _LN2
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def exponential32(words: Any, exponentials: Any, start: Any, n: Any) -> None:
     """Turn `n` lanes of words into float32 numbers -ln u, ``exponentials[:4, start:]``."""
     compiled_apart()
@@ -85,7 +86,7 @@ def exponential32(words: Any, exponentials: Any, start: Any, n: Any) -> None:
             exponentials[i, start + lane] = _HALF * _minus_two_log32(f32(words[i, lane]) + _HALF)
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def box_muller32(words: Any, normals: Any, start: Any, n: Any) -> None:
     """Turn `n` lanes of words into float32 normals of four steps, ``normals[:4, start:]``."""
     compiled_apart()
@@ -130,7 +131,7 @@ def _minus_two_log64(x: Any) -> Any:
     return (p * w + _DL0) * y + e * _DLN2
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def exponential64(words: Any, exponentials: Any, start: Any, n: Any) -> None:
     """Turn `n` lanes of words into float64 numbers -ln u, ``exponentials[:4, start:]``."""
     compiled_apart()
@@ -140,7 +141,7 @@ def exponential64(words: Any, exponentials: Any, start: Any, n: Any) -> None:
             exponentials[i, start + lane] = 0.5 * _minus_two_log64(x)
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def box_muller64(words: Any, normals: Any, start: Any, n: Any) -> None:
     """Turn `n` lanes of words into float64 normals of two steps, ``normals[:2, start:]``."""
     compiled_apart()
@@ -179,7 +180,6 @@ def draws(dtype: str) -> tuple[Any, Any]:
 
 
 def _draw_by(turn: Any) -> Any:
-    @njit(nogil=True, error_model="numpy")
     def draw(
         words: Any, out: Any, block: Any, coordinate: Any, low: Any, high: Any, k0: Any, k1: Any,
         rows: Any, stride: Any, n: Any,
@@ -193,4 +193,4 @@ def _draw_by(turn: Any) -> Any:
                 )  # fmt: skip
                 turn(words, out, lane, end - lane)
 
-    return draw
+    return shared(draw, turn.__name__)

@@ -19,6 +19,7 @@ from isotherm.backend import (
 _HEADER = """\
 # What isotherm_numba compiles for {name} in {dtype}.
 import numpy as np
+from numba import int64 as i64
 from numba import njit
 from numba import uint64 as u64
 from numpy import floor, inf, nan, rint
@@ -26,10 +27,10 @@ from numpy import {dtype} as number
 from numpy import uint{bits} as unsigned
 
 from isotherm_numba import kernel_calls, sums, tiles
+from isotherm_numba.codegen_cache import INNER as inner
 from isotherm_numba.codegen_cache import kept
 from isotherm_numba.functions import functions
 
-options = {{"nogil": True, "error_model": "numpy"}}
 abs, sqrt, exp, log, tanh, sin, cos, near_sin, near_cos, is_far = functions("{dtype}")
 
 """
@@ -40,7 +41,7 @@ assert set(COMPARISONS) <= set(_INFIX)
 
 
 def print_module(name: str, dtype: str, *functions: str) -> str:
-    """A module of printed functions; ``kept(signature, **options)`` decorates what others call."""
+    """A module of printed functions; ``kept(signature)`` decorates what others call."""
     head = _HEADER.format(name=plain_name(name), dtype=dtype, bits=8 * np.dtype(dtype).itemsize)
     return "\n\n".join([head, *functions])
 

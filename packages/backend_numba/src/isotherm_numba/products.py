@@ -13,9 +13,11 @@ from typing import Any
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba import uint64 as u64
 from numba.extending import intrinsic, models, register_model
+
+from isotherm_numba.codegen_cache import shared
 
 _ALIGNED = 4  # bytes that any address of a vector is a multiple of
 _ROWS = 8  # at a time: enough additions that do not wait for each other, and few for the registers
@@ -42,7 +44,7 @@ def in_blocks(matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return filled.reshape(count, _ROWS, columns).swapaxes(1, 2)
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def multiply(
     source: Any, out: Any, parameters: Any, matrix: Any, rows: Any, columns: Any, width: Any,
     stride: Any, n: Any,

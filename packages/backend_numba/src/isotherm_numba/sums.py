@@ -8,8 +8,10 @@ import numpy as np
 from numba import njit
 from numba import uint64 as u64
 
+from isotherm_numba.codegen_cache import shared
 
-@njit(nogil=True, error_model="numpy")
+
+@shared
 def totals(
     terms: Any, wide: Any, out: Any, rows: Any, chains: Any, across: Any, along: Any
 ) -> None:
@@ -31,7 +33,7 @@ def totals(
         out[i] = wide[i]
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def stack_depth(chains: Any) -> Any:
     """Nodes that wait at most while so many neighbouring chains are added to the moments."""
     depth = 2
@@ -40,7 +42,7 @@ def stack_depth(chains: Any) -> Any:
     return depth
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def add_chains(
     mean: Any, variance: Any, starts: Any, starts_before: Any, height: Any, tile: Any, chains: Any,
     first: Any, across: Any, along: Any,
@@ -102,7 +104,7 @@ def _halves(ma: Any, va: Any, mb: Any, vb: Any) -> Any:
     return ma + 0.5 * shift, (0.5 * va + 0.5 * vb) + 0.25 * (shift * shift)
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def join_all(
     mean: Any, variance: Any, starts: Any, starts_before: Any, height: Any, end: Any,
     out_mean: Any, out_variance: Any,
@@ -120,7 +122,7 @@ def join_all(
         out_mean[j], out_variance[j] = mean[0, j], variance[0, j]
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def _join(mean: Any, variance: Any, starts: Any, top: Any, end: Any) -> None:
     """Join the node at `top`, which ends before chain `end`, to the one below it."""
     low, middle = starts[top - 1], starts[top]
@@ -137,6 +139,6 @@ def _join(mean: Any, variance: Any, starts: Any, top: Any, end: Any) -> None:
         ) + product * (shift * shift)
 
 
-@njit(nogil=True, error_model="numpy")
+@shared
 def _lowest_bit(number: Any) -> Any:
     return number & (~number + u64(1))

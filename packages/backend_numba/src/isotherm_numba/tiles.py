@@ -20,11 +20,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numba import uint32 as u32
 from numba import uint64 as u64
 
 from isotherm.backend import noise
+from isotherm_numba.codegen_cache import shared
 from isotherm_numba.kernel_calls import arrays_apart
 
 # Lanes of a row are a multiple of this, so that vectors of any width leave no remainder.
@@ -33,8 +33,6 @@ PADDING = 16
 _LINE = 64  # bytes of a line of the cache, which vectors had best not straddle
 
 _MASK, _32 = np.uint64(noise.MASK), np.uint64(32)
-
-compiled = njit(nogil=True, error_model="numpy")
 
 
 class Tile(NamedTuple):
@@ -57,7 +55,7 @@ class Tile(NamedTuple):
     lanes: int  # ... each time for so many
 
 
-@compiled
+@shared
 def tile_of(
     start: Any, last: Any, chains: Any, dim: Any, by_coordinate: Any, is_elementwise: Any
 ) -> Any:
@@ -72,36 +70,36 @@ def tile_of(
     return Tile(start, m, dim, across, along, stride, n, runs, width, calls, lanes)
 
 
-@compiled
+@shared
 def _padded(lanes: Any) -> Any:
     return (lanes + PADDING - 1) // PADDING * PADDING
 
 
-@compiled
+@shared
 def row_of(lanes: Any, number: Any) -> Any:
     """Memory for a row of lanes, from the beginning of a line of the cache on."""
     return _from_a_line_on(np.zeros(lanes + _LINE // 4, number), lanes)
 
 
-@compiled
+@shared
 def space_of(lanes: Any, number: Any) -> Any:
     """The same, where what is in it does not matter."""
     return _from_a_line_on(np.empty(lanes + _LINE // 4, number), lanes)
 
 
-@compiled
+@shared
 def _from_a_line_on(memory: Any, lanes: Any) -> Any:
     first = -memory.ctypes.data % _LINE // memory.itemsize
     return memory[first : first + lanes]
 
 
-@compiled
+@shared
 def rows_of(count: Any, lanes: Any, number: Any) -> Any:
     """Memory for some of them, one after another."""
     return row_of(count * lanes, number).reshape((count, lanes))
 
 
-@compiled
+@shared
 def load(states: Any, rows: Any, tile: Any) -> None:
     """Take the states of a tile's chains; lanes without a chain hold zeros."""
     for lane in range(rows.size):
@@ -111,7 +109,7 @@ def load(states: Any, rows: Any, tile: Any) -> None:
             rows[i * tile.across + j * tile.along] = states[tile.start + i, j]
 
 
-@compiled
+@shared
 def store(rows: Any, states: Any, tile: Any) -> None:
     """Put them back."""
     for i in range(tile.m):
@@ -119,7 +117,7 @@ def store(rows: Any, states: Any, tile: Any) -> None:
             states[tile.start + i, j] = rows[i * tile.across + j * tile.along]
 
 
-@compiled
+@shared
 def number_lanes(coordinate: Any, low: Any, chain_offset: Any, tile: Any) -> None:
     """Write the words of each lane's counter: its coordinate, and the lower half of its chain."""
     for lane in range(low.size):
@@ -132,7 +130,7 @@ def number_lanes(coordinate: Any, low: Any, chain_offset: Any, tile: Any) -> Non
             low[lane] = u32(chain & _MASK)
 
 
-@compiled
+@shared
 def number_stream(high: Any, stream: Any, chain_offset: Any, tile: Any) -> None:
     """Write the last word of each lane's counter: the upper half of its chain, and a stream."""
     for lane in range(high.size):
@@ -143,7 +141,7 @@ def number_stream(high: Any, stream: Any, chain_offset: Any, tile: Any) -> None:
             high[i * tile.across + j * tile.along] = u32(chain >> _32) | u32(stream << 24)
 
 
-@compiled
+@shared
 def shift_coordinates(coordinate: Any, group: Any, out: Any) -> None:
     """The coordinates' words of the noise of substeps; see `isotherm.backend.noise`."""
     high = u32(group << noise.COORDINATE_BITS)
@@ -151,7 +149,7 @@ def shift_coordinates(coordinate: Any, group: Any, out: Any) -> None:
         out[lane] = coordinate[lane] | high
 
 
-@compiled
+@shared
 def is_used(scales: Any, first: Any, last: Any) -> Any:
     """Whether one of the steps first..last-1 needs its noise, which is multiplied by its scale."""
     used = False
@@ -160,7 +158,7 @@ def is_used(scales: Any, first: Any, last: Any) -> Any:
     return used
 
 
-@compiled
+@shared
 def spread(vector: Any, rows: Any, chains: Any, tile: Any) -> None:
     """Write the numbers of each coordinate to the lanes of all chains that a tile can have."""
     for i in range(chains):
@@ -168,7 +166,7 @@ def spread(vector: Any, rows: Any, chains: Any, tile: Any) -> None:
             rows[i * tile.across + j * tile.along] = vector[j]
 
 
-@compiled
+@shared
 def spread_chains(numbers: Any, rows: Any, tile: Any) -> None:
     """Write the numbers of each chain to the lanes of all its coordinates."""
     for i in range(tile.m):
@@ -176,7 +174,7 @@ def spread_chains(numbers: Any, rows: Any, tile: Any) -> None:
             rows[i * tile.across + j * tile.along] = numbers[tile.start + i]
 
 
-@compiled
+@shared
 def copy(target: Any, source: Any, rows: Any, stride: Any, n: Any) -> None:
     """Copy rows of lanes."""
     arrays_apart()
@@ -186,7 +184,7 @@ def copy(target: Any, source: Any, rows: Any, stride: Any, n: Any) -> None:
             target[lane] = source[lane]
 
 
-@compiled
+@shared
 def total(values: Any, scratch: Any, out: Any, tile: Any) -> None:
     """The sum of each chain's coordinates, folded as in `isotherm.backend.total`."""
     arrays_apart()
@@ -211,7 +209,7 @@ def total(values: Any, scratch: Any, out: Any, tile: Any) -> None:
         out[u64(i)] = scratch[u64(i)] if dim > 1 else values[u64(i)]
 
 
-@compiled
+@shared
 def matvec(matrix: Any, x: Any, out: Any, tile: Any) -> None:
     """A matrix times each chain's coordinates: product, then sum, in the order of the columns."""
     arrays_apart()
@@ -226,7 +224,7 @@ def matvec(matrix: Any, x: Any, out: Any, tile: Any) -> None:
                 out[lane] = out[lane] + matrix[p + k] * x[u64(k * stride + i)]
 
 
-@compiled
+@shared
 def count(is_so: Any, counts: Any, tile: Any) -> None:
     """Add 1 for each chain of which something was so in a step."""
     for i in range(tile.m):
