@@ -133,7 +133,9 @@ def kill_at_each_write(where: Path, name: str, begin, work, make: dict, most: in
 
 def main(where: Path) -> None:
     small_chunks()
-    xarray.backends.list_engines()  # looked for once here, not in every child
+    # What a run imports and compiles, and xarray looks for, is there once for all children.
+    isotherm.run(isotherm.make_plan(WELL, **RUN), WELL)
+    xarray.backends.list_engines()
 
     def run(path, **options):
         isotherm.run(isotherm.make_plan(WELL, **RUN), WELL, store=path, **options)

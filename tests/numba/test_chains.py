@@ -169,7 +169,7 @@ def test_arrays_are_printed_for_one_chain_too():
     energy = formula()
     source, numbers = array_printer.print_arrays(energy.program(), 1, energy.parameter_values())
     signature = 'signature = kernel_calls.kernel_signature("float64")'
-    compiled = "compiled = njit(signature, **options)"
+    compiled = 'compiled = njit(signature, nogil=True, error_model="numpy")'
     module = {"__name__": "printed"}
     exec(printer.print_module("energy", "float64", signature, compiled, source), module)
     x = np.linspace(-1.0, 2.0, 500)

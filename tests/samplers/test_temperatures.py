@@ -134,8 +134,9 @@ def test_the_virial_is_that_of_each_temperature():
     options = {"sampler": "mala", "n_samples": 700, "temperature": ladder, "step_size": 0.1}
     result = run(isotherm.HarmonicEnergy(), **options, n_steps=80)
     assert isotherm.virial(isotherm.HarmonicEnergy(), result, temperature=ladder).is_right
+    assert isotherm.virial(isotherm.HarmonicEnergy(), result).is_right  # it knows them
     with pytest.warns(isotherm.SamplingWarning):
-        isotherm.virial(isotherm.HarmonicEnergy(), result)
+        isotherm.virial(isotherm.HarmonicEnergy(), result, temperature=1.0)
     with pytest.raises(InputError, match=r"of shape \(700, 1\)"):
         isotherm.virial(isotherm.HarmonicEnergy(), result, temperature=LADDER)
 
