@@ -81,7 +81,7 @@ def _serve(connection: Any, program: str, name: str, path: Path | None) -> None:
         return
     except Exception as error:  # whatever keeps a program from this target
         traceback.print_exc()
-        connection.send((None, f"{type(error).__name__}: {error}"[:200]))
+        connection.send((None, " ".join(f"{type(error).__name__}: {error}".split())[:200]))
 
 
 def _measured(sample: Sample, seed: int, budget: float, target: Target) -> dict[str, Any]:
