@@ -1,6 +1,7 @@
 """Warm-ups find scales, on every backend the same, and say where they did not."""
 
 import json
+import pickle
 import warnings
 
 import numpy as np
@@ -458,7 +459,7 @@ def test_chains_keep_frozen_coordinates_of_their_own(backend):
         tuning = isotherm.warm_up(sampler, x, n_warmup=200, seed=2, frozen=still)
         draws = sampler.sample_chain(x, frozen=still, n_warmup=200, n_steps=60, seed=2)
     np.testing.assert_allclose(tuning.inverse_mass, [1.0, 0.19], rtol=0.1)
-    np.testing.assert_array_equal(np.asarray(tuning.x)[:, 0], x[:64, 0])
+    np.testing.assert_array_equal(np.asarray(tuning.x)[:, 0], x[np.arange(64) * 200 // 64, 0])
     np.testing.assert_array_equal(draws[:, 0], x[:, 0])
     centred = draws[:, 1] - 0.45 * x[:, 0]
     assert centred.mean() == pytest.approx(0.0, abs=4.0 * np.sqrt(0.19 / 200))
@@ -467,6 +468,38 @@ def test_chains_keep_frozen_coordinates_of_their_own(backend):
         energy, x, sampler="hmc", frozen=still, n_warmup=200, n_steps=60, seed=2, backend="numpy"
     )
     np.testing.assert_array_equal(draws, in_one_call)
+
+
+@pytest.mark.parametrize("in_order", [np.repeat, np.tile])
+def test_rows_in_order_of_what_is_frozen_have_pilots_and_starts_of_their_own(in_order):
+    """The first 64 rows are of one law, ten times as wide as another, and far from it."""
+
+    @isotherm.formula(dim=2)
+    def levels(x):
+        return 0.5 * ((x[1] - 100.0 * x[0]) * (10.0 - 4.5 * x[0])) ** 2
+
+    x = np.zeros((210, 2))
+    x[:, 0] = in_order([2.0, 1.0, 0.0], 70)
+    x[:, 1] = 100.0 * x[:, 0]
+    still = np.array([True, False])
+    sampler = isotherm.HamiltonianMonteCarlo(levels, backend="numpy", dtype="float64", seed=1)
+    tuning = isotherm.warm_up(sampler, x, n_warmup=150, frozen=still)
+    assert set(np.asarray(tuning.x)[:, 0]) == {0.0, 1.0, 2.0}
+    draws = sampler.sample_chain(x, frozen=still, n_warmup=150, n_steps=0)  # at their pilots
+    np.testing.assert_array_equal(draws[:, 0], x[:, 0])
+    assert (np.abs(draws[:, 1] - x[:, 1]) < 6.0 / (10.0 - 4.5 * x[:, 0])).all()
+
+
+def test_a_pickled_sampler_knows_what_a_warm_up_found():
+    sampler = isotherm.UnderdampedLangevin(isotherm.HarmonicEnergy(), backend="numpy", seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.WarmUpWarning)
+        tuned = isotherm.warm_up(sampler, dim=2, n_warmup=40).sampler
+    for one in (tuned, pickle.loads(pickle.dumps(tuned))):
+        assert [one.given(name) for name in ("friction", "inverse_mass")] == [None, None]
+        for own in (3.0, [1.0, 2.0], abs):
+            one.friction = own
+            assert one.given("friction") is own
 
 
 def test_pilots_of_other_frozen_values_do_not_take_their_places():

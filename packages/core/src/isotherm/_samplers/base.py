@@ -134,8 +134,12 @@ class Sampler:
 
     def given(self, name: str) -> Any:
         """An argument that the caller gave; None for none, or where a warm-up found it."""
-        value = self._own.get(name)
-        return None if value is self._found.get(name) else value
+        value, found = self._own.get(name), self._found.get(name)
+        if value is None or value is found:
+            return None
+        number = real_numbers(value) if isinstance(found, (int, float)) else None
+        is_found = number is not None and number.shape == () and float(number) == found
+        return None if is_found else value  # which, pickled, is another object
 
     def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Plan:
         """The plan of a warm-up's pilots, which are of ``"hmc"``."""

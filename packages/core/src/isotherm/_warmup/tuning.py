@@ -20,6 +20,7 @@ from isotherm._arithmetic.arrays import (
     library_of,
     move,
     real_numbers,
+    to_numpy,
 )
 from isotherm._planning.sampler_arguments import as_frozen, as_inverse_mass
 from isotherm._transitions.catalogue import find, names
@@ -99,7 +100,8 @@ def placed(x: Any, n_samples: Any, chain_offset: Any) -> Any:
 def starts(tuning: Tuning, x: Any, frozen: Any, n_samples: Any, chain_offset: Any) -> Any:
     """Where the chains of a run start after a warm-up from `x`.
 
-    At the pilots; but what is frozen is where `x` has it.
+    At the pilots; but what is frozen is where `x` has it, and a chain starts at a pilot with the
+    same there, where there is one.
     """
     made = placed(tuning.x, n_samples, chain_offset)
     still = as_frozen(frozen, tuning.event_shape)
@@ -110,7 +112,28 @@ def starts(tuning: Tuning, x: Any, frozen: Any, n_samples: Any, chain_offset: An
         return own  # for which there is an error that says what is wrong
     xp, device = compat.array_namespace(made), compat.device(made)
     own = move(own, library_of(made), dtype_name(made.dtype), device_name(made))
+    if isinstance(chain_offset, (int, np.integer)):
+        index = np.arange(int(made.shape[0])) + int(chain_offset)
+        made = tuning.x[_of_same_law(tuning.x.states, own, still, index).tolist()]
     return xp.where(xp.asarray(still.reshape(tuning.event_shape), device=device), own, made)
+
+
+def _of_same_law(
+    states: Array, own: Array, still: Any, chain: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The pilot at which each chain starts: one whose frozen coordinates are the chain's."""
+    here, n_pilot, flat = still.reshape(-1), len(states), (-1, still.size)
+    rows = np.concatenate([to_numpy(one).reshape(flat)[:, here] for one in (states, own)])
+    _, law = np.unique(rows, axis=0, return_inverse=True)
+    law = law.reshape(-1)
+    of_pilot, of_chain = law[:n_pilot], np.broadcast_to(law[n_pilot:], chain.shape)
+    counts = np.bincount(of_pilot, minlength=int(law.max()) + 1)
+    order, first = np.argsort(of_pilot, kind="stable"), np.cumsum(counts) - counts
+    index = chain % n_pilot
+    is_lost = (of_pilot[index] != of_chain) & (counts[of_chain] > 0)
+    lost = of_chain[is_lost]
+    index[is_lost] = order[first[lost] + chain[is_lost] % counts[lost]]
+    return index
 
 
 def is_in_range(inverse_mass: np.ndarray[Any, np.dtype[np.float64]]) -> bool:

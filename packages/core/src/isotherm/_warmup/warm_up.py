@@ -19,7 +19,7 @@ from isotherm._backends.array_loop import matvec
 from isotherm._energies.protocol import as_energy, fixed
 from isotherm._planning.arguments import as_count, as_number
 from isotherm._planning.keywords import knows_keywords
-from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS, Flags
+from isotherm._planning.sampler_arguments import LARGEST_DENSE_MASS, Flags, as_frozen
 from isotherm._plans.masses import InverseMass
 from isotherm._plans.plan import Plan, Schedule
 from isotherm._results.result import Info, Result
@@ -119,7 +119,8 @@ def warm_up(
         the rest is found with it. Only its step size is sought in any case, and begins the search.
         Each is a number, not a schedule. What an earlier warm-up found is sought anew.
     x : array, optional
-        Where the pilots start: pilot i in row i modulo their number. N(0, I) by default.
+        Where the pilots start: pilot i in row i modulo their number; of more rows than pilots,
+        in those of as many `frozen` values as can be. N(0, I) by default.
     dim : int or tuple of int, optional
         The shape of one chain's state; needed where neither `x` nor the energy tells it.
     n_warmup : int
@@ -178,7 +179,7 @@ def warm_up(
     n_pilot = as_count("n_pilot", n_pilot, 4)
     wanted_bias = _fraction("relative_bias", relative_bias)
     target = None if target_accept is None else _fraction("target_accept", target_accept)
-    x = _pilots_start(as_state(x), dim, n_pilot)
+    x = _pilots_start(as_state(x), dim, n_pilot, frozen)
     plan = sampler.pilot(
         x,
         {
@@ -671,11 +672,24 @@ def _unbiased(word: str, found: _Found, search: _Search, bias: float) -> float:
     return min(found.step_size, 2.0 * bias / ((1.0 + bias) * curvature))
 
 
-def _pilots_start(x: Array | None, dim: Any, n_pilot: int) -> Array | None:
+def _pilots_start(x: Array | None, dim: Any, n_pilot: int, frozen: Any) -> Array | None:
     """A row for each pilot; one state serves them all."""
     if x is None or x.ndim < 2 or x.shape[0] in (0, n_pilot) or tuple(x.shape) == dim:
         return x
-    return x[(np.arange(n_pilot) % x.shape[0]).tolist()]
+    index = np.arange(n_pilot) % int(x.shape[0])
+    still = as_frozen(frozen, tuple(map(int, x.shape[1:])))
+    if still is not None and x.shape[0] > n_pilot:
+        index = _of_many_laws(to_numpy(x).reshape(-1, still.size)[:, still.reshape(-1)], n_pilot)
+    return x[index.tolist()]
+
+
+def _of_many_laws(rows: np.ndarray[Any, Any], n_pilot: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rows for the pilots, of as many frozen values as can be, in whatever order these come."""
+    _, law, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    order, first = np.argsort(law.reshape(-1), kind="stable"), np.cumsum(counts) - counts
+    pilot, n = np.arange(n_pilot), len(counts)
+    one = pilot * n // n_pilot if n > n_pilot else pilot % n
+    return order[first[one] + pilot // n % counts[one]]
 
 
 def _check(plan: Plan, sampler: Tunable, mass: str | None) -> None:
