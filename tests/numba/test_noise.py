@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 import isotherm
 from isotherm._arithmetic import noise
-from isotherm._backends import registry
-from isotherm_numba import BACKEND, fill_normals
+from isotherm_numba import fill_normals
 
 
 @settings(deadline=None, max_examples=60)
@@ -42,7 +41,6 @@ def test_many_normals_have_cores_bits(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_chains_have_the_references_bits(dtype):
-    registry.register(BACKEND)
     energy = isotherm.DoubleWellEnergy()
     runs = []
     for backend in ("numpy", "numba"):

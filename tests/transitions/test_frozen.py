@@ -52,3 +52,21 @@ def test_the_others_draw_what_they_would_have_drawn(backend, sampler):
 def test_refused(options, said):
     with pytest.raises(InputError, match=said):
         run("numpy", "langevin", **options)
+
+
+@pytest.mark.parametrize("x", [None, [[-1.0, 0.5], [-2.0, 0.5]]])
+def test_a_clamp_would_move_what_is_frozen_outside_of_it(x, backend):
+    options = {"frozen": [True, False], "n_steps": 3, "step_size": 0.1, "backend": backend}
+    if x is None:
+        options |= {"n_samples": 9, "dim": 2}
+    with pytest.raises(isotherm.InputError, match=r"outside of clamp=\(0.0, None\), into which"):
+        isotherm.sample_chain(isotherm.HarmonicEnergy(), x, clamp=(0.0, None), **options)
+    found = isotherm.sample_chain(
+        isotherm.HarmonicEnergy(),
+        [[1.0, -3.0]],
+        clamp=(0.0, None),
+        frozen=[True, False],
+        n_steps=3,
+        backend=backend,
+    )
+    assert np.asarray(found)[0, 0] == 1.0

@@ -20,6 +20,7 @@ from isotherm._arithmetic.arrays import (
     move,
     on_own_device,
     round_to,
+    to_numpy,
 )
 from isotherm._backends.array_loop import Segments, as_column, as_row, matvec
 from isotherm._backends.host_noise import fill_normals
@@ -97,8 +98,20 @@ def initial_state(plan: Plan, backend: Backend, x: Array | None, momentum: Any =
 
 
 def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
-    if x is not None:
-        return _moved(plan, backend, x)
+    made = _drawn(plan, backend) if x is None else _moved(plan, backend, x)
+    if plan.frozen is not None and plan.clamp is not None:
+        still = to_numpy(made).reshape(plan.n_samples, -1)[:, plan.frozen.reshape(-1)]
+        low, high = plan.clamp
+        is_below = low is not None and (still < low).any()
+        if is_below or (high is not None and (still > high).any()):
+            raise InputError(
+                f"frozen coordinates start outside of clamp={plan.clamp}, into which a step would "
+                "move them; pass x with them inside, or leave out clamp"
+            )
+    return made
+
+
+def _drawn(plan: Plan, backend: Backend) -> Array:
     normals = _normals(plan, backend, noise.Stream.INITIAL)
     if plan.bounds is not None:
         normals = inside(plan, normals)
