@@ -27,6 +27,7 @@ def eight_schools(x):
 
 SAMPLERS = {
     "hmc": isotherm.HamiltonianMonteCarlo,
+    "mala": isotherm.MALA,
     "langevin": isotherm.LangevinDynamics,
     "underdamped": isotherm.UnderdampedLangevin,
 }
@@ -48,15 +49,7 @@ def made(sampler, energy, **options):
         return isotherm.warm_up(sampler(energy, dtype="float64"), seed=3, **options)
 
 
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        isotherm.HamiltonianMonteCarlo,
-        isotherm.MALA,
-        isotherm.LangevinDynamics,
-        isotherm.UnderdampedLangevin,
-    ],
-)
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
 def test_scales_of_an_ill_conditioned_gaussian_are_found(sampler):
     energy, sd = gaussian()
     tuning = made(sampler, energy)
@@ -423,15 +416,7 @@ def test_bounds_curb_the_steps_of_unadjusted_samplers():
 LAST = np.array([False, False, True])
 
 
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        isotherm.HamiltonianMonteCarlo,
-        isotherm.MALA,
-        isotherm.LangevinDynamics,
-        isotherm.UnderdampedLangevin,
-    ],
-)
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
 def test_what_is_found_is_of_what_moves(sampler):
     # Of coordinates without each other, the first two then draw and do what they do alone.
     found = sampler(isotherm.DoubleWellEnergy(barrier_height=0.5), backend="numpy")

@@ -30,6 +30,8 @@ _OF_CHAINS = "1, stride, tile.n"
 # The streams of noise that is no stream's by its call.
 _STREAMS = {"exponential": "ACCEPT", "substep_normal": "SUBSTEP"}
 
+# Numbers that are arguments are made i64 or u64: a literal is a type of its own to Numba, for which
+# what is called would be compiled once more.
 _ADVANCE = """\
 @kept(driver.signature("{dtype}", {carried!r}))
 def advance({arguments}):

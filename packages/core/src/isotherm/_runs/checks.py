@@ -99,7 +99,7 @@ def initial_state(plan: Plan, backend: Backend, x: Array | None, momentum: Any =
 
 def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
     made = _drawn(plan, backend) if x is None else _moved(plan, backend, x)
-    if plan.frozen is not None and plan.clamp is not None:
+    if plan.clamp is not None and plan.frozen is not None:
         still = to_numpy(made).reshape(plan.n_samples, -1)[:, plan.frozen.reshape(-1)]
         low, high = plan.clamp
         is_below = low is not None and (still < low).any()
