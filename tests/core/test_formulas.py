@@ -1,5 +1,6 @@
 """Tracing: what a formula becomes, and what is refused with the user's line."""
 
+import linecache
 import math
 import pickle
 from functools import partial
@@ -318,6 +319,31 @@ def test_parameters_are_checked(value, message):
         quartic(strength=value)
 
 
+def test_a_table_of_other_things_is_named_and_its_truths_are_numbers():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"age": [31.0, 52.0], "sex": ["m", "f"], "is_ill": [True, False]})
+    with pytest.raises(InputError, match=r"quartic: strength .*, not a DataFrame that holds"):
+        quartic(strength=table)
+    truths = (table.is_ill, table.is_ill.to_numpy(), [True, False])
+    for given in truths:
+        assert quartic(strength=given).parameters["strength"].tolist() == [1.0, 0.0]
+
+
+def test_an_array_in_a_formula_of_one_coordinate_says_what_to_write():
+    with pytest.raises(isotherm.FormulaError, match=r"@isotherm.formula\(dim=...\) and np.sum"):
+        quartic(strength=[1.0, 2.0]).program()
+
+
+def test_a_long_line_of_a_formula_is_cut():
+    scope = {}
+    text = f"def long(x): return float(x) + {' + '.join(['1.0'] * 200)}"
+    exec(compile(text, "long_line.py", "exec"), scope)
+    linecache.cache["long_line.py"] = (len(text), None, [text], "long_line.py")
+    with pytest.raises(isotherm.FormulaError, match=r"line 1: def long.*…\)$") as told:
+        isotherm.formula(scope["long"])().program()
+    assert len(str(told.value)) < 400
+
+
 def test_unknown_and_missing_parameters_are_named():
     with pytest.raises(InputError, match=r"quartic.*unexpected keyword argument 'power'"):
         quartic(power=3)
@@ -356,7 +382,7 @@ def test_a_formula_called_with_states_says_what_to_call():
     def ring(x):
         return (x * x).sum()
 
-    with pytest.raises(InputError, match=r"called with states, ring\(\.\.\.\)\(x\): too many"):
+    with pytest.raises(InputError, match=r"called with states, ring\(\)\(x\): too many"):
         ring(np.ones((3, 2)))
     assert ring()(np.ones((3, 2))).tolist() == [2.0, 2.0, 2.0]
 

@@ -20,7 +20,7 @@ from isotherm._arithmetic.arrays import to_numpy
 from isotherm._backends import registry
 from isotherm._energies.protocol import as_energy
 from isotherm._runs.advance import describe
-from isotherm._samplers.sample_chain import _SAMPLERS, _sampler
+from isotherm._samplers.sample_chain import SAMPLERS, sampler_of
 from isotherm._transitions.catalogue import names as sampler_names
 from isotherm._warmup.tuning import placed
 from isotherm.errors import InputError, IsothermError
@@ -142,8 +142,8 @@ def sample(
     given = {name: value for name, value in arguments.items() if value is not None}
     x = None
     with _told():
-        if warm_up or (warm_up is None and step_size is None and sampler in _SAMPLERS):
-            warmed = _sampler(sampler, chosen, given)
+        if warm_up or (warm_up is None and step_size is None and sampler in SAMPLERS):
+            warmed = sampler_of(sampler, chosen, given)
             tuning = isotherm.warm_up(warmed, dim=dim, n_warmup=warm_up or _WARMUP, seed=seed)
             Console().print(str(tuning), markup=False, highlight=False)
             x, seed = placed(tuning.x, n_samples, 0), tuning.seed

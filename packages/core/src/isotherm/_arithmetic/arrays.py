@@ -254,15 +254,21 @@ def round_to(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
     return rounded.astype(np.uint32).view(np.float32).astype(np.float64)
 
 
-def real_numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """A number or an array in float64, in host memory; None if it does not hold real numbers."""
+def real_numbers(
+    value: Any, *, takes_truths: bool = False
+) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """A number or an array in float64, in host memory; None if it does not hold real numbers.
+
+    With `takes_truths` they are 1 and 0.
+    """
     try:
         numbers = to_numpy(value)
     except InputError:
         raise
     except (TypeError, ValueError):
         return None
-    return np.array(numbers, dtype=np.float64) if numbers.dtype.kind in "iuf" else None
+    kinds = "biuf" if takes_truths else "iuf"
+    return np.array(numbers, dtype=np.float64) if numbers.dtype.kind in kinds else None
 
 
 @lru_cache

@@ -17,10 +17,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import (
     Array,
     array_origin,
-    dtype_name,
-    is_array,
     move,
-    to_numpy,
 )
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import (
@@ -360,9 +357,7 @@ class FormulaEnergy(FixedParameters):
 
 def _data(name: str, parameter: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A parameter's value, checked; truths are 1 and 0."""
-    if is_array(value) and dtype_name(value.dtype) in ("bool", "bool_"):
-        value = to_numpy(value).astype(np.float64)
-    return finite_numbers(name, parameter, value)
+    return finite_numbers(name, parameter, value, takes_truths=True)
 
 
 def _as_shape(dim: int | tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -489,9 +484,10 @@ class Formula:
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
+            parameters = "..." if self._signature.parameters else ""
             raise InputError(
                 f"{self.__name__}{self._signature} makes the energy of its parameters, which is "
-                f"called with states, {self.__name__}(...)(x): {error}"
+                f"called with states, {self.__name__}({parameters})(x): {error}"
             ) from None
         bound.apply_defaults()
         static = {name: bound.arguments[name] for name in self._static}

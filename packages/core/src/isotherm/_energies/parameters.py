@@ -85,12 +85,20 @@ def check_held(energy: Any, dtype: str) -> None:
             )
 
 
-def finite_numbers(name: str, parameter: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A parameter's value in float64, in host memory, checked."""
-    numbers = real_numbers(value)
+def finite_numbers(
+    name: str, parameter: str, value: Any, *, takes_truths: bool = False
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A parameter's value in float64, in host memory, checked; see `real_numbers`."""
+    numbers = real_numbers(value, takes_truths=takes_truths)
     if numbers is None:
+        found = short_repr(value)
+        if hasattr(value, "to_numpy"):  # a table, of which one line shows nothing
+            found = (
+                f"a {type(value).__name__} that holds other things; give its columns of numbers, "
+                "and words as codes"
+            )
         raise InputError(
-            f"{name}: {parameter} must be a number or an array of numbers, not {short_repr(value)}"
+            f"{name}: {parameter} must be a number or an array of numbers, not {found}"
         )
     if not np.isfinite(numbers).all():
         raise InputError(f"{name}: {parameter} must be finite, not {short_repr(value)}")

@@ -356,8 +356,9 @@ def _state_shape(
         rows = 1 if is_one_state else int(x.shape[0])
         if said is not None and said != shape:
             raise InputError(
-                f"x has shape {tuple(x.shape)} but dim is {dim}; it is read as {rows} chains of "
-                f"shape {shape}: leave out dim, or reshape x"
+                f"x has shape {tuple(x.shape)} but dim is {dim}; it is read as {rows} "
+                f"{'chain' if rows == 1 else 'chains'} of shape {shape}: leave out dim, or "
+                "reshape x"
             )
         if rows > 1 and wanted not in (None, rows):
             raise InputError(

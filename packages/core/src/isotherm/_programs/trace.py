@@ -24,6 +24,8 @@ from isotherm._programs.tables import Table
 from isotherm._programs.unroll import is_small, unroll
 from isotherm.errors import FormulaError, InputError, printable, short_repr, text_of
 
+_LONGEST_LINE = 200  # of the user's code, in an error
+
 
 class Term(NamedTuple):
     """A part of an energy: a function and what is known of its parameters.
@@ -138,8 +140,10 @@ def _part(term: Term, x: Symbol, names: list[str], *, is_of_state: bool) -> Symb
         shape = x.shape if term.is_elementwise else ()
         if not is_energy or energy.shape not in ((), shape):
             found = f"an array of shape {energy.shape}" if is_energy else short_repr(energy)
+            of_arrays = "; with arrays for parameters write @isotherm.formula(dim=...) and np.sum"
             raise FormulaError(
                 f"a formula must return its energy, one number made from x; it returned {found}"
+                f"{of_arrays if is_energy and term.is_elementwise else ''}"
             )
         if term.is_elementwise and is_of_state:
             energy = np.sum(np.broadcast_to(energy, shape))
@@ -177,5 +181,6 @@ def _with_users_line(error: Exception, function: Callable[..., Any]) -> FormulaE
             number = traceback.tb_lineno
         traceback = traceback.tb_next
     line = linecache.getline(code.co_filename, number).strip()
+    line = line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
     where = f"formula {printable(function.__name__)}, line {number}: {line}"
     return FormulaError(f"{_told(error)} (in {where})")

@@ -272,7 +272,7 @@ def sample_chain(
             "divergence_threshold": divergence_threshold,
             "dtype": dtype, "device": device, "backend": backend,
         }  # fmt: skip
-        made = _sampler(sampler, energy, {k: v for k, v in given.items() if v is not None})
+        made = sampler_of(sampler, energy, {k: v for k, v in given.items() if v is not None})
         tuning = warm_up(
             made, x, dim, n_warmup, seed=seed, frozen=frozen, model_kwargs=model_kwargs
         )
@@ -323,16 +323,16 @@ def sample_chain(
     return shortened(plan, result, with_info=return_info)
 
 
-_SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
+SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
     one.name: one for one in (LangevinDynamics, UnderdampedLangevin, MALA, HamiltonianMonteCarlo)
 }
 
 
-def _sampler(word: str, energy: Any, arguments: Mapping[str, Any]) -> Sampler:
+def sampler_of(word: str, energy: Any, arguments: Mapping[str, Any]) -> Sampler:
     """The sampler that a word stands for, of these arguments."""
-    make = _SAMPLERS.get(find(word).name)
+    make = SAMPLERS.get(find(word).name)
     if make is None:
         raise InputError(
-            f"n_warmup is for the samplers {', '.join(map(repr, _SAMPLERS))}, not {word!r}"
+            f"n_warmup is for the samplers {', '.join(map(repr, SAMPLERS))}, not {word!r}"
         )
     return make(energy, **arguments)
