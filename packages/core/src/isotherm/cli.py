@@ -376,10 +376,8 @@ def _write_samples(path: Path, result: isotherm.Result, *, with_trajectory: bool
 
 
 def _pictures() -> Any:
-    try:
-        from isotherm import plot
-    except ImportError:
-        raise InputError("a plot needs matplotlib; pip install 'isotherm[plot]'") from None
+    from isotherm import plot  # which says what to install where matplotlib is not
+
     return plot
 
 

@@ -90,15 +90,14 @@ def finite_numbers(
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A parameter's value in float64, in host memory, checked; see `real_numbers`."""
     numbers = real_numbers(value, takes_truths=takes_truths)
-    if numbers is None:
-        found = short_repr(value)
-        if hasattr(value, "to_numpy"):  # a table, of which one line shows nothing
-            found = (
-                f"a {type(value).__name__} that holds other things; give its columns of numbers, "
-                "and words as codes"
-            )
+    if numbers is None and hasattr(value, "to_numpy"):  # of a table a line shows nothing
         raise InputError(
-            f"{name}: {parameter} must be a number or an array of numbers, not {found}"
+            f"{name}: {parameter} is a {type(value).__name__} of other things than numbers; give "
+            "its columns of numbers, and words as codes"
+        )
+    if numbers is None:
+        raise InputError(
+            f"{name}: {parameter} must be a number or an array of numbers, not {short_repr(value)}"
         )
     if not np.isfinite(numbers).all():
         raise InputError(f"{name}: {parameter} must be finite, not {short_repr(value)}")

@@ -140,10 +140,13 @@ def _part(term: Term, x: Symbol, names: list[str], *, is_of_state: bool) -> Symb
         shape = x.shape if term.is_elementwise else ()
         if not is_energy or energy.shape not in ((), shape):
             found = f"an array of shape {energy.shape}" if is_energy else short_repr(energy)
-            of_arrays = "; with arrays for parameters write @isotherm.formula(dim=...) and np.sum"
+            if is_energy and term.is_elementwise:
+                raise FormulaError(
+                    f"a formula of one coordinate must return one number, not {found}; for arrays, "
+                    "parameters too, write @isotherm.formula(dim=...) and np.sum"
+                )
             raise FormulaError(
                 f"a formula must return its energy, one number made from x; it returned {found}"
-                f"{of_arrays if is_energy and term.is_elementwise else ''}"
             )
         if term.is_elementwise and is_of_state:
             energy = np.sum(np.broadcast_to(energy, shape))
