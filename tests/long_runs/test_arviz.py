@@ -209,5 +209,7 @@ def test_what_has_no_summary():
 def test_without_arviz_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "arviz", None)
     for function in (isotherm.summary, isotherm.to_arviz):
-        with pytest.raises(InputError, match=r"pip install 'isotherm\[arviz\]'"):
+        with pytest.raises(
+            isotherm.ExtraNotInstalledError, match=r"pip install 'isotherm\[arviz\]'"
+        ):
             function(np.zeros((2, 5, 1)))

@@ -269,7 +269,9 @@ def test_a_bar(monkeypatch, capsys):
 def test_a_bar_without_rich_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "isotherm._runs.progress", raising=False)
     monkeypatch.setitem(sys.modules, "rich.progress", None)
-    with pytest.raises(InputError, match=r"pip install 'isotherm\[progress\]'"):
+    with pytest.raises(
+        isotherm.ExtraNotInstalledError, match=r"pip install 'isotherm\[progress\]'"
+    ):
         run(progress=True)
 
 

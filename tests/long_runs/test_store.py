@@ -873,7 +873,7 @@ def test_without_zarr_it_says_what_to_install(path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(isotherm, "_store")
     monkeypatch.setitem(sys.modules, "zarr", None)
-    with pytest.raises(InputError, match=r"pip install 'isotherm\[store\]'"):
+    with pytest.raises(isotherm.ExtraNotInstalledError, match=r"pip install 'isotherm\[store\]'"):
         run(path)
 
 

@@ -18,7 +18,7 @@ from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Result
 from isotherm._runs.resume import open_run
 from isotherm._runs.virial import virial
-from isotherm.errors import InputError, UnknownArgumentError
+from isotherm.errors import ExtraNotInstalledError, InputError, UnknownArgumentError
 
 _LEAST_DRAWS = 4  # of which ArviZ calculates an ESS or R-hat: each half of a chain needs two
 _TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds", "tuning")
@@ -81,7 +81,9 @@ def summary(
     Raises
     ------
     InputError
-        There is no trajectory, too few states were kept, or ArviZ is not installed.
+        There is no trajectory, or too few states were kept.
+    ExtraNotInstalledError
+        ArviZ is not installed.
     UnknownArgumentError
         There is no such option.
     StoreError
@@ -174,7 +176,9 @@ def to_arviz(result: Any) -> Any:
     Raises
     ------
     InputError
-        There is no trajectory, or ArviZ is not installed.
+        There is no trajectory.
+    ExtraNotInstalledError
+        ArviZ is not installed.
     StoreError
         There is no such store, or it is not sound.
     """
@@ -226,7 +230,7 @@ def _arviz() -> ModuleType:
             warnings.simplefilter("ignore", FutureWarning)
             import arviz
     except ImportError:
-        raise InputError(
+        raise ExtraNotInstalledError(
             "statistics of convergence need ArviZ; pip install 'isotherm[arviz]'"
         ) from None
     return arviz

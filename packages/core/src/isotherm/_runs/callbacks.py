@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from isotherm._planning.arguments import as_count
 from isotherm._results.result import Progress
-from isotherm.errors import InputError, short_repr
+from isotherm.errors import ExtraNotInstalledError, InputError, short_repr
 
 #: Called after every piece of a run; what is true of any answer ends the run.
 Callback = Callable[[Progress], object]
@@ -85,5 +85,7 @@ def _bar() -> AbstractContextManager[Callback]:
     try:
         from isotherm._runs.progress import bar
     except ImportError:
-        raise InputError("a progress bar needs rich; pip install 'isotherm[progress]'") from None
+        raise ExtraNotInstalledError(
+            "a progress bar needs rich; pip install 'isotherm[progress]'"
+        ) from None
     return bar()

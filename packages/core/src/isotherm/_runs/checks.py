@@ -36,7 +36,7 @@ from isotherm._results.recorder import allocator
 from isotherm._transitions.catalogue import find
 from isotherm._transitions.limits import INSIDE
 from isotherm._transitions.program import Segment, Variant
-from isotherm.errors import EnergyWarning, InputError, caller_stacklevel
+from isotherm.errors import EnergyWarning, ExtraNotInstalledError, InputError, caller_stacklevel
 
 if TYPE_CHECKING:  # which needs what is optional
     from isotherm._store.layout import Header
@@ -53,7 +53,7 @@ def store_module() -> ModuleType:
     try:
         from isotherm import _store
     except ImportError as error:
-        raise InputError(
+        raise ExtraNotInstalledError(
             f"a store needs {error.name}, which is not installed; pip install 'isotherm[store]'"
         ) from None
     return _store

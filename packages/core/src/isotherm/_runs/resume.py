@@ -50,7 +50,7 @@ def open_run(store: str | os.PathLike[str]) -> Result:
     StoreError
         It is not a run's, or a part of it is missing or was changed; also when a part of the
         trajectory or the diagnostics is read.
-    InputError
+    ExtraNotInstalledError
         The extra ``isotherm[store]`` is not installed.
     """
     disk = store_module()
