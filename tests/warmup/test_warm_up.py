@@ -482,9 +482,10 @@ def test_a_pickled_sampler_knows_what_a_warm_up_found():
         tuned = isotherm.warm_up(sampler, dim=2, n_warmup=40).sampler
     for one in (tuned, pickle.loads(pickle.dumps(tuned))):
         assert [one.given(name) for name in ("friction", "inverse_mass")] == [None, None]
-        for own in (3.0, [1.0, 2.0], abs):
+        for own in (one.friction, 3.0, [1.0, 2.0], abs):  # also the number that was found
             one.friction = own
-            assert one.given("friction") is own
+            assert pickle.loads(pickle.dumps(one)).given("friction") == own
+        assert one.given("inverse_mass") is None
 
 
 def test_pilots_of_other_frozen_values_do_not_take_their_places():

@@ -403,6 +403,12 @@ def _parameters(function: Any) -> list[inspect.Parameter]:
         return []
 
 
+def _said(function: Any) -> str:
+    """What a user wrote, as a message says it: with its parameters, where it is a function."""
+    is_plain = isinstance(function, FunctionType)
+    return f"{function.__name__}{inspect.signature(function)}" if is_plain else short_repr(function)
+
+
 def _in_order(parameters: Sequence[inspect.Parameter]) -> int:
     """How many parameters may be given by position: up to one that has to follow a default."""
     has_default = [parameter.default is not parameter.empty for parameter in parameters]
@@ -435,6 +441,11 @@ def _twin(function: Any) -> Callable[..., Any]:
     return twin
 
 
+_RETURN_LATER = (
+    inspect.iscoroutinefunction,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgenfunction,
+)
 _FIRST = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -448,11 +459,26 @@ class Formula:
         dim: int | tuple[int, ...] | None,
         is_elementwise: bool,
     ) -> None:
+        if isinstance(function, (Formula, FormulaEnergy)):
+            raise InputError(
+                f"{short_repr(function)} is a formula already; decorate a function once"
+            )
         inner, parameters = _innermost(function), _parameters(function)
-        if inner is None or not parameters or parameters.pop(0).kind not in _FIRST:
+        if inner is None or not parameters or parameters[0].kind not in _FIRST:
             raise InputError(
                 "a formula is made of a function in Python, f(x, *, parameters), not "
-                f"{short_repr(function)}; write one that calls it: def f(x): return ..."
+                f"{_said(function)}; write one that calls it: def f(x): return ..."
+            )
+        if any(is_of(inner) for is_of in _RETURN_LATER):
+            raise InputError(
+                f"a formula returns its energy when it is called, which {_said(function)}, with "
+                "yield or async, does not; write a plain function: def f(x): return ..."
+            )
+        first = parameters.pop(0)
+        if first.name in ("self", "cls"):
+            raise InputError(
+                f"{_said(function)} is a method of a class, and a formula is called with x alone; "
+                f"make it of an object's method: isotherm.formula(model.{inner.__name__})"
             )
         self.dim = _checked_dim(dim)
         self.is_elementwise = is_elementwise
@@ -493,6 +519,7 @@ class Formula:
                 f"{self.__name__}{self._signature} makes the energy of its parameters, which is "
                 f"called with states, {self.__name__}(...)(x): {error}"
             ) from None
+        self._check_positions(args)
         bound.apply_defaults()
         static = {name: bound.arguments[name] for name in self._static}
         for name, value in static.items():
@@ -501,6 +528,19 @@ class Formula:
         values = {name: v for name, v in bound.arguments.items() if name not in static}
         static = {name: int(value) for name, value in static.items()}
         return FormulaEnergy(self, values, static=static, dim=dim, device=device)
+
+    def _check_positions(self, args: tuple[Any, ...]) -> None:
+        """Refuse states in the place of a parameter that is a number by default."""
+        state_ndim = len(_as_shape(self.dim) or ()) or int(not self.is_elementwise)
+        for parameter, value in zip(self._signature.parameters.values(), args, strict=False):
+            is_number = isinstance(parameter.default, (int, float))
+            if is_number and is_array(value) and value.ndim > state_ndim:
+                raise InputError(
+                    f"{self.__name__}{self._signature} makes the energy of its parameters, and "
+                    f"{parameter.name} got an array of shape {tuple(value.shape)}: call the energy "
+                    f"with states, {self.__name__}()(x), or give the parameter by its name, "
+                    f"{parameter.name}=..."
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         """What calls another is made again, as no name finds it."""
@@ -516,13 +556,15 @@ class Formula:
 
 
 @overload
-def formula(function: Callable[..., Any], /) -> Formula: ...
-@overload
-def formula(function: Callable[..., Any], /, *, dim: int | tuple[int, ...]) -> Formula: ...
-@overload
-def formula(*, dim: int | tuple[int, ...] | None) -> Callable[[Callable[..., Any]], Formula]: ...
 def formula(
-    function: Callable[..., Any] | None = None, /, *, dim: int | tuple[int, ...] | None = None
+    function: Callable[..., Any], /, *, dim: int | tuple[int, ...] | None = ()
+) -> Formula: ...
+@overload
+def formula(
+    *, dim: int | tuple[int, ...] | None = ()
+) -> Callable[[Callable[..., Any]], Formula]: ...
+def formula(
+    function: Callable[..., Any] | None = None, /, *, dim: int | tuple[int, ...] | None = ()
 ) -> Any:
     """Make an energy of a plain function, with an exact gradient, for every backend.
 
@@ -544,7 +586,7 @@ def formula(
         defaults, and what the object holds is seen as it is at every plan.
     dim : int, tuple of int or None, optional
         The number of coordinates, or the shape of a state; None for any, asked when a run is
-        planned.
+        planned. By default (), the shape of one coordinate.
 
     Returns
     -------
@@ -569,6 +611,15 @@ def formula(
       energy = v4
       gradient = v9
     """
-    if function is not None:
-        return Formula(function, dim=dim, is_elementwise=dim is None)
-    return partial(Formula, dim=dim, is_elementwise=False)
+    is_elementwise = isinstance(dim, tuple) and not dim
+    size = None if is_elementwise else _checked_dim(dim)
+
+    def decorate(function: Callable[..., Any] | None = None, /) -> Formula:
+        if function is None:
+            raise InputError(
+                "formula() is given its function, U(x, *, parameters), and then the energy's "
+                f"parameters: isotherm.formula(f{'' if is_elementwise else f', dim={dim}'})(...)"
+            )
+        return Formula(function, size, is_elementwise)
+
+    return decorate if function is None else decorate(function)

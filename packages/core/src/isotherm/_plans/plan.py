@@ -437,7 +437,8 @@ class Plan:
         factors = {} if self.inverse_mass is None else self.inverse_mass.factors()
         made = {name: round_to(values, self.state_dtype) for name, values in factors.items()}
         if self.bounds is not None:
-            sides, shape = self.bounds.rounded(self.dtype), (self.n_coordinates,)
+            still = np.zeros(1, bool) if self.frozen is None else self.frozen.reshape(-1)
+            sides, shape = self.bounds.without(still).rounded(self.dtype), (self.n_coordinates,)
             made["low"] = np.broadcast_to(sides.low, shape).copy()
             made["high"] = np.broadcast_to(sides.high, shape).copy()
         return made

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from isotherm._programs.symbols import Symbol
+from isotherm._transitions.program import Mass
 from isotherm._transitions.trace import (
     Coefficients,
     Numbers,
@@ -34,13 +35,17 @@ _SMALL = 2.0**-40  # a power of two, by which squares of steep gradients stay fi
 def inside(c: Coefficients, x: Symbol) -> Symbol:
     """`x` put into the clamp, or mirrored at the bounds; NaN passes, infinity is not made finite.
 
+    What is frozen, with an inverse mass of 0, is left where it is; it has no bounds.
     Bounds are mirrors, one behind the other: with beyond = how far x is outside, and rest = beyond
     modulo twice the width, a point ends at rest from the bound that it passed, or at 2·width - rest
     where that is nearer. Last it is put between the bounds, as rounding may leave it beyond.
     """
     if c.variant.clamps:
-        x = where(x < c.low, c.low, x)
-        return where(x > c.high, c.high, x)
+        clamped = where(x < c.low, c.low, x)
+        clamped = where(clamped > c.high, c.high, clamped)
+        if c.variant.mass != Mass.VECTOR:
+            return clamped
+        return where(c.vector("inverse_mass") > 0.0, clamped, x)
     if not c.variant.has_bounds:
         return x
     low, high = c.vector("low"), c.vector("high")
