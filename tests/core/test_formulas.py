@@ -284,8 +284,8 @@ class Spring:
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lambda: isotherm.formula(dim=3)(), r"given its function.*formula\(f, dim=3\)\(\.\.\.\)"),
-        (lambda: isotherm.formula()(), r"given its function.*formula\(f\)\(\.\.\.\)"),
+        (isotherm.formula(dim=3), r"given its function.*formula\(f, dim=3\)\(\.\.\.\)"),
+        (isotherm.formula(), r"given its function.*formula\(f\)\(\.\.\.\)"),
         (lambda: isotherm.formula(later), r"which later\(x\), with yield or async, does not"),
         (lambda: isotherm.formula(one_by_one), r"which one_by_one\(x\), with yield or async"),
         (lambda: isotherm.formula(Spring.energy), r"isotherm\.formula\(model\.energy\)"),

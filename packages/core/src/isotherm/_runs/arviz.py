@@ -18,7 +18,7 @@ from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Result
 from isotherm._runs.resume import open_run
 from isotherm._runs.virial import virial
-from isotherm.errors import InputError, UnknownArgumentError
+from isotherm.errors import InputError, UnknownArgumentError, short_repr, text_of
 
 _LEAST_DRAWS = 4  # of which ArviZ calculates an ESS or R-hat: each half of a chain needs two
 _TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds", "tuning")
@@ -81,7 +81,8 @@ def summary(
     Raises
     ------
     InputError
-        There is no trajectory, too few states were kept, or ArviZ is not installed.
+        There is no trajectory, too few states were kept, ArviZ is not installed, or it does not
+        know the value of an option; the message lists those that it knows.
     UnknownArgumentError
         There is no such option.
     StoreError
@@ -104,7 +105,14 @@ def summary(
         )
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of 0/0 where a coordinate is constant
-        made = make(**options)
+        try:
+            made = make(**options)
+        except (KeyError, TypeError, ValueError) as error:
+            if not options:
+                raise
+            given = ", ".join(f"{name}={short_repr(one)}" for name, one in options.items())
+            said = " ".join(text_of(error).split())
+            raise InputError(f"arviz.summary cannot take {given}: {said}") from None
     x = data["posterior"]["x"].values
     n_rows = len(made) if hasattr(made, "loc") and hasattr(made, "columns") else None
     if n_rows == x[0, 0].size:

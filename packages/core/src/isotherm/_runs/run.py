@@ -146,7 +146,7 @@ def run(
     """
     x = as_state(x)
     if x is not None and plan.has_start:
-        check_given(plan, x, "x", plan.bounds)
+        check_given(plan, x, "x", plan.effective_bounds)
     return run_prepared(
         Prepared(), plan, energy, x, momentum, model_kwargs, progress, callback, callback_every,
         store, flush_every, executor, n_shares,
