@@ -24,7 +24,7 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import (
-    TOLD,
+    DESCRIPTION,
     FixedParameters,
     Parameters,
     finite_numbers,
@@ -107,7 +107,7 @@ class FormulaEnergy(FixedParameters):
     """
 
     __array_ufunc__ = None  # an array times an energy is for the energy to tell
-    _set_once = (*TOLD, "is_elementwise", "parameters", "static")
+    _set_once = (*DESCRIPTION, "is_elementwise", "parameters", "static")
     is_portable = True
 
     def __init__(
@@ -131,7 +131,7 @@ class FormulaEnergy(FixedParameters):
         part = _Term(formula, self.parameters, self.static, formula.is_elementwise)
         self._parts: tuple[_Term, ...] = (part,)
         self._fixed: AnyProgram | None = None
-        self._twin: FormulaEnergy | None = None  # of the last run
+        self._fixed_copy: FormulaEnergy | None = None  # of the last run
         self._evaluators: dict[tuple[object, ...], Any] = {}
 
     def program(self, dim: int | tuple[int, ...] | None = None) -> AnyProgram:
@@ -179,11 +179,11 @@ class FormulaEnergy(FixedParameters):
         it is, this is one object, for which a run need not be prepared again.
         """
         program = self.program(event_shape)
-        if self._twin is None or self._twin._fixed is not program:
+        if self._fixed_copy is None or self._fixed_copy._fixed is not program:
             energy = copy.copy(self)
-            energy._fixed, energy._evaluators, energy._twin = program, {}, None
-            self._twin = energy
-        return self._twin
+            energy._fixed, energy._evaluators, energy._fixed_copy = program, {}, None
+            self._fixed_copy = energy
+        return self._fixed_copy
 
     def with_parameters(self, changed: Mapping[str, Any]) -> FormulaEnergy:
         """The same energy with other values, of the same shapes, for some of its parameters.
@@ -326,11 +326,11 @@ class FormulaEnergy(FixedParameters):
             )
         return float(numbers)
 
-    def _renewed(self, parts: tuple[_Term, ...], **told: Any) -> FormulaEnergy:
+    def _renewed(self, parts: tuple[_Term, ...], **description: Any) -> FormulaEnergy:
         """Another energy, of these parts, which tells this about itself."""
         names = [key for term in parts for key in term.parameters]
         renewed = copy.copy(self)
-        renewed.__dict__ |= told | {
+        renewed.__dict__ |= description | {
             "parameters": Parameters(
                 (key if names.count(key) == 1 else f"{key}.{i}", value)
                 for i, term in enumerate(parts)
@@ -339,7 +339,7 @@ class FormulaEnergy(FixedParameters):
             "static": Parameters(item for term in parts for item in term.static.items()),
             "_parts": parts,
             "_fixed": None,
-            "_twin": None,
+            "_fixed_copy": None,
             "_evaluators": {},
         }
         return renewed
@@ -350,7 +350,7 @@ class FormulaEnergy(FixedParameters):
         parts = self._parts
         if self._fixed is not None:
             parts = tuple(replace(part, formula=None) for part in parts)
-        return self.__dict__ | {"_evaluators": {}, "_twin": None, "_parts": parts}
+        return self.__dict__ | {"_evaluators": {}, "_fixed_copy": None, "_parts": parts}
 
     def __repr__(self) -> str:
         values = {name: array_repr(value) for name, value in self.parameters.items()} | self.static
@@ -426,19 +426,19 @@ def _calling(function: Callable[..., Any], inner: Any) -> Callable[..., Any]:
     return call
 
 
-def _twin(function: Any) -> Callable[..., Any]:
+def _picklable(function: Any) -> Callable[..., Any]:
     """The same function, under a name by which pickle finds it: that of an attribute of a formula.
 
     The formula stands in the function's own place. cloudpickle sends it by value from a notebook.
     """
-    twin = FunctionType(
+    copied = FunctionType(
         function.__code__, function.__globals__, function.__name__, closure=function.__closure__
     )
     for name in ("__defaults__", "__kwdefaults__", "__annotations__", "__module__", "__doc__"):
-        setattr(twin, name, getattr(function, name))
-    twin.__dict__ |= function.__dict__
-    twin.__qualname__ = f"{function.__qualname__}.function"
-    return twin
+        setattr(copied, name, getattr(function, name))
+    copied.__dict__ |= function.__dict__
+    copied.__qualname__ = f"{function.__qualname__}.function"
+    return copied
 
 
 _RETURN_LATER = (
@@ -483,7 +483,7 @@ class Formula:
         self.dim = _checked_dim(dim)
         self.is_elementwise = is_elementwise
         self._given = None if inner is function else function
-        self.function = _twin(inner) if self._given is None else _calling(function, inner)
+        self.function = _picklable(inner) if self._given is None else _calling(function, inner)
         is_object = inner.__name__ == "__call__"
         self.__name__ = printable(type(function).__name__ if is_object else inner.__name__)
         self.__qualname__ = inner.__qualname__

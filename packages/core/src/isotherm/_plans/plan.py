@@ -286,7 +286,7 @@ class Plan:
         made = n_substeps(wanted, np.full(1, self.jitter), self.step_offset + steps)
         return made.astype(np.int64)
 
-    def told_of_kept(self, n_kept: int) -> dict[str, Callable[[], Any]]:
+    def sample_stats(self, n_kept: int) -> dict[str, Callable[[], Any]]:
         """What diagnostics tell of the first kept states and the plan knows, made when asked."""
         return {
             "step_size": partial(self.kept_step_sizes, n_kept),
@@ -310,7 +310,7 @@ class Plan:
         low = np.where(still, -np.inf, self.bounds.low)
         return Bounds(low, np.where(still, np.inf, self.bounds.high))
 
-    def told_of_law(self, n_steps: int) -> dict[str, Any]:
+    def law(self, n_steps: int) -> dict[str, Any]:
         """What the info tells of the law whose samples the first steps leave."""
         scale = self._scale_of_samples(n_steps)
         return {"bounds": self.bounds, "frozen": self.frozen, "noise_scale": scale}

@@ -21,7 +21,7 @@ from isotherm._runs.virial import virial
 from isotherm.errors import InputError, UnknownArgumentError, short_repr, text_of
 
 _LEAST_DRAWS = 4  # of which ArviZ calculates an ESS or R-hat: each half of a chain needs two
-_TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds", "tuning")
+_ATTRIBUTES = ("seed", "backend", "device", "path", "n_steps", "seconds", "tuning")
 
 
 def summary(
@@ -196,8 +196,8 @@ def to_arviz(result: Any) -> Any:
     variables = {"posterior": {"x": x}}
     attributes: dict[str, Any] = {"inference_library": "isotherm"}
     if isinstance(result, Result):
-        told = {name: getattr(result.info, name) for name in _TOLD}
-        attributes |= {name: value for name, value in told.items() if value is not None}
+        known = {name: getattr(result.info, name) for name in _ATTRIBUTES}
+        attributes |= {name: value for name, value in known.items() if value is not None}
         if result.diagnostics is not None:
             coords["step"] = xarray.Variable("draw", result.diagnostics.steps)
             variables["sample_stats"] = _sample_stats(result.diagnostics, x.sizes["chain"])

@@ -404,7 +404,7 @@ def advance_to(
             divergence=snapshot.divergence,
             sampler=plan.sampler,
             tuning=plan.tuning,
-            **plan.told_of_law(snapshot.n_steps),
+            **plan.law(snapshot.n_steps),
             **_rates(plan, counts, n_before, snapshot.n_steps),
         ),
         state={name: mover(plan, plan.state_dtype)(x) for name, x in snapshot.state.items()},
