@@ -600,7 +600,7 @@ class _Search:
     def curvature(self, draws: Numbers, square: Numbers) -> float:
         """⟨∇U·M⁻¹∇U⟩/(noise_scale² dim), the mean of M⁻¹∇²U over directions and draws."""
         mean = float(total(square.reshape(-1), 0)) / (square.size * draws.shape[2])
-        return mean / (self.noise_scale * self.noise_scale)
+        return float(mean / (self.noise_scale * self.noise_scale))
 
     def mean_shift(self, draws: Numbers, square: Numbers) -> float:
         """By how many standard deviations Langevin steps shift a coordinate's mean, over η.
