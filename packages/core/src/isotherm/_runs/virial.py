@@ -51,8 +51,9 @@ class Virial:
         it tells by how many of them its samples are shifted. NaN beside a wall, and where frozen.
     n_chains : int
     n_outliers : int
-        Chains that are far off all others, or, where three quarters of them are, that are off by
-        more than 100 times what must be: all have run away, and their error with them.
+        Chains that are far off all others, by more than 100 interquartile ranges and than one right
+        draw may be; or, where three quarters of them are, that are off by more than 100 times what
+        must be: all have run away, and their error with them.
     tolerance : float
         What is off by more than this, and by more than 4 errors (and more where there are many
         coordinates, or few chains), is not right.
