@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isotherm._arithmetic.sums import JoinedNodes, moments, nodes, total
+from isotherm._arithmetic.sums import JoinedNodes, fold, moments, nodes, total
 from tests.arithmetic.sums import by_the_tree, folded
 from tests.noise.libraries import from_numpy, places, to_numpy
 
@@ -49,6 +49,13 @@ def test_a_total_is_folded_by_a_power_of_two(library, device, dtype):
         expected = np.array([[folded(row) for row in chain.T] for chain in values])
         assert got.dtype == dtype
         same(got, expected)
+
+
+@pytest.mark.parametrize("n", range(1, 20))
+def test_programs_add_in_the_order_of_a_total(n):
+    values = np.random.default_rng(n).normal(size=n)
+    text = fold([f"values[{i}]" for i in range(n)], "({} + {})".format)
+    assert eval(text) == total(values)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=70))

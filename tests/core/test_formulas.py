@@ -269,6 +269,51 @@ def test_a_formula_is_made_of_a_function_of_x(function):
         isotherm.formula(function)
 
 
+async def later(x):
+    return x * x
+
+
+def one_by_one(x):
+    yield x * x
+
+
+class Spring:
+    def energy(self, x):
+        return x * x
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (isotherm.formula(dim=3), r"given its function.*formula\(f, dim=3\)\(\.\.\.\)"),
+        (isotherm.formula(), r"given its function.*formula\(f\)\(\.\.\.\)"),
+        (lambda: isotherm.formula(later), r"which later\(x\), with yield or async, does not"),
+        (lambda: isotherm.formula(one_by_one), r"which one_by_one\(x\), with yield or async"),
+        (lambda: isotherm.formula(Spring.energy), r"isotherm\.formula\(model\.energy\)"),
+        (lambda: isotherm.formula(quartic), "is a formula already"),
+        (lambda: isotherm.formula(quartic()), r"quartic\(strength=1.0\) is a formula already"),
+        (lambda: isotherm.formula(Spring), "a function in Python.*not <class"),
+        (
+            lambda: isotherm.formula(dim=2.0),
+            "dim must be a positive integer",
+        ),  # before any function
+    ],
+)
+def test_what_is_decorated_is_a_plain_function(made, said):
+    with pytest.raises(InputError, match=said):
+        made()
+    assert isotherm.formula(Spring().energy)()(np.ones((1, 2))) == [2.0]
+
+
+def test_brackets_without_a_dim_change_nothing():
+    def spring(x, *, k=1.0):
+        return k * x * x
+
+    programs = [made().program() for made in (isotherm.formula(spring), isotherm.formula()(spring))]
+    assert programs[0] is programs[1]
+    assert isotherm.formula(lambda x: (x * x).sum(), dim=None)().program(3).dim == 3
+
+
 @pytest.mark.parametrize("name", ["self", "x", "out", "dim", "function", "energy", "v0", "float"])
 def test_a_parameter_may_have_any_name(name):
     scope = {}
@@ -385,6 +430,23 @@ def test_a_formula_called_with_states_says_what_to_call():
     with pytest.raises(InputError, match=r"called with states, ring\(\)\(x\): too many"):
         ring(np.ones((3, 2)))
     assert ring()(np.ones((3, 2))).tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("dim", [(), 2, (2, 2), None])
+def test_states_do_not_pass_for_a_parameter(dim):
+    def spring(x, k=1.0, *, centre=0.0):
+        return (k * (x - centre) * (x - centre)).sum() if dim != () else k * x * x
+
+    family, states = (
+        isotherm.formula(spring, dim=dim),
+        np.ones((3, 2, 2) if dim == (2, 2) else (3, 2)),
+    )
+    with pytest.raises(InputError, match=r"k got an array of shape .* spring\(\)\(x\), or give"):
+        family(states)
+    assert family(2.0)(states).shape == (3,)
+    if dim != ():
+        assert family(k=states[:1])(states).shape == (3,)  # by its name it is what was meant
+        assert family(states[0])(states).shape == (3,)
 
 
 def test_a_dim_may_be_given_with_the_function():

@@ -198,6 +198,18 @@ def test_final_states_have_no_statistics():
                 function(given)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kind": "wrong"}, "arviz.summary cannot take kind='wrong': .*all.*stats.*diagnostics"),
+        ({"kind": "stats", "var_names": ["y"]}, r"kind='stats', var_names=\['y'\]: "),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_refused(result, options, said):
+    with pytest.raises(InputError, match=said):
+        isotherm.summary(result, **options)
+
+
 def test_what_has_no_summary():
     with pytest.raises(InputError, match="3 kept states a chain are too few"):
         isotherm.summary(run(n_steps=6))

@@ -54,19 +54,34 @@ def test_refused(options, said):
         run("numpy", "langevin", **options)
 
 
-@pytest.mark.parametrize("x", [None, [[-1.0, 0.5], [-2.0, 0.5]]])
-def test_a_clamp_would_move_what_is_frozen_outside_of_it(x, backend):
-    options = {"frozen": [True, False], "n_steps": 3, "step_size": 0.1, "backend": backend}
-    if x is None:
-        options |= {"n_samples": 9, "dim": 2}
-    with pytest.raises(isotherm.InputError, match=r"outside of clamp=\(0.0, None\), into which"):
-        isotherm.sample_chain(isotherm.HarmonicEnergy(), x, clamp=(0.0, None), **options)
-    found = isotherm.sample_chain(
-        isotherm.HarmonicEnergy(),
-        [[1.0, -3.0]],
-        clamp=(0.0, None),
-        frozen=[True, False],
-        n_steps=3,
-        backend=backend,
-    )
-    assert np.asarray(found)[0, 0] == 1.0
+@pytest.mark.parametrize(
+    ("sampler", "limits"),
+    [
+        ("langevin", {"clamp": (-0.5, 1.0)}),
+        *((sampler, {"bounds": (-0.5, 1.0)}) for sampler in SAMPLERS),
+    ],
+)
+def test_neither_clamp_nor_bounds_move_what_is_frozen(backend, sampler, limits):
+    start = START.copy()
+    start[:, ~FROZEN] = np.clip(start[:, ~FROZEN], -0.5, 1.0)
+    found, expected = (
+        np.asarray(
+            isotherm.sample_chain(
+                WELL, start, sampler=sampler, n_steps=20, seed=4, backend=one, frozen=FROZEN,
+                **SAMPLERS[sampler], **limits,
+            )
+        )
+        for one in (backend, "numpy")
+    )  # fmt: skip
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found[:, FROZEN], start[:, FROZEN])
+    assert (np.abs(start[:, FROZEN]) > 1.0).any()
+    assert ((found[:, ~FROZEN] >= -0.5) & (found[:, ~FROZEN] <= 1.0)).all()
+    assert (found[:, ~FROZEN] != start[:, ~FROZEN]).any()
+
+
+def test_what_is_drawn_is_drawn_within_the_bounds_frozen_or_not():
+    options = {"dim": 4, "n_samples": 50, "n_steps": 0, "seed": 1, "bounds": (-0.5, 0.5)}
+    found = isotherm.sample_chain(WELL, backend="numpy", frozen=FROZEN, **options)
+    np.testing.assert_array_equal(found, isotherm.sample_chain(WELL, backend="numpy", **options))
+    assert (np.abs(found) <= 0.5).all()

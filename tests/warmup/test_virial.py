@@ -203,6 +203,44 @@ def test_chains_that_all_ran_away_are_told(n, size):
     assert f"is not right, as {n} are far off" in str(found)
 
 
+@isotherm.formula
+def power(x, *, b: int = 1):
+    return abs(x) ** b
+
+
+def of_power(b, shape, rng):
+    """Independent samples of exp(-|x|^b)."""
+    return rng.gamma(1.0 / b, size=shape) ** (1.0 / b) * rng.choice([-1.0, 1.0], shape)
+
+
+@pytest.mark.parametrize(("b", "n", "n_kept"), [(1, 2, 1), (1, 5, 1), (1, 2, 10), (4, 5, 1)])
+def test_right_samples_of_few_chains_pass(b, n, n_kept):
+    # Of |x| the gradients are ±1, on which few chains agree by chance; of x⁴ the virials of most
+    # states are near 0, and near each other.
+    sets, energy = of_power(b, (100, n, n_kept, 1), np.random.default_rng(n)), power(b=b)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.SamplingWarning)
+        found = [isotherm.virial(energy, x, is_trajectory=True, backend="numpy") for x in sets]
+    assert sum(not one.is_right for one in found) <= 1
+
+
+def test_many_chains_do_not_agree_by_chance():
+    x = np.abs(of_power(1, (20, 2), np.random.default_rng(0)))
+    with pytest.warns(isotherm.SamplingWarning, match="the shift is"):
+        isotherm.virial(power(b=1), x, backend="numpy")
+    stuck = np.ones((4, 2))
+    with pytest.warns(isotherm.SamplingWarning):
+        isotherm.virial(power(b=4), stuck, bounds=(0.0, None), backend="numpy")
+
+
+@pytest.mark.parametrize("n_kept", [1, 50])
+def test_a_chain_that_ran_away_alone_is_told(n_kept):
+    x = normal((20, n_kept, 3))
+    x[7] += 30.0
+    with pytest.warns(isotherm.SamplingWarning, match="with 1 chains far off"):
+        isotherm.virial(HARMONIC, x, is_trajectory=True, backend="numpy")
+
+
 def test_states_that_are_not_finite_are_told():
     x = normal((50, 2))
     x[3, 1] = np.nan

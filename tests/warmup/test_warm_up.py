@@ -333,6 +333,31 @@ def test_what_a_warm_up_found_is_sought_anew():
     np.testing.assert_allclose(again.inverse_mass, 0.01, rtol=0.5)
 
 
+@isotherm.formula(dim=41)
+def scale(x, *, temperature=1.0):
+    """40 normals of the scale e^(x[0]), which is near 1."""
+    v = x[0]
+    square = 12.5 * v * v + 0.5 * np.sum(x[1:] * x[1:]) * np.exp(-2.0 * v) + 40.0 * v
+    return temperature * square
+
+
+def test_langevin_steps_do_not_shift_what_many_others_tell_of():
+    sampler = isotherm.LangevinDynamics(
+        scale(temperature=4.0), temperature=4.0, backend="numpy", dtype="float64"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", isotherm.WarmUpWarning)
+        tuning = isotherm.warm_up(sampler, n_warmup=300, seed=1)
+    start = np.random.default_rng(0).normal(size=(1000, 41))  # of the law itself
+    start[:, 0] *= 0.2
+    start[:, 1:] *= np.exp(start[:, :1])
+    x = tuning.sampler.sample_chain(start, n_steps=300, seed=2)
+    # 5 % of the standard deviation and 3 errors; by the variances' step alone it is 0.4.
+    assert abs(x[:, 0].mean()) / 0.2 < 0.05 + 3.0 / np.sqrt(1000)
+    # Not less than need be: with s = 0.2 the shift is 20 s e^(4 s²) η standard deviations.
+    assert tuning.step_size == pytest.approx(0.05 / (4.0 * np.exp(0.16)), rel=0.3)
+
+
 def test_schedules_and_other_objects_are_refused():
     energy, _ = gaussian(dim=3)
     with pytest.raises(isotherm.InputError, match="noise_scale"):
@@ -482,9 +507,10 @@ def test_a_pickled_sampler_knows_what_a_warm_up_found():
         tuned = isotherm.warm_up(sampler, dim=2, n_warmup=40).sampler
     for one in (tuned, pickle.loads(pickle.dumps(tuned))):
         assert [one.given(name) for name in ("friction", "inverse_mass")] == [None, None]
-        for own in (3.0, [1.0, 2.0], abs):
+        for own in (one.friction, 3.0, [1.0, 2.0], abs):  # also the number that was found
             one.friction = own
-            assert one.given("friction") is own
+            assert pickle.loads(pickle.dumps(one)).given("friction") == own
+        assert one.given("inverse_mass") is None
 
 
 def test_pilots_of_other_frozen_values_do_not_take_their_places():

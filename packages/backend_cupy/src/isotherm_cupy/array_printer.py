@@ -22,6 +22,7 @@ from isotherm.backend import (
     Instruction,
     LoopSchedule,
     Recursion,
+    fold,
     lists_of,
     regular,
 )
@@ -478,12 +479,7 @@ class _Loop:
         (arg,) = instruction.args
         array, count = self._array(arg), self._program.shapes[arg][-1]
         terms = [f"{array}[(j * {count} + {i}) * WIDTH]" for i in range(count)]
-        while (left := len(terms)) > 1:
-            half = 1 << (left - 1).bit_length() - 1
-            for i in range(half, left):
-                terms[i - half] = f"add({terms[i - half]}, {terms[i]})"
-            del terms[half:]
-        return terms[0]
+        return fold(terms, "add({}, {})".format)
 
 
 def _function(head: str, lines: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from isotherm.backend import (
     Instruction,
     LoopSchedule,
     Recursion,
+    fold,
     lists_of,
     regular,
 )
@@ -478,9 +479,4 @@ class _Loop:
         terms = [
             f"{array}[j * u64({count * stride}) + u64({i * stride}) + lane]" for i in range(count)
         ]
-        while (left := len(terms)) > 1:
-            half = 1 << (left - 1).bit_length() - 1
-            for i in range(half, left):
-                terms[i - half] = f"({terms[i - half]} + {terms[i]})"
-            del terms[half:]
-        return terms[0]
+        return fold(terms, "({} + {})".format)

@@ -17,7 +17,7 @@ from isotherm._arithmetic.arrays import (
     to_numpy,
 )
 from isotherm._arithmetic.exact import exact_sqrt
-from isotherm._arithmetic.sums import JoinedNodes, Moments, moments, total
+from isotherm._arithmetic.sums import JoinedNodes, Moments, fold, moments, total
 from isotherm._backends import host_noise, registry
 from isotherm._backends.array_loop import (
     ArrayLoop,
@@ -133,6 +133,7 @@ __all__ = [
     "empty",
     "exact_sqrt",
     "finite_numbers",
+    "fold",
     "form_of",
     "functions",
     "has_row_a_chain",

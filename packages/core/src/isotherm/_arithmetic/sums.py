@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from array_api_compat import array_namespace, device
 
 from isotherm._arithmetic.arrays import Array
+
+T = TypeVar("T")
 
 
 def total(values: Array, axis: int = -1) -> Array:
@@ -36,6 +39,22 @@ def total(values: Array, axis: int = -1) -> Array:
         # What has no partner waits; only the first fold leaves such.
         v = folded if n == 2 * s else xp.concat([folded, v[..., n - s : s]], axis=-1)
     return v[..., 0]
+
+
+def fold(terms: Sequence[T], add: Callable[[T, T], T]) -> T:
+    """The sum of a few terms, at least one, in the order of `total`; for programs and their text.
+
+    Parameters
+    ----------
+    terms : sequence
+    add : callable
+        Of two terms their sum.
+    """
+    left = list(terms)
+    while (n := len(left)) > 1:
+        s = 1 << (n - 1).bit_length() - 1
+        left = [add(a, b) for a, b in zip(left, left[s:], strict=False)] + left[n - s : s]
+    return left[0]
 
 
 def total_of_terms(terms: Array) -> Array:

@@ -21,7 +21,7 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.parameters import (
-    TOLD,
+    DESCRIPTION,
     FixedParameters,
     Parameters,
     finite_numbers,
@@ -104,7 +104,7 @@ class FormulaEnergy(FixedParameters):
     """
 
     __array_ufunc__ = None  # an array times an energy is for the energy to tell
-    _set_once = (*TOLD, "is_elementwise", "parameters", "static")
+    _set_once = (*DESCRIPTION, "is_elementwise", "parameters", "static")
     is_portable = True
 
     def __init__(
@@ -128,7 +128,7 @@ class FormulaEnergy(FixedParameters):
         part = _Term(formula, self.parameters, self.static, formula.is_elementwise)
         self._parts: tuple[_Term, ...] = (part,)
         self._fixed: AnyProgram | None = None
-        self._twin: FormulaEnergy | None = None  # of the last run
+        self._fixed_copy: FormulaEnergy | None = None  # of the last run
         self._evaluators: dict[tuple[object, ...], Any] = {}
 
     def program(self, dim: int | tuple[int, ...] | None = None) -> AnyProgram:
@@ -176,11 +176,11 @@ class FormulaEnergy(FixedParameters):
         it is, this is one object, for which a run need not be prepared again.
         """
         program = self.program(event_shape)
-        if self._twin is None or self._twin._fixed is not program:
+        if self._fixed_copy is None or self._fixed_copy._fixed is not program:
             energy = copy.copy(self)
-            energy._fixed, energy._evaluators, energy._twin = program, {}, None
-            self._twin = energy
-        return self._twin
+            energy._fixed, energy._evaluators, energy._fixed_copy = program, {}, None
+            self._fixed_copy = energy
+        return self._fixed_copy
 
     def with_parameters(self, changed: Mapping[str, Any]) -> FormulaEnergy:
         """The same energy with other values, of the same shapes, for some of its parameters.
@@ -323,11 +323,11 @@ class FormulaEnergy(FixedParameters):
             )
         return float(numbers)
 
-    def _renewed(self, parts: tuple[_Term, ...], **told: Any) -> FormulaEnergy:
+    def _renewed(self, parts: tuple[_Term, ...], **description: Any) -> FormulaEnergy:
         """Another energy, of these parts, which tells this about itself."""
         names = [key for term in parts for key in term.parameters]
         renewed = copy.copy(self)
-        renewed.__dict__ |= told | {
+        renewed.__dict__ |= description | {
             "parameters": Parameters(
                 (key if names.count(key) == 1 else f"{key}.{i}", value)
                 for i, term in enumerate(parts)
@@ -336,7 +336,7 @@ class FormulaEnergy(FixedParameters):
             "static": Parameters(item for term in parts for item in term.static.items()),
             "_parts": parts,
             "_fixed": None,
-            "_twin": None,
+            "_fixed_copy": None,
             "_evaluators": {},
         }
         return renewed
@@ -347,7 +347,7 @@ class FormulaEnergy(FixedParameters):
         parts = self._parts
         if self._fixed is not None:
             parts = tuple(replace(part, formula=None) for part in parts)
-        return self.__dict__ | {"_evaluators": {}, "_twin": None, "_parts": parts}
+        return self.__dict__ | {"_evaluators": {}, "_fixed_copy": None, "_parts": parts}
 
     def __repr__(self) -> str:
         values = {name: array_repr(value) for name, value in self.parameters.items()} | self.static
@@ -398,6 +398,12 @@ def _parameters(function: Any) -> list[inspect.Parameter]:
         return []
 
 
+def _said(function: Any) -> str:
+    """What a user wrote, as a message says it: with its parameters, where it is a function."""
+    is_plain = isinstance(function, FunctionType)
+    return f"{function.__name__}{inspect.signature(function)}" if is_plain else short_repr(function)
+
+
 def _in_order(parameters: Sequence[inspect.Parameter]) -> int:
     """How many parameters may be given by position: up to one that has to follow a default."""
     has_default = [parameter.default is not parameter.empty for parameter in parameters]
@@ -415,21 +421,26 @@ def _calling(function: Callable[..., Any], inner: Any) -> Callable[..., Any]:
     return call
 
 
-def _twin(function: Any) -> Callable[..., Any]:
+def _picklable(function: Any) -> Callable[..., Any]:
     """The same function, under a name by which pickle finds it: that of an attribute of a formula.
 
     The formula stands in the function's own place. cloudpickle sends it by value from a notebook.
     """
-    twin = FunctionType(
+    copied = FunctionType(
         function.__code__, function.__globals__, function.__name__, closure=function.__closure__
     )
     for name in ("__defaults__", "__kwdefaults__", "__annotations__", "__module__", "__doc__"):
-        setattr(twin, name, getattr(function, name))
-    twin.__dict__ |= function.__dict__
-    twin.__qualname__ = f"{function.__qualname__}.function"
-    return twin
+        setattr(copied, name, getattr(function, name))
+    copied.__dict__ |= function.__dict__
+    copied.__qualname__ = f"{function.__qualname__}.function"
+    return copied
 
 
+_RETURN_LATER = (
+    inspect.iscoroutinefunction,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgenfunction,
+)
 _FIRST = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -443,16 +454,31 @@ class Formula:
         dim: int | tuple[int, ...] | None,
         is_elementwise: bool,
     ) -> None:
+        if isinstance(function, (Formula, FormulaEnergy)):
+            raise InputError(
+                f"{short_repr(function)} is a formula already; decorate a function once"
+            )
         inner, parameters = _innermost(function), _parameters(function)
-        if inner is None or not parameters or parameters.pop(0).kind not in _FIRST:
+        if inner is None or not parameters or parameters[0].kind not in _FIRST:
             raise InputError(
                 "a formula is made of a function in Python, f(x, *, parameters), not "
-                f"{short_repr(function)}; write one that calls it: def f(x): return ..."
+                f"{_said(function)}; write one that calls it: def f(x): return ..."
+            )
+        if any(is_of(inner) for is_of in _RETURN_LATER):
+            raise InputError(
+                f"a formula returns its energy when it is called, which {_said(function)}, with "
+                "yield or async, does not; write a plain function: def f(x): return ..."
+            )
+        first = parameters.pop(0)
+        if first.name in ("self", "cls"):
+            raise InputError(
+                f"{_said(function)} is a method of a class, and a formula is called with x alone; "
+                f"make it of an object's method: isotherm.formula(model.{inner.__name__})"
             )
         self.dim = _checked_dim(dim)
         self.is_elementwise = is_elementwise
         self._given = None if inner is function else function
-        self.function = _twin(inner) if self._given is None else _calling(function, inner)
+        self.function = _picklable(inner) if self._given is None else _calling(function, inner)
         is_object = inner.__name__ == "__call__"
         self.__name__ = printable(type(function).__name__ if is_object else inner.__name__)
         self.__qualname__ = inner.__qualname__
@@ -489,6 +515,7 @@ class Formula:
                 f"{self.__name__}{self._signature} makes the energy of its parameters, which is "
                 f"called with states, {self.__name__}({parameters})(x): {error}"
             ) from None
+        self._check_positions(args)
         bound.apply_defaults()
         static = {name: bound.arguments[name] for name in self._static}
         for name, value in static.items():
@@ -497,6 +524,19 @@ class Formula:
         values = {name: v for name, v in bound.arguments.items() if name not in static}
         static = {name: int(value) for name, value in static.items()}
         return FormulaEnergy(self, values, static=static, dim=dim, device=device)
+
+    def _check_positions(self, args: tuple[Any, ...]) -> None:
+        """Refuse states in the place of a parameter that is a number by default."""
+        state_ndim = len(_as_shape(self.dim) or ()) or int(not self.is_elementwise)
+        for parameter, value in zip(self._signature.parameters.values(), args, strict=False):
+            is_number = isinstance(parameter.default, (int, float))
+            if is_number and is_array(value) and value.ndim > state_ndim:
+                raise InputError(
+                    f"{self.__name__}{self._signature} makes the energy of its parameters, and "
+                    f"{parameter.name} got an array of shape {tuple(value.shape)}: call the energy "
+                    f"with states, {self.__name__}()(x), or give the parameter by its name, "
+                    f"{parameter.name}=..."
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         """What calls another is made again, as no name finds it."""
@@ -512,13 +552,15 @@ class Formula:
 
 
 @overload
-def formula(function: Callable[..., Any], /) -> Formula: ...
-@overload
-def formula(function: Callable[..., Any], /, *, dim: int | tuple[int, ...]) -> Formula: ...
-@overload
-def formula(*, dim: int | tuple[int, ...] | None) -> Callable[[Callable[..., Any]], Formula]: ...
 def formula(
-    function: Callable[..., Any] | None = None, /, *, dim: int | tuple[int, ...] | None = None
+    function: Callable[..., Any], /, *, dim: int | tuple[int, ...] | None = ()
+) -> Formula: ...
+@overload
+def formula(
+    *, dim: int | tuple[int, ...] | None = ()
+) -> Callable[[Callable[..., Any]], Formula]: ...
+def formula(
+    function: Callable[..., Any] | None = None, /, *, dim: int | tuple[int, ...] | None = ()
 ) -> Any:
     """Make an energy of a plain function, with an exact gradient, for every backend.
 
@@ -540,7 +582,7 @@ def formula(
         defaults, and what the object holds is seen as it is at every plan.
     dim : int, tuple of int or None, optional
         The number of coordinates, or the shape of a state; None for any, asked when a run is
-        planned.
+        planned. By default (), the shape of one coordinate.
 
     Returns
     -------
@@ -565,6 +607,15 @@ def formula(
       energy = v4
       gradient = v9
     """
-    if function is not None:
-        return Formula(function, dim=dim, is_elementwise=dim is None)
-    return partial(Formula, dim=dim, is_elementwise=False)
+    is_elementwise = isinstance(dim, tuple) and not dim
+    size = None if is_elementwise else _checked_dim(dim)
+
+    def decorate(function: Callable[..., Any] | None = None, /) -> Formula:
+        if function is None:
+            raise InputError(
+                "formula() is given its function, U(x, *, parameters), and then the energy's "
+                f"parameters: isotherm.formula(f{'' if is_elementwise else f', dim={dim}'})(...)"
+            )
+        return Formula(function, size, is_elementwise)
+
+    return decorate if function is None else decorate(function)

@@ -13,7 +13,7 @@ from isotherm._arithmetic.arrays import Array, array_origin, move
 from isotherm._arithmetic.sums import total_of_terms
 from isotherm._energies.formulas import FormulaEnergy, formula
 from isotherm._energies.origin import Quadratic
-from isotherm._energies.parameters import TOLD, FixedParameters, finite_numbers, place_of
+from isotherm._energies.parameters import DESCRIPTION, FixedParameters, finite_numbers, place_of
 from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, array_repr
 
@@ -53,7 +53,7 @@ class GaussianEnergy(FixedParameters):
     """
 
     __array_ufunc__ = None
-    _set_once = (*TOLD, "mean", "cov", "precision")
+    _set_once = (*DESCRIPTION, "mean", "cov", "precision")
     is_portable = True
     kind = Kind.QUADRATIC
     dim: int
@@ -108,8 +108,8 @@ class GaussianEnergy(FixedParameters):
         parameters = {"mean": self.mean, "precision": self.precision}
         energy = FormulaEnergy(_quadratic, parameters, dim=self.dim)
         parts = (replace(energy._parts[0], made_of=(self.mean, self.cov)),)
-        told = {name: getattr(self, name) for name in ("name", "library", "dtype", "device")}
-        return energy._renewed(parts, **told)
+        description = {name: getattr(self, name) for name in ("name", "library", "dtype", "device")}
+        return energy._renewed(parts, **description)
 
     def __add__(self, other: Any) -> FormulaEnergy:
         return self.as_formula().__add__(other)

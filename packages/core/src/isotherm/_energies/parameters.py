@@ -26,7 +26,7 @@ _FIXED = (
 )
 
 #: What an energy tells about itself; see `Declared`.
-TOLD = ("name", "kind", "dim", "library", "dtype", "device")
+DESCRIPTION = ("name", "kind", "dim", "library", "dtype", "device")
 
 
 class Parameters(dict[str, Any]):

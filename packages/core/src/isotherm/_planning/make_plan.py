@@ -168,7 +168,8 @@ def make_plan(
         (dim, dim) for up to 64 coordinates; 1 by default.
     frozen : bool array, optional
         Of the shape of a chain's state: True where neither noise nor gradient moves a coordinate.
-        The others draw the numbers that they would have drawn.
+        The others draw the numbers that they would have drawn. It is no matter whether what is
+        frozen is within the clamp or the bounds.
     divergence_threshold : float, optional
         Of the adjusted samplers: a step whose |ΔH|/noise_scale² is larger counts as diverging;
         1000 by default.
@@ -325,7 +326,7 @@ def make_plan(
         raise BackendError(f"backend {chosen.name!r} cannot run this: {reason}")
     if x is not None:
         with on_own_device(x):
-            check_start(x, plan.dtype, bounds=plan.bounds)
+            check_start(x, plan.dtype, bounds=plan.effective_bounds)
     if key is not None:
         keep(given_energy, energy, key, plan, asked)
     return plan

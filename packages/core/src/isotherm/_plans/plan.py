@@ -286,7 +286,7 @@ class Plan:
         made = n_substeps(wanted, np.full(1, self.jitter), self.step_offset + steps)
         return made.astype(np.int64)
 
-    def told_of_kept(self, n_kept: int) -> dict[str, Callable[[], Any]]:
+    def sample_stats(self, n_kept: int) -> dict[str, Callable[[], Any]]:
         """What diagnostics tell of the first kept states and the plan knows, made when asked."""
         return {
             "step_size": partial(self.kept_step_sizes, n_kept),
@@ -301,7 +301,16 @@ class Plan:
         still: np.ndarray[Any, np.dtype[np.bool_]] = self.inverse_mass.values == 0.0
         return still.reshape(self.event_shape)
 
-    def told_of_law(self, n_steps: int) -> dict[str, Any]:
+    @property
+    def effective_bounds(self) -> Bounds | None:
+        """The bounds, infinite where a coordinate is frozen: wherever it is, none moves it."""
+        if self.bounds is None or self.frozen is None:
+            return self.bounds
+        still = self.frozen.reshape(-1)
+        low = np.where(still, -np.inf, self.bounds.low)
+        return Bounds(low, np.where(still, np.inf, self.bounds.high))
+
+    def law(self, n_steps: int) -> dict[str, Any]:
         """What the info tells of the law whose samples the first steps leave."""
         scale = self._scale_of_samples(n_steps)
         return {"bounds": self.bounds, "frozen": self.frozen, "noise_scale": scale}
@@ -436,8 +445,9 @@ class Plan:
         """
         factors = {} if self.inverse_mass is None else self.inverse_mass.factors()
         made = {name: round_to(values, self.state_dtype) for name, values in factors.items()}
-        if self.bounds is not None:
-            sides, shape = self.bounds.rounded(self.dtype), (self.n_coordinates,)
+        bounds = self.effective_bounds
+        if bounds is not None:
+            sides, shape = bounds.rounded(self.dtype), (self.n_coordinates,)
             made["low"] = np.broadcast_to(sides.low, shape).copy()
             made["high"] = np.broadcast_to(sides.high, shape).copy()
         return made

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from isotherm._arithmetic.sums import fold
 from isotherm._limits import LIMITS
 from isotherm._programs.program import (
     BINARY,
@@ -96,7 +98,8 @@ def unroll(builder: Builder, outputs: Sequence[int]) -> tuple[Builder, list[int]
                 ]
             case "total":
                 count = len(args[0]) // size
-                made = [_total(plain, args[0][i * count : (i + 1) * count]) for i in range(size)]
+                rows = [args[0][i * count : (i + 1) * count] for i in range(size)]
+                made = [fold(row, partial(plain.emit, "add")) for row in rows]
             case "scan":
                 made = _rows(plain, value, args, builder.shapes[instruction.args[1]][0])
             case "matmul":
@@ -140,17 +143,6 @@ def inlined(plain: Builder, step: Program, given: Sequence[int]) -> list[int]:
         args = tuple(number[arg] for arg in one.args)
         number.append(given[one.value] if one.op == "coordinate" else plain.again(one, args, ()))
     return [number[output] for output in step.gradient]
-
-
-def _total(plain: Builder, values: Sequence[int]) -> int:
-    """In the order of `isotherm._arithmetic.sums.total`."""
-    values = list(values)
-    while (count := len(values)) > 1:
-        half = 1 << (count - 1).bit_length() - 1
-        for i in range(half, count):
-            values[i - half] = plain.emit("add", values[i - half], values[i])
-        del values[half:]
-    return values[0]
 
 
 def _factored(

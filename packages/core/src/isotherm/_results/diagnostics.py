@@ -40,14 +40,14 @@ class Diagnostics:
         *,
         energy_error: Array | None = None,
         divergence_threshold: float = np.inf,
-        told: Mapping[str, Callable[[], Any]] | None = None,
+        sample_stats: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
         self.mean = mean
         self.variance = variance
         self.energy = energy
         self.steps = steps
         self.energy_error = energy_error
-        self._told = dict(told or {})
+        self._sample_stats = dict(sample_stats or {})
         self._threshold = divergence_threshold
 
     @property
@@ -93,7 +93,7 @@ class Diagnostics:
         return made
 
     def _made(self, name: str) -> Any:
-        return self._told[name]() if name in self._told else None
+        return self._sample_stats[name]() if name in self._sample_stats else None
 
     @property
     def shape(self) -> tuple[int, ...]:

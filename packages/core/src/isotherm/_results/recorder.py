@@ -74,7 +74,7 @@ class InMemory:
             plan.kept_steps(0, n_kept),
             energy_error=back(outputs.energy_error),
             divergence_threshold=plan.divergence_threshold,
-            told=plan.told_of_kept(n_kept),
+            sample_stats=plan.sample_stats(n_kept),
         )
         return back(outputs.trajectory), diagnostics
 

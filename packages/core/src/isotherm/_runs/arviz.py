@@ -18,10 +18,16 @@ from isotherm._results.diagnostics import Diagnostics
 from isotherm._results.result import Result
 from isotherm._runs.resume import open_run
 from isotherm._runs.virial import virial
-from isotherm.errors import ExtraNotInstalledError, InputError, UnknownArgumentError
+from isotherm.errors import (
+    ExtraNotInstalledError,
+    InputError,
+    UnknownArgumentError,
+    short_repr,
+    text_of,
+)
 
 _LEAST_DRAWS = 4  # of which ArviZ calculates an ESS or R-hat: each half of a chain needs two
-_TOLD = ("seed", "backend", "device", "path", "n_steps", "seconds", "tuning")
+_ATTRIBUTES = ("seed", "backend", "device", "path", "n_steps", "seconds", "tuning")
 
 
 def summary(
@@ -81,7 +87,8 @@ def summary(
     Raises
     ------
     InputError
-        There is no trajectory, or too few states were kept.
+        There is no trajectory, too few states were kept, or ArviZ does not know the value of an
+        option; the message lists those that it knows.
     ExtraNotInstalledError
         ArviZ is not installed.
     UnknownArgumentError
@@ -106,7 +113,14 @@ def summary(
         )
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of 0/0 where a coordinate is constant
-        made = make(**options)
+        try:
+            made = make(**options)
+        except (KeyError, TypeError, ValueError) as error:
+            if not options:
+                raise
+            given = ", ".join(f"{name}={short_repr(one)}" for name, one in options.items())
+            said = " ".join(text_of(error).split())
+            raise InputError(f"arviz.summary cannot take {given}: {said}") from None
     x = data["posterior"]["x"].values
     n_rows = len(made) if hasattr(made, "loc") and hasattr(made, "columns") else None
     if n_rows == x[0, 0].size:
@@ -192,8 +206,8 @@ def to_arviz(result: Any) -> Any:
     variables = {"posterior": {"x": x}}
     attributes: dict[str, Any] = {"inference_library": "isotherm"}
     if isinstance(result, Result):
-        told = {name: getattr(result.info, name) for name in _TOLD}
-        attributes |= {name: value for name, value in told.items() if value is not None}
+        known = {name: getattr(result.info, name) for name in _ATTRIBUTES}
+        attributes |= {name: value for name, value in known.items() if value is not None}
         if result.diagnostics is not None:
             coords["step"] = xarray.Variable("draw", result.diagnostics.steps)
             variables["sample_stats"] = _sample_stats(result.diagnostics, x.sizes["chain"])

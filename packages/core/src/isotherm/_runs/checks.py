@@ -6,6 +6,7 @@ import functools
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ from isotherm._arithmetic.arrays import (
     move,
     on_own_device,
     round_to,
-    to_numpy,
 )
 from isotherm._backends.array_loop import Segments, as_column, as_row, matvec
 from isotherm._backends.host_noise import fill_normals
@@ -98,20 +98,8 @@ def initial_state(plan: Plan, backend: Backend, x: Array | None, momentum: Any =
 
 
 def _start(plan: Plan, backend: Backend, x: Array | None) -> Array:
-    made = _drawn(plan, backend) if x is None else _moved(plan, backend, x)
-    if plan.clamp is not None and plan.frozen is not None:
-        still = to_numpy(made).reshape(plan.n_samples, -1)[:, plan.frozen.reshape(-1)]
-        low, high = plan.clamp
-        is_below = low is not None and (still < low).any()
-        if is_below or (high is not None and (still > high).any()):
-            raise InputError(
-                f"frozen coordinates start outside of clamp={plan.clamp}, into which a step would "
-                "move them; pass x with them inside, or leave out clamp"
-            )
-    return made
-
-
-def _drawn(plan: Plan, backend: Backend) -> Array:
+    if x is not None:
+        return _moved(plan, backend, x)
     normals = _normals(plan, backend, noise.Stream.INITIAL)
     if plan.bounds is not None:
         normals = inside(plan, normals)
@@ -119,8 +107,12 @@ def _drawn(plan: Plan, backend: Backend) -> Array:
 
 
 def inside(plan: Plan, states: Array) -> Array:
-    """States reflected into the bounds, by the operations of a transition; shape (n, dim)."""
-    program, sides = INSIDE.program(Variant(has_bounds=True)), plan.vectors()
+    """States reflected into the bounds, by the operations of a transition; shape (n, dim).
+
+    What is frozen is, too: it is drawn, and so where nobody wanted it to be.
+    """
+    program = INSIDE.program(Variant(has_bounds=True))
+    sides = replace(plan, inverse_mass=None).vectors()
     values = {program.start["x"]: states}
     for index, one in enumerate(program.values):
         if one.op == "vector":

@@ -488,7 +488,7 @@ class _Whole:
                 steps,
                 energy_error=back(self._energy_error),
                 divergence_threshold=plan.divergence_threshold,
-                told=plan.told_of_kept(plan.n_kept),
+                sample_stats=plan.sample_stats(plan.n_kept),
             )
         return Result(
             samples=back(self._samples),
@@ -498,7 +498,7 @@ class _Whole:
                 joined(self._infos, plan.n_total - plan.burn_in),
                 n_steps=plan.n_total,
                 seconds=seconds,
-                **plan.told_of_law(plan.n_total),
+                **plan.law(plan.n_total),
             ),
             state={name: mover(plan, plan.state_dtype)(x) for name, x in self._state.items()},
         )

@@ -109,7 +109,7 @@ def explain(
     energy, x = fixed(as_energy(energy), plan.event_shape), as_state(x)
     check_belongs(plan, energy, x)
     if x is not None:
-        check_given(plan, x, "x", plan.bounds)
+        check_given(plan, x, "x", plan.effective_bounds)
     chosen = registry.usable(plan.backend)
     with ExitStack() as stack:
         stack.enter_context(on_device(chosen, plan))

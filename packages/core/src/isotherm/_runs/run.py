@@ -146,7 +146,7 @@ def run(
     """
     x = as_state(x)
     if x is not None and plan.has_start:
-        check_given(plan, x, "x", plan.bounds)
+        check_given(plan, x, "x", plan.effective_bounds)
     return run_prepared(
         Prepared(), plan, energy, x, momentum, model_kwargs, progress, callback, callback_every,
         store, flush_every, executor, n_shares,
@@ -404,7 +404,7 @@ def advance_to(
             divergence=snapshot.divergence,
             sampler=plan.sampler,
             tuning=plan.tuning,
-            **plan.told_of_law(snapshot.n_steps),
+            **plan.law(snapshot.n_steps),
             **_rates(plan, counts, n_before, snapshot.n_steps),
         ),
         state={name: mover(plan, plan.state_dtype)(x) for name, x in snapshot.state.items()},

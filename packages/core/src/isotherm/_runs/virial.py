@@ -28,6 +28,8 @@ from isotherm.errors import InputError, SamplingWarning, caller_stacklevel, shor
 _MOST_NUMBERS = 2**24  # of a trajectory, for which gradients are asked for
 _OUTSIDE = 100.0  # interquartile ranges
 _MARKOV = 100.0  # times what must be: of so few right samples in a hundred more, by Markov
+_SAME = 1e-9  # of a mean, that chains agree to
+_FEW = 16  # chains, that agree on one of two values more often than 4 errors are exceeded
 _SHRUNK = 10.0  # times, at most, that an error is taken to be too small
 _TINY = np.finfo(np.float64).tiny
 
@@ -49,8 +51,9 @@ class Virial:
         it tells by how many of them its samples are shifted. NaN beside a wall, and where frozen.
     n_chains : int
     n_outliers : int
-        Chains that are far off all others, or, where three quarters of them are, that are off by
-        more than 100 times what must be: all have run away, and their error with them.
+        Chains that are far off all others, by more than 100 interquartile ranges and than one right
+        draw may be; or, where three quarters of them are, that are off by more than 100 times what
+        must be: all have run away, and their error with them.
     tolerance : float
         What is off by more than this, and by more than 4 errors (and more where there are many
         coordinates, or few chains), is not right.
@@ -222,23 +225,28 @@ def virial(
         )
     middle = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, middle))
     with np.errstate(all="ignore"):
-        terms = ((states - middle) * g).mean(axis=1)
-        forces = g.mean(axis=1) * states.std(axis=(0, 1))
-        terms[:, is_unknown] = np.nan
-        forces[:, is_unknown | np.isfinite(low) | np.isfinite(high)] = np.nan
-        whole = terms[:, ~is_unknown].mean(axis=1)
+        terms, spread = (states - middle) * g, states.std(axis=(0, 1))
+        terms[..., is_unknown] = np.nan
+        g[..., is_unknown | np.isfinite(low) | np.isfinite(high)] = np.nan
+        each = terms[..., ~is_unknown].mean(axis=-1)
+        whole = each.mean(axis=1)
         lower, median, upper = np.quantile(whole, [0.25, 0.5, 0.75])
-        is_far = ~(np.abs(whole - median) <= _OUTSIDE * (upper - lower))  # or no number
+        # No number, or so far off that it is neither spread nor a single draw of right samples.
+        is_far = ~(
+            np.abs(whole - median) <= np.maximum(_OUTSIDE * (upper - lower), _MARKOV / n_kept)
+        )
         if lower > _MARKOV:
             is_far |= whole > _MARKOV
-        root = np.sqrt(n)
+        ratio, error = _mean_and_error(each, spread.any())
+        coordinates, errors = _mean_and_error(terms, spread > 0.0)
+        force, force_errors = _mean_and_error(g, spread > 0.0)
         found = Virial(
-            ratio=float(whole.mean()),
-            error=float(whole.std(ddof=1) / root),
-            coordinates=np.asarray(terms.mean(axis=0)),
-            errors=np.asarray(terms.std(axis=0, ddof=1) / root),
-            shift=np.asarray(forces.mean(axis=0)),
-            shift_errors=np.asarray(forces.std(axis=0, ddof=1) / root),
+            ratio=float(ratio),
+            error=float(error),
+            coordinates=coordinates,
+            errors=errors,
+            shift=force * spread,
+            shift_errors=force_errors * spread,
             n_chains=n,
             n_outliers=int(is_far.sum()) if upper > lower else 0,
             tolerance=tolerance,
@@ -253,6 +261,22 @@ def virial(
             stacklevel=caller_stacklevel(),
         )
     return found
+
+
+def _mean_and_error(values: Numbers, is_spread: Any) -> tuple[Numbers, Numbers]:
+    """Over chains and draws, of shape (n, n_kept, ...); the error is that over chains.
+
+    It is no less than if all draws were independent, as few chains may agree by chance. Where
+    different states (`is_spread`) agree to the last digit, as gradients of few values do (of |x|:
+    ±1), that may be an accident, of odds up to 2^(1 - n); of few chains the error is then as large
+    as the mean.
+    """
+    n, n_kept = values.shape[:2]
+    mean, chains = np.asarray(values.mean(axis=(0, 1))), values.mean(axis=1)
+    between = chains.std(axis=0, ddof=1) / np.sqrt(n)
+    error = np.maximum(between, values.std(axis=(0, 1)) / np.sqrt(n * n_kept))
+    is_accident = (error <= _SAME * np.abs(mean)) & is_spread & (n < _FEW)
+    return mean, np.asarray(np.where(is_accident, np.abs(mean), error))
 
 
 def _tolerance(given: Any) -> float:

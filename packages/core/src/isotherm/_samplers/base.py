@@ -49,6 +49,8 @@ class Sampler:
     exact: ClassVar[str] = "mala"
     """That of the sampler without bias that a warm-up tunes for it."""
 
+    _found: frozenset[str] = frozenset()  # the arguments that a warm-up found
+
     def __init__(
         self,
         energy_function: Any,
@@ -72,7 +74,6 @@ class Sampler:
         self._noise_scale = noise_scale
         self._names = tuple(own)
         self._tuning: str | None = None
-        self._found: Mapping[str, Any] = {}
         self.prepared = Prepared()
         check_arguments(
             self.name,
@@ -82,6 +83,12 @@ class Sampler:
             seed=seed,
             **own,
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; an argument that the caller sets was given, whoever found it before."""
+        super().__setattr__(name, value)
+        if name in self._found:
+            self._found -= {name}
 
     @property
     def noise_scale(self) -> ScheduleLike:
@@ -134,12 +141,7 @@ class Sampler:
 
     def given(self, name: str) -> Any:
         """An argument that the caller gave; None for none, or where a warm-up found it."""
-        value, found = self._own.get(name), self._found.get(name)
-        if value is None or value is found:
-            return None
-        number = real_numbers(value) if isinstance(found, (int, float)) else None
-        is_found = number is not None and number.shape == () and float(number) == found
-        return None if is_found else value  # which, pickled, is another object
+        return None if name in self._found else self._own.get(name)
 
     def pilot(self, x: Array | None, options: Mapping[str, Any]) -> Plan:
         """The plan of a warm-up's pilots, which are of ``"hmc"``."""
@@ -170,9 +172,8 @@ class Sampler:
     def tuned(self, arguments: Mapping[str, Any], tuning: str) -> Self:
         """The sampler with these arguments instead of its own, and `tuning` in its plans."""
         made = copy.copy(self)
-        made._tuning, made._found = tuning, arguments
-        for name, value in arguments.items():
-            setattr(made, name, value)
+        made.__dict__ |= arguments
+        made._tuning, made._found = tuning, frozenset(arguments)
         return made
 
     @overload

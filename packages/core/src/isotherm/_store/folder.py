@@ -211,7 +211,7 @@ class Store:
             plan.kept_steps(0, header.n_kept),
             energy_error=per_chain.get("energy_error"),
             divergence_threshold=plan.divergence_threshold,
-            told=plan.told_of_kept(header.n_kept),
+            sample_stats=plan.sample_stats(header.n_kept),
         )
 
     def result(self, header: Header, state: State) -> Result:
@@ -234,7 +234,7 @@ class Store:
                 divergence=header.divergence,
                 sampler=plan.sampler,
                 tuning=plan.tuning,
-                **plan.told_of_law(header.n_steps),
+                **plan.law(header.n_steps),
             ),
         )
 

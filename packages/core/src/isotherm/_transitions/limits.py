@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from isotherm._programs.symbols import Symbol
+from isotherm._transitions.program import Mass
 from isotherm._transitions.trace import (
     Coefficients,
     Numbers,
@@ -34,18 +35,23 @@ _SMALL = 2.0**-40  # a power of two, by which squares of steep gradients stay fi
 def inside(c: Coefficients, x: Symbol) -> Symbol:
     """`x` put into the clamp, or mirrored at the bounds; NaN passes, infinity is not made finite.
 
-    Bounds are mirrors, one behind the other: with beyond = how far x is outside, and rest = beyond
-    modulo twice the width, a point ends at rest from the bound that it passed, or at 2·width - rest
-    where that is nearer. Last it is put between the bounds, as rounding may leave it beyond.
+    What is frozen, with an inverse mass of 0, is left where it is; it has no bounds.
+    Bounds are mirrors, one behind the other: with remainder = how far x is beyond a bound, modulo
+    twice the width, it ends at the remainder from the bound that it passed, or at 2·width -
+    remainder where that is nearer. Last it is put between the bounds, as rounding may leave it
+    beyond.
     """
     if c.variant.clamps:
-        x = where(x < c.low, c.low, x)
-        return where(x > c.high, c.high, x)
+        clamped = where(x < c.low, c.low, x)
+        clamped = where(clamped > c.high, c.high, clamped)
+        if c.variant.mass != Mass.VECTOR:
+            return clamped
+        return where(c.vector("inverse_mass") > 0.0, clamped, x)
     if not c.variant.has_bounds:
         return x
     low, high = c.vector("low"), c.vector("high")
-    beyond, rest, width = _beyond(c, x)
-    away = where(rest > width, (width + width) - rest, rest)
+    beyond, remainder, width = _beyond(c, x)
+    away = where(remainder > width, (width + width) - remainder, remainder)
     mirrored = where(x < low, low + away, high - away)
     mirrored = where(mirrored < low, low, mirrored)
     mirrored = where(mirrored > high, high, mirrored)
@@ -56,8 +62,8 @@ def turned(c: Coefficients, x: Symbol, momentum: Symbol) -> Symbol:
     """The momentum with which `x` comes to be `inside`: turned by each reflection."""
     if not c.variant.has_bounds:
         return momentum
-    beyond, rest, width = _beyond(c, x)
-    return where(beyond > 0.0, where(rest > width, momentum, -momentum), momentum)
+    beyond, remainder, width = _beyond(c, x)
+    return where(beyond > 0.0, where(remainder > width, momentum, -momentum), momentum)
 
 
 def _beyond(c: Coefficients, x: Symbol) -> tuple[Symbol, Symbol, Symbol]:
@@ -67,8 +73,8 @@ def _beyond(c: Coefficients, x: Symbol) -> tuple[Symbol, Symbol, Symbol]:
     beyond = where(x < low, low - x, where(x > high, x - high, 0.0))
     # Nothing is beyond an infinite width, whose multiples would be NaN.
     period = where(width < math.inf, width + width, 1.0)
-    rest = beyond - period * np.floor(beyond / period)
-    return beyond, where(beyond > width, rest, beyond), width
+    remainder = beyond - period * np.floor(beyond / period)
+    return beyond, where(beyond > width, remainder, beyond), width
 
 
 def drift(c: Coefficients, time: Symbol, x: Symbol, momentum: Symbol) -> tuple[Symbol, Symbol]:

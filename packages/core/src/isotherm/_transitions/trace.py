@@ -423,8 +423,8 @@ def _trace(transition: Transition, variant: Variant) -> TransitionProgram:
     if missing:
         raise FormulaError(f"{transition.name} does not return {', '.join(missing)}")
     ends = {name: end[name].index for name in wanted}
-    told = {name: one.index for name, one in reports.items()}
-    roots = [*ends.values(), *told.values()]
+    indices = {name: one.index for name, one in reports.items()}
+    roots = [*ends.values(), *indices.values()]
     return TransitionProgram(
         name=transition.name,
         carried=transition.carried,
@@ -439,7 +439,7 @@ def _trace(transition: Transition, variant: Variant) -> TransitionProgram:
         start={name: one.index for name, one in parts.items()},
         end=ends,
         cached_at_start={name: one.index for name, one in zip(cached, at_start, strict=True)},
-        reports=told,
+        reports=indices,
     )
 
 

@@ -85,7 +85,7 @@ def _unit(v: Numbers) -> Numbers:
     return np.asarray(v / np.sqrt(total(v * v)))
 
 
-def log_room(x: Numbers) -> Numbers:
+def log_volume(x: Numbers) -> Numbers:
     """ln of the product of each chain's standard deviations; x has shape (n_draws, n_chains, dim).
 
     Half the logarithm of the covariance's determinant is at most this (Hadamard's inequality).
