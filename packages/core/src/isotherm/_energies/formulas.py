@@ -17,6 +17,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import (
     Array,
     array_origin,
+    is_array,
     move,
 )
 from isotherm._arithmetic.sums import total_of_terms
