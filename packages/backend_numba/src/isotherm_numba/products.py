@@ -102,4 +102,3 @@ def _store(typing_context: Any, sums: Any, out: Any, here: Any, step: Any, rows:
         return context.get_dummy_value()
 
     return types.void(sums, out, here, step, rows), generate
-

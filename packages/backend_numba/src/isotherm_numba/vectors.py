@@ -137,9 +137,9 @@ def root(typing_context: Any, vector: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = args[0].type
         name = f"llvm.sqrt.v{vector.lanes}f{vector.number.bitwidth}"
-        return builder.call(
-            cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name), args
-        )
+        of_vector = ir.FunctionType(kind, [kind])
+        function = cgutils.get_or_insert_function(builder.module, of_vector, name)
+        return builder.call(function, args)
 
     return vector(vector), generate
 

@@ -71,14 +71,14 @@ def narrowed(builder: Builder, output: int) -> tuple[Builder, int]:
 def _elements_read(builder: Builder, output: int) -> dict[int, _Elements]:
     """Of each value that a program needs, which of its elements are read: a mask over all."""
     order = reachable(builder.instructions, [output])
-    read = {index: np.zeros(math.prod(builder.shapes[index]), bool) for index in order}
+    read = {index: np.zeros(math.prod(builder.shapes[index]), np.bool_) for index in order}
     read[output][:] = True
     for index in reversed(order):
         instruction, shape, mask = builder.instructions[index], builder.shapes[index], read[index]
         for arg in instruction.args:
             given = builder.shapes[arg]
             if instruction.op == "cholesky":
-                read[arg] |= np.tri(*given, dtype=bool).ravel()
+                read[arg] |= np.tri(*given).ravel() > 0.0
             elif instruction.op == "take":
                 places = instruction.value.values.ravel()[mask]
                 read[arg][places[places >= 0]] = True
