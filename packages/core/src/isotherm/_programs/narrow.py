@@ -78,7 +78,7 @@ def _elements_read(builder: Builder, output: int) -> dict[int, _Elements]:
         for arg in instruction.args:
             given = builder.shapes[arg]
             if instruction.op == "cholesky":
-                read[arg] |= np.tri(*given).ravel() > 0.0
+                read[arg] |= np.tri(given[0]).ravel() > 0.0
             elif instruction.op == "take":
                 places = instruction.value.values.ravel()[mask]
                 read[arg][places[places >= 0]] = True
