@@ -251,6 +251,32 @@ def test_backends_agree(dtype, formulas, is_exact, backend, limits):
         np.testing.assert_array_equal(np.asarray(got), expected)
 
 
+def test_of_a_matrix_its_factor_reads_a_triangle_is_made(limits):
+    limits(unrolled_numbers=-1, unrolled_each=0)
+    squares = np.subtract.outer(np.arange(7.0), np.arange(7.0)) ** 2
+
+    def process(x):
+        K = np.exp(-squares * np.exp(x[0])) + np.exp(x[1]) * np.eye(7)
+        L = np.linalg.cholesky(K)
+        return np.sum((L @ x[2:]) ** 2) + np.sum(np.log(np.diagonal(L)))
+
+    def used_again(x):
+        K = np.exp(-squares * np.exp(x[0]))
+        return np.sum(np.linalg.cholesky(K + np.eye(7)) ** 2) + np.sum(K[0] * x[1])
+
+    def sizes(energy):
+        program = energy.program()
+        return {shape for one, shape in zip(program.instructions, program.shapes, strict=True)
+                if one.op == "exp" and shape}  # fmt: skip
+
+    states = np.random.default_rng(0).normal(size=(3, 9))
+    for function, made_of in ((process, {(28,)}), (used_again, {(34,)})):
+        energy = isotherm.formula(dim=9)(function)()
+        assert sizes(energy) == made_of
+        np.testing.assert_allclose(energy(states), list(map(function, states)), rtol=1e-12)
+        assert isotherm.check_gradient(energy, states).is_correct
+
+
 @isotherm.formula(dim=None)
 def logistic(w, *, X, y):
     z = X @ w

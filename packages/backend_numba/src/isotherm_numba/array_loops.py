@@ -10,10 +10,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numba import uint64 as u64
 
 from isotherm_numba.codegen_cache import shared
 from isotherm_numba.kernel_calls import arrays_apart
+from isotherm_numba.vectors import (
+    divide,
+    everywhere,
+    lanes_of,
+    less_product,
+    load,
+    root,
+    store,
+    times,
+)
+
+inlined = njit(nogil=True, error_model="numpy", forceinline=True)
 
 #: A count stands among the parameters as two numbers, count // COUNTED and count % COUNTED.
 COUNTED = 2**20
@@ -23,7 +36,7 @@ _COUNTED = np.uint64(COUNTED)
 @shared
 def count(parameters: Any, at: Any) -> Any:
     """A number that data decide."""
-    return u64(parameters[at]) * _COUNTED + u64(parameters[at + 1])
+    return u64(parameters[at]) * _COUNTED + u64(parameters[at + u64(1)])
 
 
 @shared
@@ -100,89 +113,71 @@ def scatter(
             k += u64(1)
 
 
-@shared
-def take_products(
-    row: Any, a: Any, b: Any, at_a: Any, step_a: Any, at_b: Any, step_b: Any, count: Any, n: Any
-) -> None:
-    """Take products of rows from a row, one after another; rows of `a` are `step_a` apart.
+@inlined
+def less_products(
+    vector: Any, a: Any, b: Any, at_a: Any, step_a: Any, at_b: Any, step_b: Any, count: Any
+) -> Any:
+    """Take products of rows from a vector, one after another; rows of `a` are `step_a` apart.
 
     A step that goes down is one that wraps around.
     """
-    arrays_apart()
-    k = u64(0)
-    while k + u64(3) < count:  # four at a time: the row is read and written less often
-        a0, b0 = at_a + k * step_a, at_b + k * step_b
-        a1, a2, a3 = a0 + step_a, a0 + u64(2) * step_a, a0 + u64(3) * step_a
-        b1, b2, b3 = b0 + step_b, b0 + u64(2) * step_b, b0 + u64(3) * step_b
-        for lane in range(n):
-            rest = row[lane] - a[a0 + lane] * b[b0 + lane]
-            rest = (rest - a[a1 + lane] * b[b1 + lane]) - a[a2 + lane] * b[b2 + lane]
-            row[lane] = rest - a[a3 + lane] * b[b3 + lane]
-        k += u64(4)
-    while k < count:
-        a0, b0 = at_a + k * step_a, at_b + k * step_b
-        for lane in range(n):
-            row[lane] -= a[a0 + lane] * b[b0 + lane]
-        k += u64(1)
-
-
-@shared
-def divide(row: Any, other: Any, at: Any, n: Any) -> None:
-    """Divide a row by another."""
-    arrays_apart()
-    for lane in range(n):
-        row[lane] /= other[at + lane]
+    for _ in range(count):
+        vector = less_product(vector, load(a, at_a), load(b, at_b))
+        at_a += step_a
+        at_b += step_b
+    return vector
 
 
 @shared
 def cholesky(source: Any, out: Any, size: Any, stride: Any, n: Any) -> None:
-    """The lower factor of a matrix of `size` rows, in the order of core's ``cholesky``."""
-    for i in range(u64(size)):
+    """The lower factor of a matrix of `size` rows, in the order of core's ``cholesky``.
+
+    Column by column, as the elements of one do not wait for each other.
+    """
+    arrays_apart()
+    one, down = u64(1), size * stride
+    for lane in range(u64(0), u64(n), lanes_of(out)):
         for j in range(u64(size)):
-            row = rows_of(out, i * size + j, u64(1), stride)
-            at_i, at_j = i * size * stride, j * size * stride
-            if j > i:
-                row[: np.int64(n)] = 0.0
-                continue
-            for lane in range(n):
-                row[lane] = source[at_i + j * stride + lane]
-            take_products(row, out, out, at_i, stride, at_j, stride, j, n)
-            if i == j:
-                for lane in range(n):
-                    row[lane] = np.sqrt(row[lane])
-            else:
-                divide(row, out, at_j + j * stride, n)
+            at_j = j * down + lane
+            here = at_j + j * stride
+            pivot = root(less_products(load(source, here), out, out, at_j, stride, at_j, stride, j))
+            store(pivot, out, here)
+            for i in range(j + one, u64(size)):
+                store(everywhere(out, 0.0), out, at_j + i * stride)
+                at_i = i * down + lane
+                here = at_i + j * stride
+                rest = less_products(load(source, here), out, out, at_i, stride, at_j, stride, j)
+                store(divide(rest, pivot), out, here)
 
 
 @shared
 def cholesky_back(lower: Any, slope: Any, out: Any, size: Any, stride: Any, n: Any) -> None:
     """The derivative by a matrix, from that by its factor, in the order of core's.
 
-    Until the end the diagonal holds twice the derivative.
+    Until the end it is that of a symmetric matrix, with twice the derivative on the diagonal.
     """
+    arrays_apart()
     one, down = u64(1), size * stride
-    for i in range(u64(size)):
-        for j in range(u64(size)):
-            row = rows_of(out, i * size + j, one, stride)
-            for lane in range(n):
-                row[lane] = slope[(i * size + j) * stride + lane] if j <= i else 0.0
-    for left in range(u64(size)):
-        j = size - one - left
-        pivot, below = j * (down + stride), j * (down + stride) + down
-        for i in range(j + one, u64(size)):
-            row = rows_of(out, i * size + j, one, stride)
-            along, across = i * down + (j + one) * stride, i * (down + stride) + down
-            after = below + (i - j) * down
-            take_products(row, out, lower, along, stride, below, down, i - j, n)
-            take_products(row, out, lower, across, down, after, down, size - one - i, n)
-            divide(row, lower, pivot, n)
-        row = rows_of(out, j * size + j, one, stride)
-        take_products(row, out, lower, below, down, below, down, left, n)
-        divide(row, lower, pivot, n)
-    for i in range(u64(size)):
-        row = rows_of(out, i * size + i, one, stride)
-        for lane in range(n):
-            row[lane] *= 0.5
+    for lane in range(u64(0), u64(n), lanes_of(out)):
+        for left in range(u64(size)):
+            j = size - one - left
+            at = j * (down + stride) + lane
+            pivot, below, right = load(lower, at), at + down, at + stride
+            for i in range(left):
+                here = below + i * down
+                along = here + stride
+                rest = load(slope, here)
+                rest = less_products(rest, out, lower, along, stride, below, down, left)
+                rest = divide(rest, pivot)
+                store(rest, out, here)
+                store(rest, out, right + i * stride)
+            rest = less_products(load(slope, at), out, lower, right, stride, below, down, left)
+            store(divide(rest, pivot), out, at)
+        for i in range(u64(size)):
+            at = i * (down + stride) + lane
+            store(times(load(out, at), everywhere(out, 0.5)), out, at)
+            for j in range(i + one, u64(size)):
+                store(everywhere(out, 0.0), out, i * down + j * stride + lane)
 
 
 @shared
@@ -191,16 +186,17 @@ def solve(
     n: Any,
 ) -> None:  # fmt: skip
     """The X of L X = `source`, of `width` columns, or of Lᵀ X, in the order of core's ``solve``."""
+    arrays_apart()
     down, step = size * stride, width * stride
     first, along, down_x = u64(0), stride, step
     if is_transposed:
         first, along, down_x = size - u64(1), u64(0) - down, u64(0) - step
-    for k in range(u64(size)):
-        i = first - k if is_transposed else k
-        at = first * down + i * stride if is_transposed else i * down
-        for w in range(u64(width)):
-            row = rows_of(out, i * width + w, u64(1), stride)
-            for lane in range(n):
-                row[lane] = source[i * step + w * stride + lane]
-            take_products(row, lower, out, at, along, first * step + w * stride, down_x, k, n)
-            divide(row, lower, i * (down + stride), n)
+    for lane in range(u64(0), u64(n), lanes_of(out)):
+        for k in range(u64(size)):
+            i = first - k if is_transposed else k
+            at = (first * down + i * stride if is_transposed else i * down) + lane
+            pivot = load(lower, i * (down + stride) + lane)
+            for w in range(u64(width)):
+                here, top = i * step + w * stride + lane, first * step + w * stride + lane
+                rest = less_products(load(source, here), lower, out, at, along, top, down_x, k)
+                store(divide(rest, pivot), out, here)

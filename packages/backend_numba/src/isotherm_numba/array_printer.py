@@ -115,7 +115,8 @@ class _Numbers:
 
     def _counted(self, number: int, *, is_place: bool) -> str:
         self._counts.append((number, is_place))
-        return f"count(parameters, {2 * len(self._counts) - 1})"
+        # Not a literal, which is a type of its own to Numba: `count` would be compiled for each.
+        return f"count(parameters, u64({2 * len(self._counts) - 1}))"
 
     def _place(self, key: Any, values: np.ndarray[Any, Any]) -> str:
         if key not in self._places:
@@ -205,6 +206,8 @@ class _Function:
         return f"multiply({source}, {out}, parameters, {given}, {stride}, {lanes})"
 
     def _print_loop(self, group: Sequence[int], functions: list[str], calls: list[str]) -> None:
+        if self.schedule.names.keys().isdisjoint(group):
+            return  # what was taken, and is taken again where it is read
         loop = _Loop(self, self.schedule.size_of(group[0]))
         for index in group:
             loop.add(index)

@@ -17,6 +17,7 @@ from isotherm._programs import arrays as arrays  # what NumPy's functions do to 
 from isotherm._programs.array_program import ArrayProgram, finished
 from isotherm._programs.differentiate import gradient
 from isotherm._programs.functions import without_composed
+from isotherm._programs.narrow import narrowed
 from isotherm._programs.program import Builder, Instruction, Program
 from isotherm._programs.reads import what_is_read
 from isotherm._programs.symbols import IN_NUMBERS, Symbol, not_known
@@ -109,8 +110,10 @@ def _traced(request: Request) -> AnyProgram:
         energy = part if energy is None else energy + part
     assert energy is not None
     if event_shape is not None and not is_small(builder, energy.index):
-        (slope,) = gradient(builder, energy.index, [x.index])
-        builder, (value, slope) = without_composed(builder, [energy.index, slope])
+        builder, value = narrowed(builder, energy.index)
+        state = builder.write(Instruction("state"), event_shape)
+        (slope,) = gradient(builder, value, [state])
+        builder, (value, slope) = without_composed(builder, [value, slope])
         return finished(builder, request.label, event_shape, names, value, slope)
     builder, coordinates, ((value,),) = unroll(builder, [energy.index])
     slopes = gradient(builder, value, coordinates)
