@@ -16,8 +16,19 @@ from isotherm._transitions.program import Kind
 from isotherm.errors import InputError, printable
 
 
+class HasEnergy:
+    """What may stand in an energy's place: a sampler, which has one and plans its runs itself."""
+
+    energy_function: Any
+
+    def plan(self, x: Array | None = None, **options: Any) -> Any:
+        raise NotImplementedError
+
+
 def as_energy(energy: Any) -> Any:
     """The energy itself; of a formula whose parameters all have defaults, the energy with those."""
+    if isinstance(energy, HasEnergy):
+        return energy.energy_function
     if isinstance(energy, Formula):
         return energy()
     if isinstance(energy, type):

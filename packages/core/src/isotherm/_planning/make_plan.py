@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec
 
 from isotherm._arithmetic.arrays import (
     FLOATING,
@@ -19,7 +21,7 @@ from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
 from isotherm._energies.origin import is_declared, name_of, origin
 from isotherm._energies.parameters import check_held
-from isotherm._energies.protocol import as_energy, fixed, signature
+from isotherm._energies.protocol import HasEnergy, as_energy, fixed, signature
 from isotherm._planning.arguments import (
     BoundsLike,
     OnDivergence,
@@ -58,8 +60,26 @@ from isotherm._plans.plan import DIVERGENCE_THRESHOLD, Plan, Schedule
 from isotherm._transitions.catalogue import find
 from isotherm.errors import BackendError, InputError, printable, short_repr
 
+P = ParamSpec("P")
+
+
+def _asks_samplers(make: Callable[P, Plan]) -> Callable[P, Plan]:
+    """The function, but a sampler in the energy's place plans with arguments of its own."""
+    signature = inspect.signature(make)
+
+    @functools.wraps(make)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Plan:
+        if not isinstance(args[0] if args else kwargs.get("energy"), HasEnergy):
+            return make(*args, **kwargs)
+        options = signature.bind(*args, **kwargs).arguments
+        plan: Plan = options.pop("energy").plan(**options)
+        return plan
+
+    return call
+
 
 @knows_keywords
+@_asks_samplers
 def make_plan(
     energy: Any,
     x: Array | None = None,
@@ -98,10 +118,11 @@ def make_plan(
 
     Parameters
     ----------
-    energy : callable
+    energy : callable or sampler
         U: x of shape (n_samples, *event_shape) → shape (n_samples,) or (n_samples, 1), or terms,
         which are summed: of the shape of x, or (n_samples, 1, ...). It is called with an array of
-        its own, which it may keep. With a method ``gradient`` (x → the shape of x) unless a backend
+        its own, which it may keep. Or a sampler object, whose arguments are then those it has.
+        With a method ``gradient`` (x → the shape of x) unless a backend
         differentiates by itself. The target is exp(-U/noise_scale²).
     x : array, optional
         Where the chains start: shape (n_samples, *event_shape); or (dim,), the shape that `dim`

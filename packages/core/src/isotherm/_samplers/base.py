@@ -12,7 +12,7 @@ import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, real_numbers
 from isotherm._energies.origin import name_of
-from isotherm._energies.protocol import as_energy
+from isotherm._energies.protocol import HasEnergy, as_energy
 from isotherm._planning.arguments import BoundsLike, OnDivergence, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
@@ -29,7 +29,7 @@ from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import InputError, short_repr
 
 
-class Sampler:
+class Sampler(HasEnergy):
     """A sampler of exp(-U/noise_scale²): what a step is made of, and how chains run.
 
     Parameters
@@ -122,21 +122,22 @@ class Sampler:
         self.device = device
         return self
 
-    def plan(self, x: Array | None = None, **options: Any) -> Plan:
+    def plan(self, x: Array | None = None, *, seed: object = None, **options: Any) -> Plan:
         """The plan of a run; `options` are those of `isotherm.make_plan` that are no sampler's."""
-        plan = make_plan(
-            self.energy_function,
-            x,
-            sampler=self.name,
-            step_size=self.step_size,
-            noise_scale=self._noise_scale,
-            temperature=self.temperature,
-            dtype=self.dtype,
-            device=self.device,
-            backend=self.backend,
+        own = {
+            "sampler": self.name,
+            "step_size": self.step_size,
+            "noise_scale": self._noise_scale,
+            "temperature": self.temperature,
+            "dtype": self.dtype,
+            "device": self.device,
+            "backend": self.backend,
             **self._own,
-            **options,
-        )
+        }
+        for name in own.keys() & options.keys():
+            raise InputError(f"{name} is the sampler's own; make a sampler with another")
+        seed = self.seed if seed is None else seed
+        plan = make_plan(self.energy_function, x, seed=seed, **own, **options)
         return plan if self._tuning is None else replace(plan, tuning=self._tuning)
 
     def given(self, name: str) -> Any:
@@ -344,7 +345,7 @@ class Sampler:
             thinning=thinning,
             return_trajectory=return_trajectory,
             return_diagnostics=return_diagnostics,
-            seed=self.seed if seed is None else seed,
+            seed=seed,
             chain_offset=chain_offset,
             step_offset=step_offset,
             on_divergence=on_divergence,
