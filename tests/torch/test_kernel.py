@@ -20,7 +20,7 @@ from triton.runtime import driver
 import isotherm
 import isotherm.math as im
 import isotherm_torch
-from isotherm._backends.array_loop import ArrayLoop
+from isotherm._backends.array_loop import ArrayLoop, columns_of, matvec
 from isotherm._backends.protocol import Outputs
 from isotherm._transitions.trace import Transition, gradient, perturb, total, where
 from isotherm.backend import Segment, Segments, Space, kind_of, noise
@@ -119,6 +119,20 @@ def test_every_operation_is_rounded_by_itself(compiled, sampler, dtype):
         assert_each_is_rounded_by_itself(program)
 
 
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 16), (16, 1)])
+def test_one_chain_and_one_coordinate_compile(compiled, dtype, shape):
+    """A number that is 1 is no tensor to the compiler."""
+    dtype = getattr(torch, dtype)
+    for first in (None, torch.zeros((), dtype=torch.int64)):
+        kernel.fill_normals(torch.empty(4, *shape, dtype=dtype), first_step=first, **KEY)
+        kernel.exponentials(torch.empty(shape, dtype=dtype), first_step=first, **ACCEPT_KEY)
+    columns = torch.zeros(shape[1], shape[1], dtype=dtype)
+    kernel.matvec(columns, torch.zeros(shape, dtype=dtype))
+    for program in compiled:
+        assert_each_is_rounded_by_itself(program)
+
+
 def run_once(segments, numbers, in_memory=None, dtype=torch.float32):
     """Each segment, with these numbers of the step."""
     for segment in segments._kernels:
@@ -169,6 +183,12 @@ def test_what_is_asked_first_is_what_is_launched(compiled, dtype):
     assert compiled[:2] == compiled[2:]
     kernel.why_not(dtype)
     assert len(compiled) == 4
+    matrix = segments_of(plan_of(dtype=dtype, inverse_mass=np.eye(3)))
+    assert matrix.why_not() is None
+    rows = torch.zeros(4, 4, dtype=getattr(torch, dtype))
+    kernel.matvec(rows, rows)
+    assert compiled[-1] is compiled[4]
+    del compiled[4:]
     segments = segments_of(plan_of(dtype=dtype))
     assert segments.why_not() is None
     (segment,) = segments._kernels
@@ -303,6 +323,16 @@ def test_numbers_for_accepting_have_the_streams_bits(interpreted, dtype, n):
     expected = noise.exponentials(np.empty((n, 2), dtype), **ACCEPT_KEY)
     for ours, theirs in zip(got, expected, strict=True):
         assert ours.numpy().tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (300, 7)])
+def test_a_matrix_times_rows_has_the_array_loops_bits(interpreted, dtype, shape):
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(shape[1], shape[1]))
+    x = torch.from_numpy(rng.normal(size=shape).astype(dtype))
+    got = interpreted.matvec(columns_of(matrix, x), x)
+    assert got.numpy().tobytes() == matvec(matrix, x.numpy()).tobytes()
 
 
 @pytest.mark.parametrize("noise_scale", [0.0, 1.0])
