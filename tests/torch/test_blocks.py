@@ -205,6 +205,15 @@ def test_a_module_that_cannot_be_captured_goes_on_by_itself(request):
     assert_same(result, by_itself)
 
 
+def test_trajectories_of_one_length_are_in_a_graph(request):
+    options = HMC | {"jitter": 0.0, "friction": 0.5, "inverse_mass": np.eye(3) + 0.5}
+    by_itself = run(Network(), **options)
+    request.getfixturevalue("on_device")
+    result = run(Network(), **options)
+    assert result.info.path.endswith("fused step, steps in a graph")
+    assert_same(result, by_itself)
+
+
 HMC = {"sampler": "hmc", "n_leapfrog": 3}
 
 

@@ -229,10 +229,12 @@ def _matvec(
     x = x_pointer + element // n * n
     column = columns_pointer + element % n
     result = tl.load(x, is_inside) * tl.load(column, is_inside)
-    for _ in range(1, n):
+    n -= 1
+    while n > 0:  # not range(), whose end Triton's interpreter does not take with NumPy 2.5
         x += 1
         column += width  # there may be more than 2^31 numbers in a matrix
         result += tl.load(x, is_inside) * tl.load(column, is_inside)
+        n -= 1
     tl.store(out_pointer + element, result, is_inside)
 
 
