@@ -54,9 +54,10 @@ class TorchLoop(ArrayLoop):
         self._graph: Graph | None = None
         self._blocks: BlockLoop | None = None
         self._is_portable = is_portable(energy)
-        calls, joint, path = None, None, f"array loop{about}"
+        calls, path = None, f"array loop{about}"
         in_graph: tuple[Any, RunSegment] | str | None = None
         value: Any
+        joint: Any = None  # a gradient that tells what the energy returned
         gradient: Any = getattr(energy, "gradient", None)
         if not self._is_portable:
             if hasattr(energy, "gradient"):
