@@ -38,6 +38,7 @@ class Cuda:
         self.capturing = None  # the graph
         self.is_valid = True
         self.underway = []  # pools to which the allocator takes captures for underway
+        self.underway_on_host = []  # ... and that of pinned memory, from torch 2.11 on
         self.users = {}  # of each pool
         self.generator_captures = False
         self.handles = itertools.count(1)
@@ -51,6 +52,7 @@ class Cuda:
             patch.setattr(torch.cuda, name, getattr(self, name))
         patch.setattr(torch.cuda, "CUDAGraph", lambda: Graph(self))
         patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_allocate, raising=False)
+        patch.setattr(torch._C, "_cuda_releasePool", self.release, raising=False)
 
     def Stream(self, device):  # noqa: N802
         self.streams.append(Stream(self, len(self.streams)))
@@ -80,6 +82,10 @@ class Cuda:
         if pool not in self.underway:
             raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
         self.underway.remove(pool)
+
+    def release(self, device, pool):
+        self.users[pool] -= 1
+        assert self.users[pool] >= 0
 
     # What a user does.
 
@@ -123,6 +129,9 @@ class Graph:
         self.handle = pool
         cuda.users[pool] = cuda.users.get(pool, 0) + 1
         cuda.underway.append(pool)
+        if pool in cuda.underway_on_host:
+            raise RuntimeError("beginAllocateToPool: already recording to mempool_id")
+        cuda.underway_on_host.append(pool)
         cuda.capturing, cuda.is_valid, cuda.generator_captures = self, True, True
 
     def capture_end(self):
@@ -130,6 +139,7 @@ class Graph:
         cuda.capturing = None
         if cuda.is_valid or cuda.cleans_up:
             cuda.end_allocate(0, self.handle)
+            cuda.underway_on_host.remove(self.handle)
             cuda.generator_captures = False
         if not cuda.is_valid:
             raise RuntimeError(INVALID)

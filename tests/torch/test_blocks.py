@@ -16,6 +16,7 @@ if sys.platform != "linux":
     pytest.skip("Triton is for Linux alone", allow_module_level=True)
 
 import isotherm
+from isotherm._backends.watch import Watch
 from isotherm.backend import Outputs, Segments
 from isotherm_torch import graph, kernel, loop
 from isotherm_torch.backend import TorchBackend
@@ -28,7 +29,8 @@ N_STEPS = 26
 @pytest.fixture(scope="module")
 def kernels():
     with interpreted(kernel) as module:
-        module._fill, module._exponentials = map(Launched, (module._fill, module._exponentials))
+        for name in ("_fill", "_exponentials", "_matvec"):
+            setattr(module, name, Launched(getattr(module, name)))
         yield module
 
 
@@ -117,6 +119,10 @@ OPTIONS = {
     },
     "mala": {"sampler": "mala", "burn_in": 7, "thinning": 2, "step_size": RISING, **KEPT},
     "mala in float64": {"sampler": "mala", "dtype": "float64", "step_offset": 5},
+    "a matrix": {"inverse_mass": np.eye(3) + 0.5},
+    "mala of a matrix": {
+        "sampler": "mala", "inverse_mass": np.eye(3) + 0.5, "step_size": RISING[7:],
+    },
 }  # fmt: skip
 
 
@@ -199,20 +205,53 @@ def test_a_module_that_cannot_be_captured_goes_on_by_itself(request):
     assert_same(result, by_itself)
 
 
-@pytest.mark.parametrize(
-    ("options", "why"),
-    [
-        ({"sampler": "hmc", "n_leapfrog": 3}, "steps differ in their number of substeps"),
-        ({"inverse_mass": np.eye(3) + 0.5}, "a step takes a matrix from the host"),
-    ],
-)
-def test_what_steps_have_no_graph_takes_the_gradient_from_one(request, options, why):
+def test_trajectories_of_one_length_are_in_a_graph(request):
+    options = HMC | {"jitter": 0.0, "friction": 0.5, "inverse_mass": np.eye(3) + 0.5}
     by_itself = run(Network(), **options)
     request.getfixturevalue("on_device")
     result = run(Network(), **options)
-    assert result.info.path == (f"array loop, autograd, fused step, gradient in a graph, as {why}")
-    assert record.replays > 10
+    assert result.info.path.endswith("fused step, steps in a graph")
     assert_same(result, by_itself)
+
+
+HMC = {"sampler": "hmc", "n_leapfrog": 3}
+
+
+@pytest.mark.parametrize("options", [{}, {"inverse_mass": np.eye(3) + 0.5}])
+def test_what_steps_have_no_graph_takes_the_gradient_from_one(request, options):
+    by_itself = run(Network(), **HMC, **options)
+    request.getfixturevalue("on_device")
+    result = run(Network(), **HMC, **options)
+    assert result.info.path == (
+        "array loop, autograd, fused step, gradient in a graph, as steps differ in their number of "
+        "substeps"
+    )
+    # Energies too: of a trajectory's end both are asked for.
+    lengths = isotherm.make_plan(
+        Network(), dim=3, n_steps=N_STEPS, step_size=0.05, backend="torch", **HMC
+    ).coefficients(0, N_STEPS)["n_before_last"]
+    assert record.replays == 1 + sum(lengths + 1) - 1  # and one that was to be proven
+    assert_same(result, by_itself)
+
+
+@pytest.mark.parametrize("sampler", ["langevin", "mala", "hmc"])
+def test_one_chain_whose_energy_is_a_number(request, sampler):
+    class One(Network):
+        def forward(self, x):
+            return super().forward(x).sum()
+
+    by_itself = run(One(), n_samples=1, sampler=sampler)
+    request.getfixturevalue("on_device")
+    result = run(One(), n_samples=1, sampler=sampler)
+    assert " in a graph" in result.info.path
+    assert_same(result, by_itself)
+
+
+def test_replayed_gradients_are_not_watched(on_device, monkeypatch):
+    noted = []
+    monkeypatch.setattr(Watch, "note", lambda self, x, step, *energies: noted.append(step))
+    assert "gradient in a graph" in run(Network(), **HMC).info.path
+    assert not noted  # the first was asked for, and shown to be right, before the first step
 
 
 class Cubic(nn.Module):
@@ -226,8 +265,13 @@ class Cubic(nn.Module):
         return -self.power * (x**4).sum(dim=1)
 
 
-@pytest.mark.parametrize("step_size", [0.1, 0.02, 0.012])
-def test_the_step_after_which_chains_diverge_is_found(request, step_size):
+@pytest.mark.parametrize(
+    ("step_size", "has_steps_in_graph"), [(0.1, True), (0.02, True), (0.012, True), (0.012, False)]
+)
+def test_the_step_after_which_chains_diverge_is_found(request, step_size, has_steps_in_graph):
+    if not has_steps_in_graph:
+        request.getfixturevalue("monkeypatch").setattr(loop, "why_not", lambda *_: "of a test")
+
     def first_bad():
         with pytest.warns(isotherm.DivergenceWarning):
             return run(Cubic(), on_divergence="warn", step_size=step_size, noise_scale=0.1)

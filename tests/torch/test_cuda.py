@@ -40,6 +40,13 @@ def test_chains_have_the_cpus_bits_through_the_kernel(dtype):
     assert torch.equal(result.samples.cpu(), run(WELL, device="cpu", **options).samples)
 
 
+@pytest.mark.parametrize("sampler", ["langevin", "mala"])
+def test_one_chain_of_one_coordinate_has_the_cpus_bits(sampler):
+    options = {"dim": 1, "n_samples": 1, "sampler": sampler}
+    result = run(WELL, device="cuda", **options)
+    assert torch.equal(result.samples.cpu(), run(WELL, device="cpu", **options).samples)
+
+
 def test_modules_run_through_the_kernel():
     result = run(network(), n_samples=100, dim=2, return_diagnostics=True)
     assert result.info.path == "array loop, autograd, fused step"

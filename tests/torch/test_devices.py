@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import is_tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import isotherm
 from isotherm._backends import registry
-from isotherm.backend import Outputs, noise
+from isotherm.backend import Outputs, kind_of, noise
 from isotherm_torch.loop import TorchLoop
-from isotherm_torch.normals import fill_normals
+from isotherm_torch.normals import exponentials, fill_normals
 
 BACKEND = registry.load("torch")
 MODULE = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
@@ -86,6 +89,30 @@ def test_modules_run_there_on_noise_of_the_hosts(others, device):
     assert torch.equal(got["x"], expected["x"])
 
 
+class NoFloat64(TorchDispatchMode):
+    """A device that refuses it, as a Mac's does."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        results = function(*args, **(kwargs or {}))
+        assert all(one.dtype != torch.float64 for one in tree_leaves(results) if is_tensor(one))
+        return results
+
+
+@pytest.mark.parametrize("sampler", ["langevin", "underdamped", "mala", "hmc"])
+def test_modules_run_without_float64(others, sampler):
+    elsewhere, here = plan("mps:0", sampler=sampler), plan("cpu", sampler=sampler)
+    state = {"x": torch.zeros(20, 3)}
+    if "momentum" in elsewhere.transition(kind_of(MODULE)).carried:
+        state["momentum"] = torch.ones(20, 3)
+    expected = TorchLoop(here, MODULE).advance(state, 0, 9, Outputs())
+    runner = TorchLoop(elsewhere, MODULE)
+    with NoFloat64():
+        runner.begin(state)
+        got = runner.advance(state, 0, 9, Outputs())
+        assert runner.first_bad_step() == 0
+    assert torch.equal(got["x"], expected["x"])
+
+
 class Elsewhere:
     """A tensor of another device: all that is done with it is that something is copied to it."""
 
@@ -93,6 +120,9 @@ class Elsewhere:
 
     def __init__(self, shape, dtype):
         self.shape, self.dtype = shape, dtype
+
+    def __len__(self):
+        return self.shape[0]
 
     def copy_(self, values):
         assert values.device.type == "cpu"
@@ -108,3 +138,26 @@ def test_noise_is_drawn_by_the_host_and_moved(dtype):
     noise.fill_normals(expected, **key)
     assert torch.equal(out.values, expected)
     assert np.isfinite(expected.double().numpy()).all()
+
+
+@pytest.mark.parametrize("default", ["cpu", "meta"])  # which users change
+def test_numbers_for_accepting_are_drawn_by_the_host_and_moved(monkeypatch, default):
+    moved, to = [], torch.Tensor.to
+
+    def moving(one, *args, **options):
+        if args[:1] == (like.device,):
+            moved.append(args[0])
+            args = ("cpu",)
+        return to(one, *args, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", moving)
+    key = {"seed": 5, "block": 3, "chain_offset": 2**33}
+    out = Elsewhere((4, 6, 5), torch.float32)
+    like = Elsewhere((6, 5), torch.float32)
+    with torch.device(default):
+        got = exponentials(like, **key)
+        fill_normals(out, **key, stream=noise.Stream.MOMENTUM)
+    assert moved == [like.device] * noise.EXPONENTIALS_PER_BLOCK
+    expected = noise.exponentials(torch.empty(6), **key)
+    assert all(map(torch.equal, got, expected))
+    assert out.values.device.type == "cpu"

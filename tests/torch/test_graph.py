@@ -23,13 +23,14 @@ class Recorded:
 
     def __init__(self, gradient, x):
         self.gradient = gradient
-        self.result = gradient(x)[0].clone()
+        self.results = [one.clone() for one in gradient(x)]
         self.replays = 0
 
     def __call__(self, x):
         self.replays += 1
-        self.result.copy_(self.gradient(x)[0])
-        return [self.result]
+        for place, one in zip(self.results, self.gradient(x), strict=True):
+            place.copy_(one)
+        return self.results
 
 
 def network(*more):
@@ -78,6 +79,15 @@ def test_keywords_of_a_module_are_captured_with_it():
     assert torch.equal(x, by_itself)
 
 
+def test_the_energy_that_was_seen_is_the_graphs():
+    module = network()
+    gradient = GraphGradient(gradient_of(module), module, Recorded)
+    for x in torch.randn(4, 5, 2):
+        gradient(x)
+        assert torch.equal(gradient.seen, module(x).detach())
+    assert gradient.is_pure
+
+
 def test_randomness_is_noticed():
     gradient, (graph,), _, _ = run(network(nn.Dropout(0.5)))
     assert gradient.status == "no graph: its gradient differs from one call to the next"
@@ -89,7 +99,7 @@ def test_what_does_not_follow_x_is_noticed():
         """As of a module that copies x to the host: its later values are not in the graph."""
 
         def __call__(self, x):
-            return [self.result]
+            return self.results
 
     gradient, _, x, by_itself = run(network(), Frozen)
     assert gradient.status == "no graph: its gradient depends on more than x"

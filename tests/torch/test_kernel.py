@@ -20,7 +20,7 @@ from triton.runtime import driver
 import isotherm
 import isotherm.math as im
 import isotherm_torch
-from isotherm._backends.array_loop import ArrayLoop
+from isotherm._backends.array_loop import ArrayLoop, columns_of, matvec
 from isotherm._backends.protocol import Outputs
 from isotherm._transitions.trace import Transition, gradient, perturb, total, where
 from isotherm.backend import Segment, Segments, Space, kind_of, noise
@@ -28,7 +28,7 @@ from isotherm.testing import run_options
 from isotherm_torch import kernel
 from isotherm_torch.blocks import coefficients_in_memory
 from isotherm_torch.loop import TorchLoop
-from tests.torch import stand_in
+from tests.torch import ptx, stand_in
 
 WELL = isotherm.DoubleWellEnergy(barrier_height=0.5)
 SAMPLERS = {
@@ -83,15 +83,33 @@ def compiled(request, monkeypatch):
     return kernels
 
 
+@pytest.fixture
+def carried_out(monkeypatch):
+    """What the kernels launched in the test compile to is run, on the CPU."""
+    run = triton.runtime.jit.JITFunction.run
+
+    def compile_and_run(function, *args, grid, warmup, **options):
+        made = run(function, *args, grid=grid, warmup=True, **options)
+        if not warmup:
+            constant = {path[0] for path in made.src.constants}
+            given = [one for k, one in enumerate(args) if k not in constant]
+            ptx.launch(made.asm["ptx"], grid[0], given)
+        return made
+
+    monkeypatch.setattr(triton.runtime.jit.JITFunction, "run", compile_and_run)
+    name = "_active" if hasattr(driver, "_active") else "active"
+    monkeypatch.setattr(driver, name, Absent(90))
+
+
 def assert_each_is_rounded_by_itself(program):
-    ptx = program.asm["ptx"]
+    # Before Triton 3.6 it was so asked for; no root's argument is subnormal.
+    ptx = program.asm["ptx"].replace("sqrt.rn.ftz.f32", "sqrt.rn.f32")
     floating = re.findall(r"^\s+([a-z]\w+)([.\w]*)\.(?:f16|f16x2|f32|f64)\s", ptx, re.MULTILINE)
     exact = {"setp", "selp", "abs", "neg", "min", "max"}
     rounded = {how for name, how in floating if name not in exact}
     assert rounded <= {".rn", ".rmi.f64", ".rmi.ftz.f32"}  # ... and floor
     assert "fma" not in ptx
-    # Before Triton 3.6 it was so asked for; no root's argument is subnormal. Floor is corrected.
-    assert "ftz" not in ptx.replace("sqrt.rn.ftz.f32", "").replace("cvt.rmi.ftz.f32.f32", "")
+    assert "ftz" not in ptx.replace("cvt.rmi.ftz.f32.f32", "")  # floor's, which is corrected
 
 
 def plan_of(**options):
@@ -117,6 +135,62 @@ def test_every_operation_is_rounded_by_itself(compiled, sampler, dtype):
     kernel.exponentials(normals[0], first_step=first, **ACCEPT_KEY)
     for program in compiled:
         assert_each_is_rounded_by_itself(program)
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 16), (16, 1)])
+def test_one_chain_and_one_coordinate_compile(compiled, dtype, shape):
+    """A number that is 1 is no tensor to the compiler."""
+    dtype = getattr(torch, dtype)
+    for first in (None, torch.zeros((), dtype=torch.int64)):
+        kernel.fill_normals(torch.empty(4, *shape, dtype=dtype), first_step=first, **KEY)
+        kernel.exponentials(torch.empty(shape, dtype=dtype), first_step=first, **ACCEPT_KEY)
+    columns = torch.zeros(shape[1], shape[1], dtype=dtype)
+    kernel.matvec(columns, torch.zeros(shape, dtype=dtype))
+    for program in compiled:
+        assert_each_is_rounded_by_itself(program)
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (200, 7)])
+def test_compiled_noise_has_the_streams_bits(carried_out, dtype, shape):
+    out = torch.empty(noise.steps_per_block(dtype), *shape, dtype=getattr(torch, dtype))
+    expected = np.empty(out.shape, dtype)
+    noise.fill_normals(expected, **KEY)
+    drawn = noise.exponentials(np.empty(shape, dtype), **ACCEPT_KEY)
+    for first in (None, 3):  # blocks before these
+        step = None if first is None else torch.tensor(first * len(out) + 1)
+        kernel.fill_normals(out, first_step=step, **KEY | {"block": 7 - (first or 0)})
+        assert out.numpy().tobytes() == expected.tobytes()
+        step = None if first is None else torch.tensor(4 * first + 1)
+        key = ACCEPT_KEY | {"block": 7 - (first or 0)}
+        for ours, theirs in zip(
+            kernel.exponentials(out[0], first_step=step, **key), drawn, strict=True
+        ):
+            assert ours.numpy().tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (150, 7)])
+def test_a_compiled_matrix_has_the_array_loops_bits(carried_out, dtype, shape):
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(shape[1], shape[1]))
+    x = torch.from_numpy(rng.normal(size=shape).astype(dtype))
+    got = kernel.matvec(columns_of(matrix, x), x)
+    assert got.numpy().tobytes() == matvec(matrix, x.numpy()).tobytes()
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_compiled_steps_have_the_array_loops_bits(carried_out, sampler, dtype):
+    check_bits(
+        kernel, **{"n_samples": 5, "dim": 3, "dtype": dtype, "n_steps": 2} | SAMPLERS[sampler]
+    )
+
+
+def test_compiled_steps_keep_subnormal_numbers(carried_out):
+    x = torch.tensor([0.0, -0.0, 1e-45, -1e-39, 3e-12, -1e12, 3e38]).expand(5, -1)
+    check_bits(kernel, x, n_steps=2, noise_scale=0.0, clamp=(-1.0, None))
 
 
 def run_once(segments, numbers, in_memory=None, dtype=torch.float32):
@@ -169,6 +243,12 @@ def test_what_is_asked_first_is_what_is_launched(compiled, dtype):
     assert compiled[:2] == compiled[2:]
     kernel.why_not(dtype)
     assert len(compiled) == 4
+    matrix = segments_of(plan_of(dtype=dtype, inverse_mass=np.eye(3)))
+    assert matrix.why_not() is None
+    rows = torch.zeros(4, 4, dtype=getattr(torch, dtype))
+    kernel.matvec(rows, rows)
+    assert compiled[-1] is compiled[4]
+    del compiled[4:]
     segments = segments_of(plan_of(dtype=dtype))
     assert segments.why_not() is None
     (segment,) = segments._kernels
@@ -303,6 +383,16 @@ def test_numbers_for_accepting_have_the_streams_bits(interpreted, dtype, n):
     expected = noise.exponentials(np.empty((n, 2), dtype), **ACCEPT_KEY)
     for ours, theirs in zip(got, expected, strict=True):
         assert ours.numpy().tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("dtype", kernel.DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (300, 7)])
+def test_a_matrix_times_rows_has_the_array_loops_bits(interpreted, dtype, shape):
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(shape[1], shape[1]))
+    x = torch.from_numpy(rng.normal(size=shape).astype(dtype))
+    got = interpreted.matvec(columns_of(matrix, x), x)
+    assert got.numpy().tobytes() == matvec(matrix, x.numpy()).tobytes()
 
 
 @pytest.mark.parametrize("noise_scale", [0.0, 1.0])

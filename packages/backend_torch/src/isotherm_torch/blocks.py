@@ -16,7 +16,6 @@ import torch
 
 from isotherm.backend import (
     ArrayLoop,
-    Call,
     Loop,
     Outputs,
     Plan,
@@ -56,8 +55,6 @@ def why_not(plan: Plan, program: TransitionProgram) -> str | None:
     for one in walk(program.statements):
         if isinstance(one, Loop) and one.count in in_memory:
             return "steps differ in their number of substeps"
-        if isinstance(one, Call) and one.op == "matvec":
-            return "a step takes a matrix from the host"
         if isinstance(one, Segment) and not can_print(program, one):
             return "a part of the step has no kernel"
     return None
@@ -75,7 +72,7 @@ class BlockLoop(ArrayLoop):
     calls : EnergyCalls
         Of the array loop.
     kernel : module
-        Draws noise that is counted from a step in memory.
+        Draws noise that is counted from a step in memory, and multiplies by matrices.
     segments : RunSegment
         Of `kernel`, for the `coefficients_in_memory`.
     capture : callable, optional
@@ -107,6 +104,7 @@ class BlockLoop(ArrayLoop):
             segments,
             calls,
             exponentials=self._draw_exponentials,
+            matvec=kernel.matvec,
         )
         self.graph = Graph("steps", self._one_by_one, energy, self._in_graph, capture)
         self.first_replayed: int | None = None

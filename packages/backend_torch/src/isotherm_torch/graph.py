@@ -140,15 +140,20 @@ class GraphGradient(Graph):
     Parameters
     ----------
     gradient : callable
-        x → ∇U(x) on a CUDA device, of the shape of x.
+        x → ∇U(x) on a CUDA device, of the shape of x; it may tell in an attribute ``seen`` what
+        the energy returned.
     energy : callable
         The U of which that is the gradient.
     capture : callable, optional
         See `Graph`.
+
+    Attributes
+    ----------
+    seen : tensor or None
+        What the energy returned at the last call, until the next, which may write to it.
     """
 
     hands_copies = True  # the gradient's own, or the graph's
-    seen = None
 
     def __init__(
         self,
@@ -156,10 +161,17 @@ class GraphGradient(Graph):
         energy: Any,
         capture: Capture | None = None,
     ) -> None:
-        super().__init__("gradient", lambda x: [gradient(x)], energy, capture=capture)
+        def both(x: torch.Tensor) -> Sequence[torch.Tensor]:
+            slope, seen = gradient(x), getattr(gradient, "seen", None)
+            return [slope] if seen is None else [slope, seen]
+
+        super().__init__("gradient", both, energy, capture=capture)
+        self.seen: torch.Tensor | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        return self._next(x)[0]
+        slope, *seen = self._next(x)
+        self.seen = seen[0] if seen else None
+        return slope
 
 
 def _why_not(module: Any) -> str | None:
@@ -177,9 +189,12 @@ def _why_not(module: Any) -> str | None:
 def _same_bits(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
     # NaN too is equal to itself.
     return len(some) == len(others) and all(
-        torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
-        for a, b in zip(some, others, strict=True)
+        torch.equal(_bytes_of(a), _bytes_of(b)) for a, b in zip(some, others, strict=True)
     )
+
+
+def _bytes_of(one: torch.Tensor) -> torch.Tensor:
+    return one.contiguous().reshape(-1).view(torch.uint8)  # a number has no axis to be cut
 
 
 def capture_on_device(function: Function, *given: torch.Tensor) -> Function:
@@ -210,7 +225,10 @@ def capture_on_device(function: Function, *given: torch.Tensor) -> Function:
                 try:
                     graph, results = pool.capture(lambda: function(*static))
                 except BaseException:
-                    place.pools.append(pool)
+                    # Up to torch 2.11 random numbers are refused, and graphs with them, from a
+                    # capture that fails to the end of one that does not; and from 2.11 to 2.12 a
+                    # pool into which one failed is refused for good. So there is another now.
+                    place.pools.append(_Pool(device))
                     raise
         finally:
             here.wait_stream(place.stream)
@@ -265,26 +283,18 @@ class _Pool:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._handle = torch.cuda.graph_pool_handle()
-        self._first, _ = self._capture(self._trivial)
+        self._first, _ = self.capture(lambda: [torch.zeros(1, device=device)])
 
     def capture(
         self, work: Callable[[], Sequence[torch.Tensor]]
     ) -> tuple[torch.cuda.CUDAGraph, Sequence[torch.Tensor]]:
-        """The graph of some work on the current stream, and where it leaves its results."""
-        try:
-            return self._capture(work)
-        except BaseException:
-            # Up to torch 2.11 random numbers are refused, and graphs with them, from a capture that
-            # fails to the end of one that does not.
-            self._capture(self._trivial)
-            raise
+        """The graph of some work on the current stream, and where it leaves its results.
 
-    def _trivial(self) -> Sequence[torch.Tensor]:
-        return [torch.zeros(1, device=self._device)]
-
-    def _capture(
-        self, work: Callable[[], Sequence[torch.Tensor]]
-    ) -> tuple[torch.cuda.CUDAGraph, Sequence[torch.Tensor]]:
+        Raises
+        ------
+        BaseException
+            What the work raises, or its capture. The pool is then not to be used any more.
+        """
         # Not torch.cuda.graph, which empties the allocator's cache and waits for the device.
         graph, collects = torch.cuda.CUDAGraph(), gc.isenabled()
         gc.disable()  # what garbage frees on the device may be forbidden during a capture
@@ -315,6 +325,7 @@ class _Pool:
         _failed.append(graph)
         with suppress(RuntimeError):  # later ones have done it
             torch._C._cuda_endAllocateToPool(self._device.index, self._handle)
+            torch._C._cuda_releasePool(self._device.index, self._handle)
         with suppress(RuntimeError):
             graph.reset()
 

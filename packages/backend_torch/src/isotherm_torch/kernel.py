@@ -21,7 +21,7 @@ import triton
 import triton.language as tl
 from triton.runtime import driver
 
-from isotherm.backend import Segment, Space, TransitionProgram, Values, noise, walk
+from isotherm.backend import Call, Segment, Space, TransitionProgram, Values, noise, walk
 from isotherm.backend import Segments as OneByOne
 from isotherm_torch.printer import can_print, print_segment
 
@@ -147,6 +147,7 @@ def _fill(
     block: tl.constexpr,
 ):
     """A block of the noise stream's normals, a step after the other."""
+    # A 1 is taken for a constant, which is no tensor: it is cast, by a function.
     dtype: tl.constexpr = out_pointer.dtype.element_ty
     n_steps: tl.constexpr = 2 if dtype == tl.float64 else 4
     if first_pointer is not None:
@@ -169,7 +170,7 @@ def _fill(
             normal = _normal_64(w0, w1, w2, w3, step, p)
         else:
             normal = _normal_32(w0, w1, w2, w3, step, p).to(dtype)
-        place = element.to(tl.int64) + position * n_elements.to(tl.int64)
+        place = element.to(tl.int64) + position * tl.cast(n_elements, tl.int64)
         tl.store(out_pointer + place, normal, element < n_elements)
 
 
@@ -207,8 +208,34 @@ def _exponentials(
             result = _minus_two_log_64(x * 2097152.0, p)  # 2^21: of the 53 bits of u
         else:
             result = _minus_two_log_32(x, p)
-        place = element.to(tl.int64) + position * n_chains.to(tl.int64)
+        place = element.to(tl.int64) + position * tl.cast(n_chains, tl.int64)
         tl.store(out_pointer + place, result * 0.5, element < n_chains)
+
+
+@triton.jit(do_not_specialize=["width"])
+def _matvec(
+    columns_pointer,
+    x_pointer,
+    out_pointer,
+    size,
+    width: tl.int64,
+    index_type: tl.constexpr,
+    block: tl.constexpr,
+):
+    """A matrix times each row: product, then sum, in the order of its columns."""
+    element = tl.program_id(0).to(index_type) * block + tl.arange(0, block)
+    is_inside = element < size
+    n = width.to(index_type)
+    x = x_pointer + element // n * n
+    column = columns_pointer + element % n
+    result = tl.load(x, is_inside) * tl.load(column, is_inside)
+    n -= 1
+    while n > 0:  # not range(), whose end Triton's interpreter does not take with NumPy 2.5
+        x += 1
+        column += width  # there may be more than 2^31 numbers in a matrix
+        result += tl.load(x, is_inside) * tl.load(column, is_inside)
+        n -= 1
+    tl.store(out_pointer + element, result, is_inside)
 
 
 def why_not(dtype: str) -> str | None:
@@ -328,8 +355,18 @@ def exponentials(
     return out.unbind()
 
 
+def matvec(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The matrix of these columns times each row of a state, as one kernel."""
+    x = x.contiguous()
+    out, size = torch.empty_like(x), x.numel()
+    _matvec[(triton.cdiv(size, _BLOCK),)](columns, x, out, size, x.shape[1], **_how(size))
+    return out
+
+
 class Segments:
     """A transition's segments, one kernel each; see `isotherm.backend.RunSegment`.
+
+    They come with `matvec`, where a step multiplies by a matrix.
 
     Parameters
     ----------
@@ -355,11 +392,17 @@ class Segments:
         )
         module = _module_of(source)
         self._kernels = {one: module[name] for one, name in names.items()}
+        calls = (one for one in walk(program.statements) if isinstance(one, Call))
+        self._has_matrix = any(one.op == "matvec" for one in calls)
 
     def why_not(self) -> str | None:
         """Why the kernels cannot be launched on the current device, or None: they are compiled."""
+        pointer = getattr(torch, self._dtype)
+        if self._has_matrix:
+            reason = _refusal(_matvec, pointer, pointer, pointer, 16, 16, **_how(16))
+            if reason is not None:
+                return reason
         for segment, kernel in self._kernels.items():
-            pointer = getattr(torch, self._dtype)
             given = [0 if self._is_number(index) else pointer for index in segment.inputs]
             given += [pointer] * len(segment.outputs)
             reason = _refusal(kernel, *given, 16, 16, **_how(16))

@@ -50,13 +50,14 @@ class TorchLoop(ArrayLoop):
 
     def __init__(self, plan: Plan, energy: Any) -> None:
         program = plan.transition(kind_of(energy))
-        run_segment, about = _fast_parts(plan, program)
+        parts, about = _fast_parts(plan, program)
         self._graph: Graph | None = None
         self._blocks: BlockLoop | None = None
         self._is_portable = is_portable(energy)
-        calls, joint, path = None, None, f"array loop{about}"
+        calls, path = None, f"array loop{about}"
         in_graph: tuple[Any, RunSegment] | str | None = None
         value: Any
+        joint: Any = None  # a gradient that tells what the energy returned
         gradient: Any = getattr(energy, "gradient", None)
         if not self._is_portable:
             if hasattr(energy, "gradient"):
@@ -68,22 +69,14 @@ class TorchLoop(ArrayLoop):
                 if devices.kind(plan.device) == "cuda" and plan.n_total >= LEAST_STEPS:
                     in_graph = _kernels_in_graph(plan, program)
                 if isinstance(in_graph, str):
-                    gradient = self._graph = GraphGradient(gradient, energy)
+                    gradient = joint = self._graph = GraphGradient(gradient, energy)
             calls = calls_of(energy, value, gradient, state_dtype(energy, plan.dtype), joint)
             if isinstance(in_graph, tuple):
                 self._blocks = BlockLoop(plan, energy, calls, *in_graph)
                 self._graph = self._blocks.graph
-        # Tensors in host memory are stepped as NumPy arrays, whose calls take a part of the time.
         self._is_on_host = plan.device == "cpu"
-        parts: dict[str, Any] = {"fill_normals": fill_normals, "exponentials": exponentials}
-        if self._is_on_host:
-            parts = {
-                "fill_normals": host_noise.fill_normals(),
-                "stepped_as": (_as_numpy, torch.from_numpy),
-            }
-        super().__init__(
-            plan, energy, gradient, run_segment=run_segment, calls=calls, path=path, **parts
-        )
+        self._first_replayed: int | None = None
+        super().__init__(plan, energy, gradient, calls=calls, path=path, **parts)
         self._without_graph = self.path
         self._about_graph = f", as {in_graph}" if isinstance(in_graph, str) else ""
 
@@ -109,7 +102,7 @@ class TorchLoop(ArrayLoop):
     def first_bad_step(self) -> int | None:
         """As of every array loop; of steps in a graph nobody looks at each."""
         found = super().first_bad_step()
-        replayed = None if self._blocks is None else self._blocks.first_replayed
+        replayed = self._first_replayed if self._blocks is None else self._blocks.first_replayed
         return found if replayed is None or (found and found <= replayed) else None
 
     def _steps(
@@ -121,9 +114,25 @@ class TorchLoop(ArrayLoop):
         note: Callable[[Any, int], None] | None,
     ) -> Steps:
         steps = super()._steps
-        if self._blocks is None:
-            return steps(values, start, stop, outputs, note)
-        return self._blocks.steps(steps, values, start, stop, outputs, note)
+        if self._blocks is not None:
+            return self._blocks.steps(steps, values, start, stop, outputs, note)
+        if self._graph is not None and note is not None:
+            note = self._unless_pure(note, self._graph)
+        return steps(values, start, stop, outputs, note)
+
+    def _unless_pure(
+        self, note: Callable[[Any, int], None], graph: Graph
+    ) -> Callable[[Any, int], None]:
+        """Notes steps but those that can be taken again, if one is to be found among them."""
+        self._first_replayed = None
+
+        def note_it(x: torch.Tensor, step: int) -> None:
+            if not graph.is_pure:
+                note(x, step)
+            elif self._first_replayed is None:
+                self._first_replayed = step
+
+        return note_it
 
     def _surroundings(self, x: torch.Tensor) -> AbstractContextManager[Any]:
         if not self._is_portable and self._is_on_host:
@@ -287,20 +296,24 @@ def _grad_mode() -> AbstractContextManager[Any]:
     return stack
 
 
-def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[RunSegment, str]:
-    """The source of segments, and what the path says about noise and segments."""
-    if devices.kind(plan.device) == "cuda":
-        kernels = _kernels(plan, program)
-        if not isinstance(kernels, str):
-            return kernels[1], ", fused step"
-        return Segments(program, plan.state_dtype), f", no fused step ({kernels})"
-    segments = Segments(program, plan.state_dtype)
-    if not devices.is_exact(plan.device):
-        return segments, ", noise from the host"
-    if plan.device != "cpu":
-        return segments, ""
-    run = host_noise.run_segment(program, plan.state_dtype)
-    return run, "" if isinstance(run, Segments) else ", fused step"
+def _fast_parts(plan: Plan, program: TransitionProgram) -> tuple[dict[str, Any], str]:
+    """What an array loop takes of the fastest that there is, and what its path says about it."""
+    if plan.device == "cpu":
+        run = host_noise.run_segment(program, plan.state_dtype)
+        # Tensors in host memory are stepped as NumPy arrays, whose calls take a part of the time.
+        on_host = {
+            "run_segment": run,
+            "fill_normals": host_noise.fill_normals(),
+            "stepped_as": (_as_numpy, torch.from_numpy),
+        }
+        return on_host, "" if isinstance(run, Segments) else ", fused step"
+    parts: dict[str, Any] = {"fill_normals": fill_normals, "exponentials": exponentials}
+    if devices.kind(plan.device) != "cuda":
+        return parts, ", noise from the host"
+    kernels = _kernels(plan, program)
+    if isinstance(kernels, str):
+        return parts, f", no fused step ({kernels})"
+    return {**parts, "run_segment": kernels[1], "matvec": kernels[0].matvec}, ", fused step"
 
 
 def _kernels(

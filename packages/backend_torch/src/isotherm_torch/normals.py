@@ -25,13 +25,16 @@ def fill_normals(out: torch.Tensor, **counter: Any) -> None:
     elif out.device.type == "cuda":
         _on_cuda(out, **counter)
     else:
-        on_host = torch.empty(out.shape, dtype=out.dtype)
+        on_host = torch.empty(out.shape, dtype=out.dtype, device="cpu")
         fill_normals(on_host, **counter)
         out.copy_(on_host)
 
 
 def exponentials(like: torch.Tensor, **counter: Any) -> Sequence[torch.Tensor]:
-    """What `isotherm.backend.noise.exponentials` does, with its bits; on CUDA by one kernel."""
+    """What `isotherm.backend.noise.exponentials` does, with its bits, where `fill_normals` does."""
+    if like.device.type not in ("cpu", "cuda"):
+        on_host = torch.empty(len(like), dtype=like.dtype, device="cpu")
+        return [one.to(like.device) for one in exponentials(on_host, **counter)]
     kernel = _kernel_for(like) if like.device.type == "cuda" else None
     return (noise if kernel is None else kernel).exponentials(like, **counter)
 

@@ -70,8 +70,10 @@ def total_of_terms(terms: Array) -> Array:
         Of the dtype of `terms`.
     """
     xp = array_namespace(terms)
-    wide = xp.astype(xp.reshape(terms, (terms.shape[0], -1)), xp.float64)
-    return xp.astype(total(wide), terms.dtype)
+    rows = xp.reshape(terms, (terms.shape[0], -1))
+    if rows.shape[1] == 1:
+        return rows[:, 0]
+    return xp.astype(total(xp.astype(rows, xp.float64)), terms.dtype)
 
 
 class Moments(NamedTuple):

@@ -128,6 +128,26 @@ def _same(x: Array) -> Array:
     return x
 
 
+def columns_of(matrix: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Array:
+    """A matrix as its columns, in rows, beside the states `like`."""
+    xp = namespace_of(like)
+    columns = np.ascontiguousarray(matrix.T)
+    return xp.asarray(columns, dtype=like.dtype, device=compat.device(like))
+
+
+def matvec_of(columns: Array, x: Array) -> Array:
+    """The matrix of these columns times each row, its own rows in order: product, then sum."""
+    result = x[:, 0:1] * columns[0:1, :]
+    for k in range(1, x.shape[1]):
+        result = result + x[:, k : k + 1] * columns[k : k + 1, :]
+    return result
+
+
+def matvec(matrix: np.ndarray[Any, np.dtype[np.float64]], x: Array) -> Array:
+    """The matrix times each row; see `matvec_of`."""
+    return matvec_of(columns_of(matrix, x), x)
+
+
 class ArrayLoop:
     """A runner that steps arrays of any namespace.
 
@@ -154,6 +174,8 @@ class ArrayLoop:
     stepped_as : (callable, callable), optional
         An array of the backend's → one that is stepped in its place, on the same memory, where
         another library takes less time for it; and back. Noise and segments are then of that one.
+    matvec : callable, optional
+        `matvec_of` by default.
     """
 
     def __init__(
@@ -168,6 +190,7 @@ class ArrayLoop:
         why_not_fused: str | None = None,
         exponentials: Exponentials = noise.exponentials,
         stepped_as: tuple[Callable[[Array], Array], Callable[[Array], Array]] = (_same, _same),
+        matvec: Callable[[Array, Array], Array] = matvec_of,
     ) -> None:
         self.path = path if why_not_fused is None else f"{path}: {why_not_fused}"
         self.why_not_fused = why_not_fused
@@ -185,6 +208,8 @@ class ArrayLoop:
         asked = (*_calls_in(self.program.prologue), *_calls_in(self.program.statements))
         self._first_asked = next((one.op for one in asked if one.op in _ASKING), None)
         self._inner, self._outer = stepped_as
+        self._matvec = matvec
+        self._columns: dict[str, Array] = {}  # of the matrices that were needed
         self._constants: Values | None = None
         self._changing: list[tuple[int, str]] = []  # coefficients: their values and names
         self._changing_of_chains: list[tuple[int, str]] = []
@@ -363,7 +388,10 @@ class ArrayLoop:
             case "total":
                 values[result] = total(args[0], axis=1)[:, None]
             case "matvec":
-                values[result] = matvec(self._plan.vectors()[call.detail], *args)
+                if call.detail not in self._columns:
+                    matrix = self._plan.vectors()[call.detail]
+                    self._columns[call.detail] = columns_of(matrix, like)
+                values[result] = self._matvec(self._columns[call.detail], *args)
 
     def _seen(self, x: Array) -> Array:
         """The state as the energy sees it: in its shape, and in half precision where it is."""
@@ -508,13 +536,3 @@ def as_column(numbers: np.ndarray[Any, np.dtype[np.float64]], like: Array) -> Ar
     """A number a chain as one column, shape (n_samples, 1), beside the states `like`."""
     xp = namespace_of(like)
     return xp.asarray(numbers[:, None], dtype=like.dtype, device=compat.device(like))
-
-
-def matvec(matrix: np.ndarray[Any, np.dtype[np.float64]], x: Array) -> Array:
-    """The matrix times each row, its own rows in order: product, then sum."""
-    xp = namespace_of(x)
-    columns = xp.asarray(np.ascontiguousarray(matrix.T), dtype=x.dtype, device=compat.device(x))
-    result = x[:, 0:1] * columns[0:1, :]
-    for k in range(1, x.shape[1]):
-        result = result + x[:, k : k + 1] * columns[k : k + 1, :]
-    return result

@@ -130,7 +130,9 @@ def _of_trajectory(given: Schedules, step: Numbers, passes: Numbers) -> Mapping[
 
 
 def _coefficients(given: Schedules) -> Mapping[str, Numbers]:
-    passes = n_substeps(given.n_leapfrog, given.jitter, given.steps)
+    passes = np.maximum(1.0, np.ceil(given.n_leapfrog))
+    if given.jitter:  # else it is one number wherever n_leapfrog is
+        passes = n_substeps(given.n_leapfrog, given.jitter, given.steps)
     return {**_of_trajectory(given, given.step_size, passes), **refreshment(given)}
 
 
