@@ -71,13 +71,12 @@ def own(name: str, seconds: float, *prefix: str, copies: int = 1) -> Part:
     return Part(label, seconds, command, copies=copies)
 
 
-def tests(seconds: float, select: str, *paths: str) -> Part:
+def tests(name: str, seconds: float, select: str, *paths: str) -> Part:
     """Some of the test suite. Other plugins of pytest and new warnings are not what is tested."""
     parallel = ["-p", "xdist", "-n", str(CORES)] if find_spec("xdist") else []
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "gpu_records"]
     command += [*parallel, "-W", "default", "--continue-on-collection-errors", "-k", select, *paths]
-    named = [path for path in paths if not path.startswith("--")]
-    return Part(f"tests: {', '.join(named)}", seconds, tuple(command), "tests.log")
+    return Part(name, seconds, tuple(command), "tests.log")
 
 
 SANITIZER = ("compute-sanitizer", "--error-exitcode=9", "--tool")
@@ -87,23 +86,22 @@ PARTS = (
     own("versions", 30),
     own("kernels", 100, copies=CORES),
     tests(
-        60, f"{ON_A_CARD} and not TestTorchOnCuda",
+        "tests of streams and graphs", 60, f"{ON_A_CARD} and not TestTorchOnCuda",
         "tests/torch/test_cuda.py", "tests/cupy/test_networks.py", "tests/cupy/test_noise.py",
     ),
     own("times", 75),
     own("tiny", 60, *SANITIZER, "memcheck", copies=CORES),
     own("tiny", 60, *SANITIZER, "racecheck", copies=CORES),
     own("peers", 40),
-    # Of their own test there is no more than that: what no card is needed for is left out.
     tests(
-        120, ON_A_CARD, "tests/cupy", "--ignore=tests/cupy/test_compile.py",
+        "tests of CuPy", 120, ON_A_CARD, "tests/cupy", "--ignore=tests/cupy/test_compile.py",
         "--ignore=tests/cupy/test_networks.py", "--ignore=tests/cupy/test_noise.py",
     ),
-    tests(120, "TestTorchOnCuda", "tests/torch/test_cuda.py"),
+    tests("tests of torch", 120, "TestTorchOnCuda", "tests/torch/test_cuda.py"),
     tests(
-        200, "cupy and not cupy_on_host", "tests/agreement", "tests/conformance", "tests/noise",
-        "tests/arithmetic", "tests/core", "tests/samplers", "tests/transitions", "tests/warmup",
-        "tests/training", "tests/long_runs",
+        "tests of all backends", 200, "cupy and not cupy_on_host", "tests/agreement",
+        "tests/conformance", "tests/noise", "tests/arithmetic", "tests/core", "tests/samplers",
+        "tests/transitions", "tests/warmup", "tests/training",
     ),
 )  # fmt: skip
 
