@@ -322,6 +322,8 @@ def main() -> None:
             chosen, arguments.out, arguments.seconds, about,
             PYTHONPATH=os.pathsep.join(paths), ISOTHERM_TEST_BACKENDS="numpy,torch,cupy",
             PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
+            # Many processes at once; the tests of threads need two.
+            NUMBA_NUM_THREADS="2", OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2",
         )  # fmt: skip
     sys.exit(not well)
 

@@ -20,6 +20,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import product
@@ -260,11 +261,11 @@ ARRAYS: Kinds = [
 ]
 # More chains than a block; a last block of steps that is not whole.
 N_CHAINS = 777
-PLAIN = {"n_samples": N_CHAINS, "n_steps": 13, "step_size": 0.01, "seed": 2**63 + 5}
-KEPT = {"return_trajectory": True, "return_diagnostics": True}
-LIMITS = {"bounds": (-1.1, 1.1), "gradient_clip": 2.0, "gradient_clip_norm": 3.0}
+PLAIN: dict[str, Any] = {"n_samples": N_CHAINS, "n_steps": 13, "step_size": 0.01, "seed": 2**63 + 5}
+KEPT: dict[str, Any] = {"return_trajectory": True, "return_diagnostics": True}
+LIMITS: dict[str, Any] = {"bounds": (-1.1, 1.1), "gradient_clip": 2.0, "gradient_clip_norm": 3.0}
 LADDER = np.linspace(0.5, 2.0, N_CHAINS)[:, None]
-HMC = {**KEPT, "sampler": "hmc", "step_size": 0.05}
+HMC: dict[str, Any] = {**KEPT, "sampler": "hmc", "step_size": 0.05}
 
 
 def masses(shape: tuple[int, ...]) -> Any:
@@ -383,7 +384,7 @@ def cases() -> Iterator[Case]:
 def kernels(card: Card, records: Records) -> None:
     for case in cases():
         if card.backend == "cupy" or not isinstance(case.energy, CudaEnergy):
-            records.check(case.name, lambda case=case: compared(card, case))
+            records.check(case.name, partial(compared, card, case))
     records.check("subnormal numbers", lambda: subnormal(card))
     records.check("a start drawn", lambda: drawn(card))
 
@@ -439,7 +440,7 @@ def differing(name: str, got: Any, expected: Any, has_bits: bool = True) -> floa
 
 def subnormal(card: Card) -> None:
     x = np.ldexp(np.random.default_rng(5).normal(size=(64, 3)), -130).astype(np.float32)
-    options = {"n_steps": 6, "step_size": 0.25, "noise_scale": 1e-38, "seed": 1}
+    options: dict[str, Any] = {"n_steps": 6, "step_size": 0.25, "noise_scale": 1e-38, "seed": 1}
     energy = isotherm.HarmonicEnergy()
     ours, theirs = (
         isotherm.sample_chain(energy, x, backend=backend, **options)
@@ -462,7 +463,13 @@ def drawn(card: Card) -> None:
 
 def tiny(card: Card, records: Records) -> None:
     """Each kind small, and with a trajectory, for a tool that watches every access."""
-    options = {"n_samples": 37, "n_steps": 9, "thinning": 2, "step_size": 0.01, "seed": 1}
+    options: dict[str, Any] = {
+        "n_samples": 37,
+        "n_steps": 9,
+        "thinning": 2,
+        "step_size": 0.01,
+        "seed": 1,
+    }
     samplers = {"langevin": {}, "malt": {"sampler": "hmc", "n_leapfrog": 3, "friction": 0.5}}
     for (name, energy, _, dim, _, _), sampler in product(KINDS + ARRAYS, samplers):
         if isinstance(energy, CudaEnergy) and card.backend != "cupy":
@@ -505,7 +512,7 @@ WORKLOADS: dict[str, tuple[Any, dict[str, Any]]] = {
         {"n_samples": 10_000, "n_steps": 100},
     ),
 }
-COMMON = {"step_size": 5e-4, "seed": 0, "dtype": "float32"}
+COMMON: dict[str, Any] = {"step_size": 5e-4, "seed": 0, "dtype": "float32"}
 
 
 def times(card: Card, records: Records, rounds: int = 7, **smaller: int) -> None:
@@ -514,13 +521,11 @@ def times(card: Card, records: Records, rounds: int = 7, **smaller: int) -> None
         plan = isotherm.make_plan(
             energy, backend=card.backend, on_divergence="ignore", **COMMON | options | smaller
         )
-        records.check(name, lambda plan=plan, energy=energy: timed(card, plan, energy, rounds))
+        records.check(name, partial(timed, card, plan, energy, rounds))
     if find_spec("torch"):
         for width in (64, 512):
-            records.check(
-                f"perceptron, {width} wide",
-                lambda width=width: module_times(card, width, rounds, **smaller),
-            )
+            work = partial(module_times, card, width, rounds, **smaller)
+            records.check(f"perceptron, {width} wide", work)
 
 
 def timed(card: Card, plan: Any, energy: Any, rounds: int) -> dict[str, Any]:
@@ -564,7 +569,8 @@ def module_times(
     ).to(card.device)
     x = torch.zeros(n_samples, 2, device=card.device)
     found: dict[str, Any] = {}
-    for name, divergence in (("watched", "warn"), ("not watched", "ignore")):
+    kinds: dict[str, Any] = {"watched": "warn", "not watched": "ignore"}
+    for name, divergence in kinds.items():
         plan = isotherm.make_plan(
             module, x, backend="torch", n_steps=n_steps, seed=0, on_divergence=divergence
         )
@@ -591,7 +597,7 @@ def peers(card: Card, records: Records, rounds: int = 5, **smaller: int) -> None
         energy, options = WORKLOADS[name]
         plan = isotherm.make_plan(energy, backend=card.backend, **COMMON | options | smaller)
         for peer, work in works(card, plan, energy):
-            records.check(f"{name}: {peer}", lambda work=work: clocked(card, work, rounds))
+            records.check(f"{name}: {peer}", partial(clocked, card, work, rounds))
     n_chains, n_steps = smaller.get("n_samples", 2**16), smaller.get("n_steps", 400)
 
     def normals() -> None:
