@@ -94,7 +94,7 @@ def test_arrays_of_another_library_come_back_as_they_went_in(backend, library, e
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_arrays_are_moved_to_another_device_only_where_that_is_named(backend, library):
-    if where(backend, library):
+    if where(backend, library) and place(library)[1] != "cpu":  # from where they go anywhere
         x = move(START.copy(), library, "float32", place(library)[1])
         with pytest.raises(isotherm.InputError, match="name the device to move them to"):
             isotherm.sample_chain(WELL, x, backend=backend, **RUN)
