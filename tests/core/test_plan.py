@@ -172,3 +172,19 @@ def test_a_run_of_no_steps_has_a_plan_too(options):
     plan = isotherm.make_plan(energy, dim=2, n_steps=0, seed=0, backend="numpy", **options)
     assert "0 burn-in + 0" in str(plan)
     assert isotherm.run(plan, energy).samples.shape == (1, 2)
+
+
+def test_a_sampler_stands_in_the_energys_place():
+    energy = isotherm.HarmonicEnergy()
+    sampler = isotherm.MALA(energy, step_size=0.1, seed=4)
+    plan = isotherm.make_plan(sampler, dim=2, n_steps=3)
+    assert plan == isotherm.make_plan(
+        energy, dim=2, n_steps=3, sampler="mala", step_size=0.1, seed=4
+    )
+    samples = isotherm.run(plan, sampler).samples
+    np.testing.assert_array_equal(samples, sampler.sample_chain(dim=2, n_steps=3))
+    with pytest.raises(InputError, match="step_size is the sampler's own"):
+        isotherm.make_plan(sampler, dim=2, step_size=0.2)
+    for refused in (isotherm.sample_chain, isotherm.MALA):  # whose own arguments it would lose
+        with pytest.raises(InputError, match="the energy is a MALA; call its own sample_chain"):
+            refused(sampler)

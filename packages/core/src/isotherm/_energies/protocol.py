@@ -28,7 +28,10 @@ class HasEnergy:
 def as_energy(energy: Any) -> Any:
     """The energy itself; of a formula whose parameters all have defaults, the energy with those."""
     if isinstance(energy, HasEnergy):
-        return energy.energy_function
+        raise InputError(
+            f"the energy is a {type(energy).__name__}; call its own sample_chain, or give its "
+            "energy_function"
+        )
     if isinstance(energy, Formula):
         return energy()
     if isinstance(energy, type):
@@ -44,6 +47,12 @@ def as_energy(energy: Any) -> Any:
 def fixed(energy: Any, event_shape: tuple[int, ...]) -> Any:
     """The energy as it is now, for one run: of a formula, with what its function reads now."""
     return energy.fixed(event_shape) if is_declared(energy) else energy
+
+
+def planned(energy: Any, event_shape: tuple[int, ...]) -> Any:
+    """The energy of a run that has a plan already, or that of a sampler which made the plan."""
+    own = energy.energy_function if isinstance(energy, HasEnergy) else as_energy(energy)
+    return fixed(own, event_shape)
 
 
 def kind_of(energy: Any) -> Kind:

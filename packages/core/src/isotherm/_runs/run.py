@@ -20,7 +20,7 @@ from isotherm._arithmetic.sums import moments
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, Runner, on_device
 from isotherm._energies.origin import is_declared
-from isotherm._energies.protocol import as_energy, fixed, numbers_digests
+from isotherm._energies.protocol import numbers_digests, planned
 from isotherm._planning.arguments import as_seconds
 from isotherm._planning.keywords import knows_keywords
 from isotherm._plans.plan import Plan
@@ -83,8 +83,8 @@ def run(
     ----------
     plan : Plan
         Of `isotherm.make_plan`.
-    energy : callable
-        The energy for which it was made.
+    energy : callable or sampler
+        The energy for which it was made, or the sampler.
     x : array, optional
         Where the chains start, as given to `make_plan`.
     momentum : array, optional
@@ -208,7 +208,7 @@ def run_here(
 ) -> Result:
     """Run a plan in this process, from a start that is checked; nothing is warned of."""
     started = time.perf_counter()
-    energy = fixed(as_energy(energy), plan.event_shape)
+    energy = planned(energy, plan.event_shape)
     check_belongs(plan, energy, x)
     energy = with_keywords(energy, model_kwargs)
     backend = registry.usable(plan.backend)
@@ -263,7 +263,7 @@ def _run_on_executor(
                 f"{name}= follows all chains step by step, and the workers of an executor are not "
                 f"in step; leave out {name} or executor"
             )
-    energy = fixed(as_energy(energy), plan.event_shape)
+    energy = planned(energy, plan.event_shape)
     check_belongs(plan, energy, x)
     with_keywords(energy, model_kwargs)
     with ExitStack() as stack:
