@@ -162,7 +162,7 @@ class FusedChains:
             "n_steps": stop - start,
             "first_step": plan.step_offset + start,
             "until_kept": until_kept,
-            "thinning": min(plan.thinning, LIMITS.launch_steps),
+            "thinning": min(plan.thinning, stop - start),  # beyond, none is kept again
             "k0": plan.seed & noise.MASK,
             "k1": plan.seed >> 32,
             "chain_offset": plan.chain_offset,
