@@ -1,7 +1,8 @@
 """The backend's own CUDA source, built by the host's compiler and run on NumPy arrays.
 
-Nothing of the source is repeated: ``host.hpp`` gives CUDA's words a meaning, and a wrapper for each
-kernel runs its grid.
+Nothing of the source is repeated: ``host.hpp`` gives CUDA's words a meaning, a wrapper for each
+kernel runs its grid, and ``host.cpp`` watches the threads: what only a card would show, as a race,
+is an error here.
 """
 
 import ctypes
@@ -33,6 +34,9 @@ KERNEL = re.compile(
 
 
 FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-w"]
+# Each access to memory calls what host.cpp has in the place of the sanitizer's library.
+WATCHED = ["-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0"]
+MOST_WATCHED = 2**22  # bytes of arrays; of more, accesses are not looked at
 
 
 @cache
@@ -40,7 +44,8 @@ def folder():
     """A new folder with the shim, compiled beforehand: it takes longer than most kernels."""
     path = Path(tempfile.mkdtemp(prefix="isotherm-host-"))
     shutil.copy(SHIM, path)
-    build("-x", "c++-header", path / SHIM.name, "-o", path / f"{SHIM.name}.gch")
+    build("-c", SHIM.with_suffix(".cpp"), "-o", path / "host.o")
+    build(*WATCHED, "-x", "c++-header", path / SHIM.name, "-o", path / f"{SHIM.name}.gch")
     return path
 
 
@@ -53,14 +58,20 @@ def build(*arguments):
         raise CompileError(ended.stderr)
 
 
+def names_of(parameters):
+    return re.findall(r"(\w+)\s*(?:,|$)", parameters)
+
+
 def wrapper(name, parameters, body):
-    """A function that runs a kernel's grid, with the same parameters after its own three."""
-    names = ", ".join(re.findall(r"(\w+)\s*(?:,|$)", parameters))
+    """A function that runs a kernel's grid, with the same parameters after its own two."""
+    names = ", ".join(names_of(parameters))
     # Whether the threads of a block meet.
     meets = "true" if "__shared__" in body else "TEAM > 1" if "TEAM" in body else "false"
     return (
-        f'extern "C" void run_{name}(unsigned blocks, unsigned threads, {parameters}) {{\n'
-        f"    run_grid(blocks, threads, {meets}, [&] {{ {name}({names}); }});\n}}\n"
+        f'extern "C" const char* run_{name}(unsigned blocks, unsigned threads, {parameters}) {{\n'
+        f"    auto kernel = [&] {{ {name}({names}); }};\n"
+        f"    const auto call = [](void* kernel_) {{ (*(decltype(kernel)*)kernel_)(); }};\n"
+        f"    return run_grid(blocks, threads, {meets}, call, &kernel);\n}}\n"
     )
 
 
@@ -68,20 +79,33 @@ class HostModule:
     """See `isotherm_cupy.modules.Module`."""
 
     def __init__(self, source):
-        wrappers = [
-            wrapper(name, parameters, body) for name, parameters, body in KERNEL.findall(source)
-        ]
+        wrappers = [wrapper(*kernel) for kernel in KERNEL.findall(source)]
+        self._names = {name: names_of(parameters) for name, parameters, _ in KERNEL.findall(source)}
         text = f'#include "{SHIM.name}"\n{source}\n' + "\n".join(wrappers)
         stem = folder() / hashlib.sha256(text.encode()).hexdigest()[:32]
         stem.with_suffix(".cpp").write_text(text)
-        build("-shared", "-Wl,-Bsymbolic", f"{stem}.cpp", "-o", f"{stem}.so")
+        build(*WATCHED, "-c", f"{stem}.cpp", "-o", f"{stem}.o")
+        build("-shared", "-Wl,-Bsymbolic", f"{stem}.o", folder() / "host.o", "-o", f"{stem}.so")
         self._library = ctypes.CDLL(f"{stem}.so")
 
     def launch(self, name, threads, arguments, block=BLOCK):
         run = self._library[f"run_{name}"]
-        run.restype = None
+        run.restype = ctypes.c_char_p
         blocks = -(-threads // block)
-        run(ctypes.c_uint(blocks), ctypes.c_uint(block), *map(as_c, arguments))
+        arrays = {
+            one: argument
+            for one, argument in zip(self._names[name], arguments, strict=True)
+            if isinstance(argument, np.ndarray)
+        }
+        if sum(array.nbytes for array in arrays.values()) <= MOST_WATCHED:
+            for one, array in arrays.items():
+                first, last = np.lib.array_utils.byte_bounds(array)
+                self._library.watch_array(
+                    one.encode(), ctypes.c_void_p(first), ctypes.c_size_t(last - first),
+                    ctypes.c_bool(one == "memory"),
+                )  # fmt: skip
+        fault = run(ctypes.c_uint(blocks), ctypes.c_uint(block), *map(as_c, arguments))
+        assert not fault, f"{name}: {fault.decode()}"
 
 
 def as_c(argument):

@@ -15,8 +15,8 @@ from tests.core import test_scan as recursions
 from tests.cupy.host import BUILDS, HostBackend
 from tests.cupy.test_steps import SAMPLERS, assert_same, run
 
-# All but those with products of data, which the array loop has from a library, and with factors.
-OTHERS = ("matrices", "vectors", "loops", "far_from_products", "factors")
+# All but those with products of data, which the array loop has from a library.
+OTHERS = ("matrices", "vectors", "loops", "far_from_products")
 EXACT = [one for one in formulas.FORMULAS if one.__name__ not in OTHERS]
 
 
@@ -45,13 +45,6 @@ def rows(x, *, y):
 
 def everything():
     return sum([*map(formulas.made, EXACT), isotherm.formula(dim=(4, 6))(rows)(np.arange(5.0))])
-
-
-def test_factors_are_left_to_the_array_loop(arrays):
-    energy = formulas.made(formulas.factors)
-    plan = isotherm.make_plan(energy, n_samples=2, n_steps=1, step_size=0.1, backend="numpy")
-    assert kernels.kernel_of(plan, energy) is None
-    assert "factors matrices too large" in kernels.why_not_fused(plan, energy)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +207,12 @@ def test_a_quarter_of_the_free_memory_is_taken(arrays):
     assert set(little.numbers) == {(3 * block, 3 * kernel.block)}
     none, _ = launched(energy, available=lambda: 0, dim=3)
     assert set(none.numbers) == {(block, kernel.block)}
+    # ... when a run begins, though its runner was made for one before.
+    plan, free = kernel_of(energy, n_steps=50, dim=3)[0], [2**40]
+    runner = chains.FusedChains(plan, kernel, np, lambda source: plain, lambda: free[0])
+    free[0] = 0
+    runner.renew(plan)
+    assert runner._memory(1000)[0] == kernel.block
 
 
 def test_what_is_not_fused_says_why(arrays, monkeypatch):

@@ -16,6 +16,7 @@ from isotherm.backend import Outputs
 from isotherm.testing import BackendConformance, UsersEnergy
 from isotherm_cupy import chains, kernels, steps
 from isotherm_cupy.limits import LIMITS
+from tests.cupy.card import CardBackend
 from tests.cupy.host import BUILDS, HostBackend, HostModule
 
 LANGEVIN = isotherm.make_plan(
@@ -25,7 +26,7 @@ N_STEPS = list(steps.parameters_of(LANGEVIN)).index("n_steps")
 
 
 class TestHostBuild(BackendConformance):
-    backend = HostBackend.name
+    backend = CardBackend.name
 
 
 @pytest.fixture(params=BUILDS)
@@ -107,7 +108,7 @@ def test_launches_are_bounded_and_ctrl_c_is_answered_between_two(monkeypatch, li
         isotherm.DoubleWellEnergy(), dim=2, n_samples=5, n_steps=100, seed=1,
         backend=HostBackend.name, on_divergence="ignore",
     )  # fmt: skip
-    limits(launch=17 * 2 * 5 * 2)  # the energy has two parameters
+    limits(launch_steps=17)
     launch, lengths = HostModule.launch, []
 
     def noted(module, name, threads, arguments, block=128):
@@ -137,7 +138,7 @@ def test_a_small_run_is_one_launch(monkeypatch):
 
 
 def test_a_first_piece_of_trajectories_is_shorter(limits):
-    limits(launch=1000 * 2 * 300 * 2)
+    limits(launch_steps=1000)
     lengths = []
     for n_leapfrog in (1, 9, 99):
         plan = isotherm.make_plan(
@@ -201,6 +202,17 @@ def test_a_long_run_of_few_chains_is_many_launches_and_little_memory(dtype, keep
     assert max(module.n_bytes) < 1000
 
 
+def test_a_launch_is_bounded_by_what_one_thread_does():
+    """Though there are few chains: nobody can stop a launch, and a screen's driver does."""
+    means = np.random.default_rng(0).normal(size=(60, 8))
+    energy = isotherm.GaussianMixtureEnergy(means, np.ones(60))
+    plan = isotherm.make_plan(energy, n_steps=10**6, dtype="float32", backend=HostBackend.name)
+    kernel = kernels.kernel_of(plan, energy)
+    runner = chains.FusedChains(plan, kernel, np, lambda source: Noted())
+    operations = len(energy.program().instructions)
+    assert runner.steps_at_first(0) * operations <= LIMITS.launch_thread
+
+
 def test_what_takes_long_in_float64_is_launched_in_shorter_parts():
     energy = gaussian(100)
     lengths = {}
@@ -219,7 +231,7 @@ def test_what_takes_long_in_float64_is_launched_in_shorter_parts():
 @pytest.mark.parametrize("thinning", [1, 2, 3, 5, 20])
 @pytest.mark.parametrize("burn_in", [0, 1, 6])
 def test_kept_states_are_those_of_the_reference(build, thinning, burn_in, limits):
-    limits(launch=7 * 2 * 300 * 2)  # launches of seven steps
+    limits(launch_steps=7)
     options = {"dim": 2, "thinning": thinning, "burn_in": burn_in}
     for energy in (isotherm.DoubleWellEnergy(), isotherm.RosenbrockEnergy(b=2.0)):
         got, expected = (run(energy, each, **options) for each in (build, "numpy"))
@@ -252,17 +264,23 @@ def test_moments_over_several_launches_are_cores(build, limits):
             np.testing.assert_array_equal(getattr(result, name), rounded)
 
 
+CARDS = [CardBackend.name, *BUILDS[1:]]
+
+
 @pytest.mark.parametrize("noise_scale", [0.0, 1e-38])
+@pytest.mark.parametrize("build", CARDS)
 def test_subnormal_numbers_are_numbers(build, noise_scale):
     start = np.ldexp(np.random.default_rng(5).normal(size=(64, 3)), -130).astype(np.float32)
     options = {
         "n_steps": 6, "step_size": 0.25, "noise_scale": noise_scale, "clamp": (-1e-38, 1e-38),
-        "seed": 1, "return_trajectory": True,
+        "seed": 1, "return_trajectory": True, "return_diagnostics": True,
     }  # fmt: skip
     energy = isotherm.HarmonicEnergy()
-    got, expected = (
+    (got, described), (expected, diagnostics) = (
         isotherm.sample_chain(energy, start, backend=backend, **options)
         for backend in (build, "numpy")
     )
     assert got.tobytes() == expected.tobytes()
+    np.testing.assert_array_equal(to_numpy(described.mean), diagnostics.mean)
+    assert (np.abs(diagnostics.mean) < np.finfo(np.float32).tiny).all()
     assert ((expected != 0) & (np.abs(expected) < np.finfo(np.float32).tiny)).mean() > 0.5

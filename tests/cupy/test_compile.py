@@ -1,13 +1,16 @@
 """Every kernel compiles for the cards of today, and its registers are known."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import isotherm
 import isotherm.math as im
-from isotherm.backend import Kind
+from isotherm._transitions import catalogue
+from isotherm._transitions.trace import Transition, gradient
+from isotherm.backend import Kind, noise
 from isotherm.testing import UsersEnergy
 from isotherm_cupy import modules, nvrtc
 from isotherm_cupy.kernels import kernel_of
@@ -102,12 +105,21 @@ def test_chains_compile_without_spills(energy, dim, dtype, architecture, record_
     for name, (registers, spilled) in uses(log).items():
         record_property(f"{name} registers", registers)
         assert (registers <= 255, spilled) == (True, 0), name
-    assert set(uses(log)) == {"advance", "energies", "chain_moments", "node_moments"}
+    assert set(uses(log)) == {"advance", "energies", "chain_moments", "node_moments", "rounded"}
     assert_nothing_is_flushed(ptx)
     own = ptx.decode()
     advance = own[own.index(".entry advance") :].partition(".entry energies")[0]
     # Two to each root of the noise, and no other.
     assert advance.count("fma.rn") == 2 * advance.count("rsqrt.approx")
+
+
+@pytest.mark.parametrize("energy", [isotherm.AckleyEnergy(), isotherm.RastriginEnergy()])
+def test_steps_of_many_operations_are_not_unrolled(energy):
+    """A multiprocessor keeps 128 KiB of a program, and to compile more of it takes long."""
+    source = chosen(energy, 16, "float32", sampler="mala").source
+    without = source.replace('extern "C" __global__ void advance', "static __device__ void unused")
+    sizes = [len(compiled(text, "sm_90").loadable) for text in (source, without)]
+    assert sizes[0] - sizes[1] < 2**17
 
 
 @isotherm.formula(dim=(64, 64))
@@ -127,6 +139,7 @@ ARRAYS = {
     "cluster": cluster(),
     "logistic": formulas.logistic(*formulas.data(569, 31), dim=31),
     "hidden Markov": recursions.made(recursions.hidden_markov)(recursions.rows(200)),
+    "factors": formulas.made(formulas.factors),
     "GARCH": recursions.made(recursions.garch)(recursions.rows(200)),
 }
 
@@ -173,6 +186,22 @@ def test_steps_at_a_temperature_a_chain_compile(sampler):
         _, ptx, log = compiled(found.source, "sm_90", "--ptxas-options=-v")
         assert uses(log)["advance"][1] == 0
         assert_nothing_is_flushed(ptx)
+
+
+def noisy_step(state, c, draw):
+    """A user's, whose normals of three streams are more than a block's shared memory holds."""
+    streams = noise.Stream.LANGEVIN, noise.Stream.MOMENTUM, noise.Stream.INITIAL
+    z = [draw.normal(stream) for stream in streams]
+    x = state.x - c.step_size * (gradient(state.x) + z[0] * z[1] * z[2])
+    return {"x": x}, {}
+
+
+def test_a_step_of_many_normals_has_the_memory_for_them(monkeypatch):
+    transition = Transition("noisy", noisy_step, lambda given: {"step_size": given.step_size})
+    monkeypatch.setattr(catalogue, "_transitions", {**catalogue._transitions, "noisy": transition})
+    energy = isotherm.RosenbrockEnergy()
+    plan = isotherm.make_plan(energy, dim=32, step_size=0.01, dtype="float32", backend="numpy")
+    compiled(kernel_of(replace(plan, sampler="noisy"), energy).source, "sm_90")
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

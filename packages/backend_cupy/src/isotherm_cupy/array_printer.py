@@ -17,6 +17,7 @@ import numpy as np
 
 from isotherm.backend import (
     COMPARISONS,
+    FACTORS,
     ArrayEvaluator,
     ArrayProgram,
     Instruction,
@@ -123,6 +124,8 @@ def _loop_of(program: ArrayProgram, index: int) -> tuple[int, int]:
             return size, -(-math.prod(program.shapes[instruction.args[0]]) // size)
         case "total":
             return math.prod(program.shapes[instruction.args[0]]), 1
+        case op if op in FACTORS:
+            return size, program.shapes[instruction.args[0]][0]
     return size, 1
 
 
@@ -299,6 +302,17 @@ class _Function:
             place = self.data.table((table, shape, "places"), places)
             given = f"indices + {first}, indices + {place}, {count(size)}, uniform.member"
             return f"scatter({source}, {out}, {given});"
+        if op in FACTORS:
+            size, width = self.program.shapes[args[0]][0], math.prod(self.program.shapes[index][1:])
+            given = f"{source}, {out}, {count(size)}, uniform.member"
+            first = self.schedule.array(args[0])
+            match op:
+                case "cholesky":
+                    return f"cholesky({given});"
+                case "cholesky_back":
+                    return f"cholesky_back({first}, {given});"
+            way = "true" if op == "solve_t" else "false"
+            return f"solve<{way}>({first}, {given}, {count(width)});"
         rows, columns = self.program.shapes[args[0]]
         across, along = (columns, 1) if op == "matmul" else (1, columns)
         if op == "matmul_t":
@@ -402,6 +416,8 @@ class _Loop:
             return
         instruction = self._program.instructions[index]
         match instruction.op:
+            case _ if index in self._schedule.spread:
+                value = self._uniform(index)
             case "take":
                 value = self._taken(instruction)
             case "total":

@@ -51,12 +51,8 @@ class FusedChains:
         self._counts = counts - kernel.request.zeros
         of_chains = self._program.chain_coefficients
         self._varies_by_chain = not kernel.request.varying.isdisjoint(of_chains)
+        self._available = available
         self._blocks = 0  # of teams, at most
-        if kernel.team is not None:
-            block = kernel.team.numbers * kernel.team.width * np.dtype(plan.dtype).itemsize
-            free = available()
-            fitting = LIMITS.team_blocks if free is None else free // LIMITS.memory_share // block
-            self._blocks = max(1, min(LIMITS.team_blocks, fitting))
         self.renew(plan)
 
     is_kept = True
@@ -67,9 +63,12 @@ class FusedChains:
         # Moved anew, as the queue may be another than that of the run before.
         self._parameters = self._moved(np.append(self._kernel.parameters, 0.0))
         self._vectors = self._moved(_vectors(plan, self._kernel))
-        if self._kernel.team is not None:
-            indices = np.append(self._kernel.team.indices, np.int32(0))
-            self._indices = self._xp.asarray(indices)
+        if (team := self._kernel.team) is not None:
+            self._indices = self._xp.asarray(np.append(team.indices, np.int32(0)))
+            block = team.numbers * team.width * np.dtype(plan.dtype).itemsize
+            free = self._available()
+            fitting = LIMITS.team_blocks if free is None else free // LIMITS.memory_share // block
+            self._blocks = max(1, min(LIMITS.team_blocks, fitting))
 
     def steps_at_first(self, start: int) -> int:
         """Those of a launch."""
@@ -113,14 +112,14 @@ class FusedChains:
     def _steps_of_a_launch(self) -> int:
         """What takes some ten milliseconds: of all threads, and of one."""
         plan, kernel = self._plan, self._kernel
-        per_step = plan.n_samples * kernel.work * (_SLOW if plan.dtype == "float64" else 1)
-        fitting = LIMITS.launch // per_step
-        if kernel.team is None:
-            return min(LIMITS.launch_steps, max(plan.steps_per_block, fitting))
-        # A step may be long by itself, and be taken for several chains in turn.
-        in_turn = -(-self._turns(plan.n_samples) // self._blocks)
-        each = -(-kernel.work // kernel.team.size) * in_turn
-        return max(1, min(LIMITS.launch_steps, fitting, LIMITS.launch_thread // each))
+        of_all = plan.n_samples * kernel.work
+        of_one = -(-of_all // kernel.threads)
+        if kernel.team is not None:  # whose chains may be taken one after another
+            of_one *= -(-self._turns(plan.n_samples) // self._blocks)
+        of_all *= _SLOW if plan.dtype == "float64" else 1
+        fitting = min(LIMITS.launch // of_all, LIMITS.launch_thread // of_one, LIMITS.launch_steps)
+        # A team's step may be long by itself; others' have the normals of a block drawn together.
+        return max(fitting, plan.steps_per_block if kernel.team is None else 1)
 
     def _coefficients(self, start: int, stop: int) -> Array:
         """Of some steps, or of one where they do not vary."""
@@ -163,7 +162,7 @@ class FusedChains:
             "n_steps": stop - start,
             "first_step": plan.step_offset + start,
             "until_kept": until_kept,
-            "thinning": min(plan.thinning, LIMITS.launch_steps),
+            "thinning": min(plan.thinning, stop - start),  # beyond, none is kept again
             "k0": plan.seed & noise.MASK,
             "k1": plan.seed >> 32,
             "chain_offset": plan.chain_offset,
@@ -236,9 +235,12 @@ class FusedChains:
             before = [np.int32(height), np.int64(n_nodes)]
             height += LIMITS.moments_height
             found = launch("node_moments", height, [*found, *where[3:], offset, *before])
-        assert outputs.mean is not None
-        assert outputs.variance is not None
-        outputs.mean[...], outputs.variance[...] = found.reshape(2, *outputs.mean.shape)
+        for values, out in zip(found, (outputs.mean, outputs.variance), strict=True):
+            assert out is not None
+            if out.dtype == values.dtype:
+                out[...] = values.reshape(out.shape)
+            else:  # not by CuPy, which would take subnormal numbers for zero
+                self._module.launch("rounded", out.size, [values, np.int64(out.size), out])
 
     def _nodes(self, height: int) -> int:
         """How many nodes of the moments' tree there are of a height."""

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from isotherm.backend import (
-    FACTORS,
     ArrayProgram,
     Kind,
     Plan,
     Program,
     Quadratic,
-    TransitionProgram,
     form_of,
     kind_of,
     operations,
@@ -40,6 +38,7 @@ from isotherm_cupy.steps import (
     matrices_of,
     print_advance,
     request_of,
+    shared_numbers,
 )
 
 # A thread that steps a whole chain holds its state, its gradient and, of few coordinates, a block
@@ -47,8 +46,12 @@ from isotherm_cupy.steps import (
 # so do the means of a large mixture at any dimension. A kernel that spills still takes a step in
 # one launch, where the array loop takes one for each operation of the program.
 _WHOLE_STATE = 32
-_UNROLLED = 16  # coordinates of a whole state of which a block of steps stays in an SM's cache
+# Coordinates of a chain, and operations of its energy, of which a block of steps stays in an SM's
+# cache; and how many operations exp, log, sin, cos and tanh are.
+_UNROLLED, _SHORT, _FUNCTION = 16, 1024, 40
+_FUNCTIONS = frozenset(("exp", "log", "sin", "cos", "tanh"))
 _MOST_THREADS = 1024  # of a block
+_SHARED = 48 * 2**10  # bytes of a block's shared memory, unless a kernel asks for more
 _ALL_REGISTERS = 256  # threads of a block that can have all registers of a thread
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
@@ -99,7 +102,7 @@ class Kernel:
     block, threads : int
         Threads of a block, and at least in all.
     work : int
-        What a step of a chain costs, as so many coordinates of a simple energy.
+        Operations of a step of a chain, about, of all its threads together.
     layout : Layout
     team : Team or None
         Where a chain has a team of threads, each of which takes chains until none is left.
@@ -125,7 +128,7 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     if isinstance(form, Quadratic) and dim <= _QUADRATIC:
         request = request_of(plan, program, "quadratic")
         return _kernel(plan, "fused quadratic form", request, BLOCKS, energy.parameter_values())
-    if isinstance(form, (ArrayProgram, Program)) and (_is_long(form) or _has_factors(form)):
+    if isinstance(form, (ArrayProgram, Program)) and _is_long(form):
         return None
     values = energy.parameter_values() if form is not None else np.empty(0)
     if isinstance(form, ArrayProgram):
@@ -136,14 +139,18 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
         return _of_teams(plan, request_of(plan, program, "whole"), printed)
     if isinstance(form, Program):
         shape = "elementwise" if kind_of(energy) is Kind.TERMS else "whole"
-        request, layout = request_of(plan, program, shape), _layout_of(program, plan, shape)
+        request = request_of(plan, program, shape)
+        work = _work(form) * (dim if shape == "elementwise" else 1)
+        layout = _layout_of(request, plan, work)
         if layout is TEAM:
             return _of_teams(plan, request, _written_out(form, values, dim))
-        return _kernel(plan, "fused program", request, layout, values, print_program(form))
-    if isinstance(energy, CudaEnergy) and dim <= _WHOLE_STATE:
-        request, layout = request_of(plan, program, "whole"), _layout_of(program, plan, "whole")
-        values = energy.parameter_values()
-        return _kernel(plan, "fused CUDA functions", request, layout, values, energy.source())
+        text = print_program(form)
+        return _kernel(plan, "fused program", request, layout, values, text, work)
+    if isinstance(energy, CudaEnergy):
+        request, values = request_of(plan, program, "whole"), energy.parameter_values()
+        if (layout := _layout_of(request, plan)) is not TEAM:
+            text = energy.source()
+            return _kernel(plan, "fused CUDA functions", request, layout, values, text)
     return None
 
 
@@ -159,16 +166,11 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
                 "are not compiled; write it with sums, products and slices of arrays in the place "
                 "of loops over x[i]"
             )
-        if _has_factors(form):
-            return (
-                f"{form.name} factors matrices too large to be written out, which no CUDA kernel "
-                "does yet; backend='numba' does"
-            )
         return f"a chain of {form.name} has more numbers than a kernel's indices reach"
     if isinstance(energy, CudaEnergy):
         return (
-            f"{plan.energy} has more than {_WHOLE_STATE} coordinates, whose functions take a chain "
-            "in registers; @isotherm.formula would be fused"
+            f"{plan.energy} takes a chain in registers, which have room for {_WHOLE_STATE} "
+            "coordinates, or fewer of a step that draws much; @isotherm.formula would be fused"
         )
     if form is not None:
         return f"a covariance of more than {_QUADRATIC} coordinates is better a matrix product"
@@ -178,10 +180,9 @@ def why_not_fused(plan: Plan, energy: Any) -> str:
     )
 
 
-def _has_factors(program: ArrayProgram | Program) -> bool:
-    return any(
-        one.op in FACTORS and i not in program.uniform for i, one in enumerate(program.instructions)
-    )
+def _work(program: Program) -> int:
+    """The operations of a program, about; functions are many."""
+    return sum(_FUNCTION if op in _FUNCTIONS else 1 for op in operations(program.instructions))
 
 
 def _is_long(program: ArrayProgram | Program) -> bool:
@@ -248,19 +249,25 @@ def _turns(printed: PrintedArrays, size: int) -> int:
     return sum(-(-elements // size) * each for elements, each in printed.loops)
 
 
-def _layout_of(program: TransitionProgram, plan: Plan, form: str) -> Layout:
-    dim = plan.n_coordinates
-    if form == "whole":
-        if dim > _WHOLE_STATE:
-            return TEAM
-        if dim <= _UNROLLED:
-            return CHAIN
-        return DOUBLE_CHAIN if program.reports and plan.dtype == "float64" else LONG_CHAIN
+def _layout_of(request: Request, plan: Plan, work: int = 0) -> Layout:
+    program, dim = request.program, plan.n_coordinates
+    if request.energy == "whole":
+        return _chain_layout(request, plan, work) if dim <= _WHOLE_STATE else TEAM
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
     if dim <= LIMITS.separable:
-        return CHAIN
+        return _chain_layout(request, plan, work)
     return BLOCKS if dim <= _MOST_THREADS else TEAM
+
+
+def _chain_layout(request: Request, plan: Plan, work: int) -> Layout:
+    """A thread is a chain, unless there is no memory for it."""
+    dim = plan.n_coordinates
+    if dim <= _UNROLLED and work <= _SHORT:
+        return CHAIN
+    layout = DOUBLE_CHAIN if request.program.reports and plan.dtype == "float64" else LONG_CHAIN
+    shared = shared_numbers(request, layout, dim, plan.steps_per_block)
+    return layout if shared * np.dtype(plan.dtype).itemsize <= _SHARED else TEAM
 
 
 def _kernel(
@@ -270,6 +277,7 @@ def _kernel(
     layout: Layout,
     parameters: np.ndarray[Any, np.dtype[np.float64]],
     functions: str = "",
+    work: int = 0,
 ) -> Kernel:
     dim, chains = plan.n_coordinates, plan.n_samples
     block = WARP if layout.is_long else BLOCK
@@ -300,7 +308,7 @@ def _kernel(
         parameters=parameters,
         block=block,
         threads=threads,
-        work=dim + parameters.size,
+        work=dim + (work or parameters.size),
         layout=layout,
     )
 

@@ -13,13 +13,13 @@ class Limits:
     Attributes
     ----------
     launch : int
-        Coordinates times steps of one; a row of the precision counts as many as it has elements.
+        Operations of one, of all chains together.
     launch_steps : int
         Steps of one, as few chains leave most of the card idle.
     launch_bytes : int
         Of the coefficients of one, where each chain has its own at each step.
     launch_thread : int
-        Operations of one thread of a team, whose chains may be few and large.
+        Operations of one of its threads, as chains may be few and large.
     held_bytes : int
         Of kept states, held for the diagnostics where no trajectory is kept.
     separable : int
@@ -43,7 +43,7 @@ class Limits:
         They take at most this part, a quarter, of the memory that is free.
     """
 
-    launch: int = 2**33
+    launch: int = 2**35
     launch_steps: int = 2**17
     launch_bytes: int = 2**26
     launch_thread: int = 2**22

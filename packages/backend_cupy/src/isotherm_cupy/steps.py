@@ -317,6 +317,17 @@ def has_trajectories(request: Request) -> bool:
     return any(_coefficient(request.program, one.count) not in request.zeros for one in loops)
 
 
+def shared_numbers(request: Request, layout: Layout, dim: int, steps_per_block: int) -> int:
+    """How many numbers a block of a long layout has in shared memory."""
+    program, each = request.program, 0
+    if not has_trajectories(request):
+        each += len(program.streams()) * (dim * steps_per_block + 1)
+    if layout.shares_state:
+        starts = (program.start[name] for name in (*program.carried, *program.cached))
+        each += sum(program.spaces[index] == Space.STATE for index in starts) * (dim + 1)
+    return WARP * each
+
+
 def _coefficient(program: TransitionProgram, index: int) -> str:
     return program.coefficients[int(program.values[index].value)]
 

@@ -39,3 +39,9 @@ extern "C" __global__ void node_moments(
     mean[number] = all.mean;
     variance[number] = all.variance;
 }
+
+// Numbers of an array of doubles as those of states are.
+extern "C" __global__ void rounded(const double* numbers, long long size, REAL* out) {
+    const long long number = thread_number();
+    if (number < size) out[number] = (REAL)numbers[number];
+}

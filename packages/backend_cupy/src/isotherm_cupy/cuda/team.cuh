@@ -70,6 +70,95 @@ static __device__ __noinline__ void scatter(
     }
 }
 
+// What is left of a number without the products of a's and b's, in order, a step apart each.
+__device__ __forceinline__ REAL less_products(
+    REAL rest, const REAL* a, int step_a, const REAL* b, int step_b, int count
+) {
+    for (int k = 0; k < count; ++k)
+        rest = sub(rest, mul(a[k * step_a * WIDTH], b[k * step_b * WIDTH]));
+    return rest;
+}
+
+// The lower factor of a matrix, column by column, in the order of core's cholesky.
+static __device__ __noinline__ void cholesky(const REAL* matrix, REAL* out, int size, int member) {
+    for (int j = 0; j < size; ++j) {
+        const REAL* const row = out + j * size * WIDTH;
+        meet();
+        // Each member makes it for itself, so that none waits for another.
+        const REAL pivot =
+            root(less_products(matrix[(j * size + j) * WIDTH], row, 1, row, 1, j));
+        for (int i = member; i < size; i += TEAM) {
+            const int at = i * size + j;
+            const auto left = [&] {
+                return less_products(matrix[at * WIDTH], out + i * size * WIDTH, 1, row, 1, j);
+            };
+            out[at * WIDTH] = i < j ? REAL(0) : i == j ? pivot : quotient(left(), pivot);
+        }
+    }
+}
+
+// The derivative by a matrix, from that by its factor, in the order of core's cholesky_back. Until the
+// end the diagonal holds twice the derivative.
+static __device__ __noinline__ void cholesky_back(
+    const REAL* lower, const REAL* slope, REAL* out, int size, int member
+) {
+    for (int j = size - 1; j >= 0; --j) {
+        const int below = (j + 1) * size + j, left = size - 1 - j;
+        const REAL pivot = lower[(j * size + j) * WIDTH];
+        const REAL* const column = lower + below * WIDTH;
+        meet();
+        for (int i = member; i < size; i += TEAM) {
+            if (i == j) continue;
+            REAL rest = i < j ? REAL(0) : slope[(i * size + j) * WIDTH];
+            if (i > j) {  // the part that is done is symmetric: along a row, and then down a column
+                const REAL* const along = out + (i * size + j + 1) * WIDTH;
+                rest = less_products(rest, along, 1, column, size, i - j);
+                const REAL* const down = out + ((i + 1) * size + i) * WIDTH;
+                rest = less_products(
+                    rest, down, size, column + (i - j) * size * WIDTH, size, size - 1 - i
+                );
+                rest = quotient(rest, pivot);
+            }
+            out[(i * size + j) * WIDTH] = rest;
+        }
+        meet();
+        if (member == 0) {
+            const REAL rest = slope[(j * size + j) * WIDTH];
+            out[(j * size + j) * WIDTH] = quotient(
+                less_products(rest, out + below * WIDTH, size, column, size, left), pivot
+            );
+        }
+    }
+    meet();
+    for (int i = member; i < size; i += TEAM) {
+        REAL& twice = out[(i * size + i) * WIDTH];
+        twice = mul(twice, REAL(0.5));
+    }
+}
+
+// The X of L X = right, of so many columns, or of the transposed L, in the order of core's solve.
+template <bool is_transposed>
+static __device__ __noinline__ void solve(
+    const REAL* lower, const REAL* right, REAL* out, int size, int member, int width
+) {
+    for (int k = member; k < size * width; k += TEAM) out[k * WIDTH] = right[k * WIDTH];
+    for (int done = 0; done < size; ++done) {
+        const int i = is_transposed ? size - 1 - done : done;
+        const REAL pivot = lower[(i * size + i) * WIDTH];
+        REAL* const row = out + i * width * WIDTH;
+        meet();
+        for (int w = member; w < width; w += TEAM)
+            row[w * WIDTH] = quotient(row[w * WIDTH], pivot);
+        meet();
+        for (int k = member; k < (size - 1 - done) * width; k += TEAM) {
+            const int r = (is_transposed ? 0 : done + 1) + k / width, w = k % width;
+            const REAL factor = lower[(is_transposed ? i * size + r : r * size + i) * WIDTH];
+            REAL& rest = out[(r * width + w) * WIDTH];
+            rest = sub(rest, mul(factor, row[w * WIDTH]));
+        }
+    }
+}
+
 // Neighbouring chains' numbers, read and written at once.
 template <int n> struct __align__(n * sizeof(REAL)) Together { REAL of[n]; };
 
