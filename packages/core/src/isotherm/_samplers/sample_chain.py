@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, Unpack, overload
 
 from isotherm._arithmetic.arrays import Array, as_state
+from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import BoundsLike, OnDivergence, SamplerName, ScheduleLike
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
@@ -261,6 +262,7 @@ def sample_chain(
     >>> isotherm.sample_chain(energy, dim=10, n_samples=1000, step_size=5e-3, seed=0).shape
     (1000, 10)
     """
+    energy = as_energy(energy)
     tuned: str | None = None
     if n_warmup:
         given = {
