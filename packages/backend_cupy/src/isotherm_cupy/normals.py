@@ -35,12 +35,15 @@ def filler(xp: Any, compile_: Compile) -> FillNormals:
         drawn_in = dtype if dtype == "float64" else "float32"
         is_direct = dtype == drawn_in and out.flags.c_contiguous
         normals = out if is_direct else xp.empty(out.shape, dtype=drawn_in)
-        _, n, dim = out.shape
+        n_steps, n, dim = out.shape
+        length = noise.steps_per_block(drawn_in)
         module = compile_(assemble(drawn_in, "fill.cu"))
-        arguments = [normals, np.int64(n), np.int32(dim), np.uint32(block)]
-        arguments += [np.uint32(seed & noise.MASK), np.uint32(seed >> 32), np.uint32(stream)]
-        arguments += [np.uint64(chain_offset), np.uint32(coordinate_offset)]
-        module.launch("fill", n * dim, arguments)
+        for k in range(n_steps // length):
+            arguments = [normals[k * length : (k + 1) * length], np.int64(n), np.int32(dim)]
+            arguments += [np.uint32(block + k), np.uint32(seed & noise.MASK)]
+            arguments += [np.uint32(seed >> 32), np.uint32(stream)]
+            arguments += [np.uint64(chain_offset), np.uint32(coordinate_offset)]
+            module.launch("fill", n * dim, arguments)
         if normals is not out:
             out[...] = normals
 

@@ -284,19 +284,21 @@ def fill_normals(
     """
     normals = out if out.is_contiguous() else torch.empty_like(out)
     _, n_samples, dim = out.shape
-    _fill[(triton.cdiv(n_samples * dim, _BLOCK),)](
-        normals,
-        n_samples * dim,
-        dim,
-        seed & noise.MASK,
-        seed >> 32,
-        block,
-        int(stream),
-        chain_offset,
-        coordinate_offset,
-        first_step,
-        **_constants(str(out.dtype).removeprefix("torch."), n_samples * dim),
-    )
+    dtype = str(out.dtype).removeprefix("torch.")
+    for k, of_block in enumerate(normals.split(noise.steps_per_block(dtype))):
+        _fill[(triton.cdiv(n_samples * dim, _BLOCK),)](
+            of_block,
+            n_samples * dim,
+            dim,
+            seed & noise.MASK,
+            seed >> 32,
+            block + k,
+            int(stream),
+            chain_offset,
+            coordinate_offset,
+            first_step,
+            **_constants(dtype, n_samples * dim),
+        )
     if normals is not out:
         out.copy_(normals)
 
