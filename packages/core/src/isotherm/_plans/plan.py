@@ -246,12 +246,6 @@ class Plan:
         """Consecutive steps that one block of the noise stream serves."""
         return steps_per_block(self.dtype)
 
-    def with_seed(self, seed: int) -> Plan:
-        """The same plan with another key of the noise; `dataclasses.replace`, in little time."""
-        made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__, seed=seed)
-        return made
-
     def kept_before(self, step: int) -> int:
         """How many states are kept in the first `step` steps."""
         return max(0, step - self.burn_in) // self.thinning
