@@ -413,6 +413,8 @@ class ArrayLoop:
         outputs.diverging += xp.astype(self._outer(reports["diverging"][:, 0]), xp.int64)
 
     def _record(self, rows: Array, reports: dict[str, Any], k: int, outputs: Outputs) -> None:
+        if outputs.trajectory is None and outputs.mean is None:
+            return
         x = self._outer(_shaped(rows, self._plan.shape))
         if outputs.trajectory is not None:
             outputs.trajectory[:, k, ...] = x

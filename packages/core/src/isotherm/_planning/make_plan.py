@@ -212,7 +212,7 @@ def make_plan(
     made = None if key is None else find_made(energy, key)
     if made is not None and x is not None:
         check_start(x, made.plan.dtype)
-        return replace(made.plan, seed=seed_of(seed, made.asked))
+        return made.plan.with_seed(seed_of(seed, made.asked))
     n_steps = as_count("n_steps", n_steps, 0)
     burn_in = as_count("burn_in", burn_in, 0)
     thinning = as_count("thinning", thinning, 1)
