@@ -53,12 +53,16 @@ def filler(xp: Any, compile_: Compile) -> FillNormals:
 def exponentials_by(xp: Any, compile_: Compile) -> Exponentials:
     """What `isotherm.backend.noise.exponentials` is, with its bits; see `filler`."""
 
-    def draw(like: Array, *, seed: int, block: int, chain_offset: int = 0) -> list[Array]:
+    def draw(
+        like: Array, *, seed: int, block: int, chain_offset: int = 0, n_blocks: int = 1
+    ) -> list[Array]:
         n, dtype = like.shape[0], str(like.dtype)
-        out = xp.empty((noise.EXPONENTIALS_PER_BLOCK, n), dtype=dtype)
-        arguments = [out, np.int64(n), np.uint32(block), np.uint32(seed & noise.MASK)]
-        arguments += [np.uint32(seed >> 32), np.uint64(chain_offset)]
-        compile_(assemble(dtype, "fill.cu")).launch("exponentials", n, arguments)
-        return list(out)
+        out = xp.empty((n_blocks, noise.EXPONENTIALS_PER_BLOCK, n), dtype=dtype)
+        module = compile_(assemble(dtype, "fill.cu"))
+        for k in range(n_blocks):
+            arguments = [out[k], np.int64(n), np.uint32(block + k), np.uint32(seed & noise.MASK)]
+            arguments += [np.uint32(seed >> 32), np.uint64(chain_offset)]
+            module.launch("exponentials", n, arguments)
+        return list(out.reshape(-1, n))
 
     return draw

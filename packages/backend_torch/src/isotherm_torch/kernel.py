@@ -309,6 +309,7 @@ def exponentials(
     seed: int,
     block: int,
     chain_offset: int = 0,
+    n_blocks: int = 1,
     first_step: torch.Tensor | None = None,
 ) -> Sequence[torch.Tensor]:
     """`isotherm.backend.noise.exponentials` as one kernel, for a tensor of one of the `DTYPES`.
@@ -316,18 +317,20 @@ def exponentials(
     Where there is a `first_step`, the block is counted from it, as in `fill_normals`.
     """
     n = len(like)
-    out = torch.empty(noise.EXPONENTIALS_PER_BLOCK, n, dtype=like.dtype, device=like.device)
-    _exponentials[(triton.cdiv(n, _BLOCK),)](
-        out,
-        n,
-        seed & noise.MASK,
-        seed >> 32,
-        block,
-        chain_offset,
-        first_step,
-        **_constants(str(like.dtype).removeprefix("torch."), n),
-    )
-    return out.unbind()
+    shape = n_blocks, noise.EXPONENTIALS_PER_BLOCK, n
+    out = torch.empty(shape, dtype=like.dtype, device=like.device)
+    for k in range(n_blocks):
+        _exponentials[(triton.cdiv(n, _BLOCK),)](
+            out[k],
+            n,
+            seed & noise.MASK,
+            seed >> 32,
+            block + k,
+            chain_offset,
+            first_step,
+            **_constants(str(like.dtype).removeprefix("torch."), n),
+        )
+    return out.flatten(0, 1).unbind()
 
 
 class Segments:

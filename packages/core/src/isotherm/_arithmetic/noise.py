@@ -385,8 +385,10 @@ def fill_normals(
             out[step::length, rows, columns] = xp.astype(values, out.dtype, copy=False)
 
 
-def exponentials(like: Any, *, seed: int, block: int, chain_offset: int = 0) -> list[Any]:
-    """Return -ln u of the accept stream for a block's consecutive steps: standard exponentials.
+def exponentials(
+    like: Any, *, seed: int, block: int, chain_offset: int = 0, n_blocks: int = 1
+) -> list[Any]:
+    """Return -ln u of the accept stream for consecutive blocks' steps: standard exponentials.
 
     u = (w + 1/2) / 2**32 with the word w of the step, at coordinate 0, in every dtype; -ln u is
     half of `minus_two_log`, the polynomial of the normals.
@@ -397,19 +399,21 @@ def exponentials(like: Any, *, seed: int, block: int, chain_offset: int = 0) -> 
         float32 or float64: whose library, dtype and device the numbers have.
     seed, block, chain_offset : int
         See `fill_normals`; a block is `EXPONENTIALS_PER_BLOCK` steps.
+    n_blocks : int
 
     Returns
     -------
     list of arrays (n_chains,)
+        One a step.
     """
     xp = array_namespace(like)
     where = device(like)
     precision = _precision(like.dtype)
     n = like.shape[0]
-    chain = xp.arange(chain_offset, chain_offset + n, dtype=xp.int64, device=where)
+    chain = xp.arange(chain_offset, chain_offset + n, dtype=xp.int64, device=where)[None, :]
     counter = (
-        xp.full((1,), block, dtype=xp.int64, device=where),
-        xp.zeros((1,), dtype=xp.int64, device=where),
+        xp.arange(block, block + n_blocks, dtype=xp.int64, device=where)[:, None],
+        xp.zeros((1, 1), dtype=xp.int64, device=where),
         chain & MASK,
         chain >> 32 | Stream.ACCEPT << 24,
     )
@@ -419,4 +423,4 @@ def exponentials(like: Any, *, seed: int, block: int, chain_offset: int = 0) -> 
         x += 0.5
         x *= 2.0 ** (precision.uniform_bits - 32)
         drawn.append(0.5 * minus_two_log(x, precision))
-    return drawn
+    return [of_word[k, :] for k in range(n_blocks) for of_word in drawn]

@@ -64,10 +64,10 @@ class FillNormals(Protocol):
 
 
 class Exponentials(Protocol):
-    """Draws a block of the accept stream, as `isotherm.backend.noise.exponentials` does."""
+    """Draws blocks of the accept stream, as `isotherm.backend.noise.exponentials` does."""
 
     def __call__(
-        self, like: Array, *, seed: int, block: int, chain_offset: int = 0
+        self, like: Array, *, seed: int, block: int, chain_offset: int = 0, n_blocks: int = 1
     ) -> Sequence[Array]: ...
 
 
@@ -467,12 +467,8 @@ class _Noise:
     def normal(self, like: Array, stream: str, step: int) -> Array:
         first, rows = self._held.get(stream, (0, []))
         if not 0 <= step - first < len(rows):
-            offset = self._plan.step_offset
-            block = (offset + step) // self._per_block
-            last = (offset + max(step, self.stop - 1)) // self._per_block
-            size = self._per_block * like.shape[0] * like.shape[1]
-            n_blocks = min(last - block + 1, max(1, LIMITS.normals_in_cache // size))
-            first = block * self._per_block - offset
+            size = like.shape[0] * like.shape[1]
+            first, block, n_blocks = self._following(step, self._per_block, size)
             rows = self._blocks(like, stream, first, block, n_blocks)
         return rows[step - first]
 
@@ -485,15 +481,28 @@ class _Noise:
         return rows[position]
 
     def exponential(self, like: Array, step: int) -> Array:
-        block, position = divmod(self._plan.step_offset + step, noise.EXPONENTIALS_PER_BLOCK)
-        held, rows = self._held.get("exponential", (None, []))
-        if held != block:
+        first, rows = self._held.get("exponential", (0, []))
+        if not 0 <= step - first < len(rows):
+            length = noise.EXPONENTIALS_PER_BLOCK
+            first, block, n_blocks = self._following(step, length, like.shape[0])
             drawn = self._exponentials(
-                like, seed=self._plan.seed, block=block, chain_offset=self._plan.chain_offset
+                like,
+                seed=self._plan.seed,
+                block=block,
+                chain_offset=self._plan.chain_offset,
+                n_blocks=n_blocks,
             )
             rows = [row[:, None] for row in drawn]
-            self._held["exponential"] = block, rows
-        return rows[position]
+            self._held["exponential"] = first, rows
+        return rows[step - first]
+
+    def _following(self, step: int, per_block: int, size: int) -> tuple[int, int, int]:
+        """The first step of the block of a step, its number, and how many to make from it on."""
+        offset = self._plan.step_offset
+        block = (offset + step) // per_block
+        last = (offset + max(step, self.stop - 1)) // per_block
+        most = max(1, LIMITS.normals_in_cache // (per_block * size))
+        return block * per_block - offset, block, min(last - block + 1, most)
 
     def _blocks(
         self,
