@@ -103,7 +103,9 @@ class Segments:
                 del held[arg]
         return [held[index] for index in segment.outputs]
 
-    def _made_ready(self, segment: Segment) -> tuple[Values, list[_Step], dict[int, list[int]], int]:
+    def _made_ready(
+        self, segment: Segment
+    ) -> tuple[Values, list[_Step], dict[int, list[int]], int]:
         """The constants that a segment takes, its steps, what is spent after each, and an array."""
         values, spaces = self._program.values, self._program.spaces
         steps = [(i, self._operation(i), values[i].args) for i in segment.body]

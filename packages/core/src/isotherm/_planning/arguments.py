@@ -15,7 +15,6 @@ from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import (
     Array,
     all_finite,
-    dtype_name,
     is_array,
     namespace_of,
     plain_array,

@@ -9,6 +9,7 @@ from isotherm._backends.protocol import RENEWED, Backend, Renews, Runner
 from isotherm._energies.origin import parameters_dtype
 from isotherm._plans.plan import Plan
 
+
 class Loan(NamedTuple):
     """A runner, and what it was made for."""
 
