@@ -220,7 +220,7 @@ class ArrayLoop:
         """Ask the energy for the first step from a state, and refuse what is wrong with it."""
         self._last = None, {}
         self._calls.begin(
-            self._in_its_dtype(state["x"]),
+            self._seen(self._inner(state["x"])),
             wants_energies=self._plan.return_diagnostics,
             wants_both=self._first_asked == "value_and_gradient",
         )
@@ -388,9 +388,7 @@ class ArrayLoop:
 
     def _seen(self, x: Array) -> Array:
         """The state as the energy sees it: in its shape, and in half precision where it is."""
-        return self._in_its_dtype(self._outer(_shaped(x, self._shape)))
-
-    def _in_its_dtype(self, x: Array) -> Array:
+        x = self._outer(_shaped(x, self._shape))
         if self._is_half:
             xp = namespace_of(x)
             x = xp.astype(x, getattr(xp, self._plan.dtype))
