@@ -109,7 +109,7 @@ def test_every_operation_is_rounded_by_itself(compiled, sampler, dtype):
     segments = segments_of(plan_of(**SAMPLERS[sampler], dtype=dtype))
     assert segments.why_not() is None
     assert len(compiled) == len(segments._kernels) > 0
-    normals = torch.empty(4, 99, 3, dtype=getattr(torch, dtype))
+    normals = torch.empty(noise.steps_per_block(dtype), 99, 3, dtype=getattr(torch, dtype))
     kernel.fill_normals(normals, **KEY)
     kernel.exponentials(normals[0], **ACCEPT_KEY)
     first = torch.zeros((), dtype=torch.int64)
@@ -163,7 +163,7 @@ def test_coefficients_in_memory_compile_nothing_wherever_they_are(compiled, dtyp
 def test_what_is_asked_first_is_what_is_launched(compiled, dtype):
     kernel._compiler_says.cache_clear()
     assert kernel.why_not(dtype) is None
-    normals = torch.empty(4, 16, 4, dtype=getattr(torch, dtype))
+    normals = torch.empty(noise.steps_per_block(dtype), 16, 4, dtype=getattr(torch, dtype))
     kernel.fill_normals(normals, **KEY)
     kernel.exponentials(normals[0], **ACCEPT_KEY)
     assert compiled[:2] == compiled[2:]
