@@ -7,7 +7,7 @@ import isotherm
 from isotherm._arithmetic.arrays import namespace, to_numpy
 from isotherm.backend import noise
 from isotherm_cupy.modules import compile_for_device
-from isotherm_cupy.normals import filler
+from isotherm_cupy.normals import exponentials_by, filler
 from isotherm_cupy.source import assemble
 from tests.cupy.host import BUILDS, compile_for_host
 
@@ -37,25 +37,29 @@ def test_the_branchless_root_is_rounded_to_nearest(build):
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 @pytest.mark.parametrize("stream", list(noise.Stream))
-def test_a_block_of_normals_is_drawn_by_one_kernel(build, dtype, stream):
+def test_each_block_of_normals_is_drawn_by_one_kernel(build, dtype, stream):
     library, compile_ = PLACES[build]
     xp = namespace(library)
     launches = []
 
-    def counted(source):
-        launches.append(source)
-        return compile_(source)
+    class Counted:
+        def __init__(self, source):
+            self.module = compile_(source)
 
-    shape = (noise.steps_per_block(dtype), 70, 9)
-    key = {"seed": 2**64 - 5, "stream": stream, "block": 2**32 - 1, "chain_offset": 2**32 - 30}
+        def launch(self, *given):
+            launches.append(given)
+            self.module.launch(*given)
+
+    shape = (2 * noise.steps_per_block(dtype), 70, 9)
+    key = {"seed": 2**64 - 5, "stream": stream, "block": 2**32 - 2, "chain_offset": 2**32 - 30}
     out, expected = xp.empty(shape, dtype=getattr(xp, dtype)), np.empty(shape, dtype)
-    filler(xp, counted)(out, **key)
+    filler(xp, Counted)(out, **key)
     noise.fill_normals(expected, **key)
     assert to_numpy(out).tobytes() == expected.tobytes()
-    assert len(launches) == 1
+    assert len(launches) == 2
     # In substeps of a trajectory the coordinate's word has a higher part.
     part = xp.empty((shape[0], 70, 4), dtype=getattr(xp, dtype))
-    filler(xp, counted)(part, **key, coordinate_offset=5)
+    filler(xp, Counted)(part, **key, coordinate_offset=5)
     assert to_numpy(part).tobytes() == np.ascontiguousarray(expected[:, :, 5:]).tobytes()
 
 
@@ -69,3 +73,14 @@ def test_a_start_is_drawn_by_one_kernel(build, monkeypatch):
     monkeypatch.setattr(noise, "fill_normals", refused)
     got = isotherm.sample_chain(isotherm.HarmonicEnergy(), backend=build, **options)
     assert to_numpy(got).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_for_accepting_have_the_streams_bits(build, dtype):
+    library, compile_ = PLACES[build]
+    xp = namespace(library)
+    key = {"seed": 2**64 - 5, "block": 2**32 - 2, "chain_offset": 2**32 - 30, "n_blocks": 2}
+    got = exponentials_by(xp, compile_)(xp.empty((70, 9), dtype=getattr(xp, dtype)), **key)
+    expected = noise.exponentials(np.empty((70, 9), dtype), **key)
+    assert [to_numpy(one).tobytes() for one in got] == [one.tobytes() for one in expected]

@@ -167,11 +167,14 @@ def test_how_many_blocks_of_noise_are_made_at_a_time_does_not_matter(make, backe
         same(sampled(), expected)
 
 
-def test_what_an_object_is_now_counts():
-    one = isotherm.LangevinDynamics(Spring(), backend="numpy", step_size=0.1)
+@pytest.mark.parametrize(
+    "change", [{"k": 2.0}, {"gradient": lambda x: 5.0 * x}], ids=["number", "gradient"]
+)
+def test_what_an_object_is_now_counts(change, backend):
+    one = isotherm.LangevinDynamics(Spring(), backend=backend, step_size=0.1)
     before = one.sample_chain(x=X, n_steps=2, seed=0)
-    one.energy_function.k = 2.0
-    fresh = isotherm.LangevinDynamics(one.energy_function, backend="numpy", step_size=0.1)
+    vars(one.energy_function).update(change)
+    fresh = isotherm.LangevinDynamics(one.energy_function, backend=backend, step_size=0.1)
     after = one.sample_chain(x=X, n_steps=2, seed=0)
     same(after, fresh.sample_chain(x=X, n_steps=2, seed=0))
     assert not np.array_equal(after, before)

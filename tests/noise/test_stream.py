@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isotherm._arithmetic.arrays import empty, namespace, round_to
-from isotherm._arithmetic.noise import Stream, fill_normals, steps_per_block
+from isotherm._arithmetic.noise import Stream, exponentials, fill_normals, steps_per_block
 from tests.noise import kernel
 from tests.noise.libraries import places, to_numpy
 
@@ -92,6 +92,21 @@ def test_libraries_agree_on_many_normals(library, device, dtype):
     key = {"seed": 11, "stream": Stream.LANGEVIN, "block": 5, "chain_offset": 2**32 - 20_000}
     values = to_numpy(draw(dtype, 40_000, 7, library, device, **key), library, dtype)
     np.testing.assert_array_equal(bits(values), bits(draw(dtype, 40_000, 7, **key)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_blocks_that_are_drawn_together_are_those_drawn_one_by_one(limits, dtype):
+    key, length = {"seed": 2**63 + 5, "chain_offset": 2**32 - 3}, steps_per_block(dtype)
+    limits(normals_in_cache=20)
+    together = np.empty((5 * length, 7, 3), dtype)
+    fill_normals(together, stream=Stream.LANGEVIN, block=2**32 - 5, **key)
+    for k in range(5):
+        alone = draw(dtype, 7, 3, stream=Stream.LANGEVIN, block=2**32 - 5 + k, **key)
+        np.testing.assert_array_equal(bits(together[k * length : (k + 1) * length]), bits(alone))
+    if dtype != "float16":
+        accepting = exponentials(together[0], block=2**32 - 5, n_blocks=5, **key)
+        one_by_one = [exponentials(alone[0], block=2**32 - 5 + k, **key) for k in range(5)]
+        np.testing.assert_array_equal(accepting, np.concatenate(one_by_one))
 
 
 @given(key=keys, dtype=st.sampled_from(["float32", "float64"]), size=sizes, data=st.data())

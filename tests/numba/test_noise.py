@@ -13,15 +13,16 @@ from isotherm_numba import fill_normals
 @settings(deadline=None, max_examples=60)
 @given(
     dtype=st.sampled_from(["float16", "float32", "float64"]),
+    n_blocks=st.integers(1, 3),
     shape=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     seed=st.integers(0, 2**64 - 1),
     stream=st.sampled_from(noise.Stream),
-    block=st.integers(0, 2**32 - 1),
+    block=st.integers(0, 2**32 - 3),
     chain_offset=st.integers(0, 2**55),
     stride=st.integers(1, 2),
 )
-def test_bits_are_cores(dtype, shape, seed, stream, block, chain_offset, stride):
-    shape = (noise.steps_per_block(dtype), *shape)
+def test_bits_are_cores(dtype, n_blocks, shape, seed, stream, block, chain_offset, stride):
+    shape = (n_blocks * noise.steps_per_block(dtype), *shape)
     where = {"seed": seed, "stream": stream, "block": block, "chain_offset": chain_offset}
     expected = np.empty(shape, dtype)
     noise.fill_normals(expected, **where)

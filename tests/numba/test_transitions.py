@@ -162,10 +162,13 @@ def test_noise_of_the_substeps_has_a_coordinate_of_its_own():
 
 
 def wanderer(state, c, draw):
-    """Loop variables that change places, stay as they are, and are given from outside."""
+    """Loop variables that change places, stay as they are, and are given from outside.
+
+    The number of the pass is one of a step's.
+    """
 
     def body(number, a, b, fixed, outer):
-        return b, a + c.step_size * b, fixed, state.x
+        return b, a + c.step_size * number * b, fixed, state.x
 
     a, b, fixed, outer = repeat(c.passes, body, state.x, state.x + state.x, state.x, state.momentum)
     z = draw.normal(noise.Stream.MOMENTUM)

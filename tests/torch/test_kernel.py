@@ -127,7 +127,7 @@ def test_every_operation_is_rounded_by_itself(compiled, sampler, dtype):
     segments = segments_of(plan_of(**SAMPLERS[sampler], dtype=dtype))
     assert segments.why_not() is None
     assert len(compiled) == len(segments._kernels) > 0
-    normals = torch.empty(4, 99, 3, dtype=getattr(torch, dtype))
+    normals = torch.empty(noise.steps_per_block(dtype), 99, 3, dtype=getattr(torch, dtype))
     kernel.fill_normals(normals, **KEY)
     kernel.exponentials(normals[0], **ACCEPT_KEY)
     first = torch.zeros((), dtype=torch.int64)
@@ -237,7 +237,7 @@ def test_coefficients_in_memory_compile_nothing_wherever_they_are(compiled, dtyp
 def test_what_is_asked_first_is_what_is_launched(compiled, dtype):
     kernel._compiler_says.cache_clear()
     assert kernel.why_not(dtype) is None
-    normals = torch.empty(4, 16, 4, dtype=getattr(torch, dtype))
+    normals = torch.empty(noise.steps_per_block(dtype), 16, 4, dtype=getattr(torch, dtype))
     kernel.fill_normals(normals, **KEY)
     kernel.exponentials(normals[0], **ACCEPT_KEY)
     assert compiled[:2] == compiled[2:]
@@ -332,8 +332,8 @@ def test_every_samplers_steps_have_the_array_loops_bits(interpreted, sampler, dt
 
 @pytest.mark.parametrize("dtype", kernel.DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (300, 7)])
-def test_a_block_of_normals_has_the_streams_bits(interpreted, dtype, shape):
-    out = torch.empty(noise.steps_per_block(dtype), *shape, dtype=getattr(torch, dtype))
+def test_blocks_of_normals_have_the_streams_bits(interpreted, dtype, shape):
+    out = torch.empty(2 * noise.steps_per_block(dtype), *shape, dtype=getattr(torch, dtype))
     expected = np.empty(out.shape, dtype)
     interpreted.fill_normals(out, **KEY)
     noise.fill_normals(expected, **KEY)
@@ -379,8 +379,9 @@ def test_a_users_own_steps_have_the_array_loops_bits(interpreted, compiled, dtyp
 @pytest.mark.parametrize("dtype", kernel.DTYPES)
 @pytest.mark.parametrize("n", [1, 3000])
 def test_numbers_for_accepting_have_the_streams_bits(interpreted, dtype, n):
-    got = interpreted.exponentials(torch.empty(n, 2, dtype=getattr(torch, dtype)), **ACCEPT_KEY)
-    expected = noise.exponentials(np.empty((n, 2), dtype), **ACCEPT_KEY)
+    key = ACCEPT_KEY | {"n_blocks": 2}
+    got = interpreted.exponentials(torch.empty(n, 2, dtype=getattr(torch, dtype)), **key)
+    expected = noise.exponentials(np.empty((n, 2), dtype), **key)
     for ours, theirs in zip(got, expected, strict=True):
         assert ours.numpy().tobytes() == theirs.tobytes()
 

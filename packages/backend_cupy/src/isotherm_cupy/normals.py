@@ -35,12 +35,15 @@ def filler(xp: Any, compile_: Compile) -> FillNormals:
         drawn_in = dtype if dtype == "float64" else "float32"
         is_direct = dtype == drawn_in and out.flags.c_contiguous
         normals = out if is_direct else xp.empty(out.shape, dtype=drawn_in)
-        _, n, dim = out.shape
+        n_steps, n, dim = out.shape
+        length = noise.steps_per_block(drawn_in)
         module = compile_(assemble(drawn_in, "fill.cu"))
-        arguments = [normals, np.int64(n), np.int32(dim), np.uint32(block)]
-        arguments += [np.uint32(seed & noise.MASK), np.uint32(seed >> 32), np.uint32(stream)]
-        arguments += [np.uint64(chain_offset), np.uint32(coordinate_offset)]
-        module.launch("fill", n * dim, arguments)
+        for k in range(n_steps // length):
+            arguments = [normals[k * length : (k + 1) * length], np.int64(n), np.int32(dim)]
+            arguments += [np.uint32(block + k), np.uint32(seed & noise.MASK)]
+            arguments += [np.uint32(seed >> 32), np.uint32(stream)]
+            arguments += [np.uint64(chain_offset), np.uint32(coordinate_offset)]
+            module.launch("fill", n * dim, arguments)
         if normals is not out:
             out[...] = normals
 
@@ -50,12 +53,16 @@ def filler(xp: Any, compile_: Compile) -> FillNormals:
 def exponentials_by(xp: Any, compile_: Compile) -> Exponentials:
     """What `isotherm.backend.noise.exponentials` is, with its bits; see `filler`."""
 
-    def draw(like: Array, *, seed: int, block: int, chain_offset: int = 0) -> list[Array]:
+    def draw(
+        like: Array, *, seed: int, block: int, chain_offset: int = 0, n_blocks: int = 1
+    ) -> list[Array]:
         n, dtype = like.shape[0], str(like.dtype)
-        out = xp.empty((noise.EXPONENTIALS_PER_BLOCK, n), dtype=dtype)
-        arguments = [out, np.int64(n), np.uint32(block), np.uint32(seed & noise.MASK)]
-        arguments += [np.uint32(seed >> 32), np.uint64(chain_offset)]
-        compile_(assemble(dtype, "fill.cu")).launch("exponentials", n, arguments)
-        return list(out)
+        out = xp.empty((n_blocks, noise.EXPONENTIALS_PER_BLOCK, n), dtype=dtype)
+        module = compile_(assemble(dtype, "fill.cu"))
+        for k in range(n_blocks):
+            arguments = [out[k], np.int64(n), np.uint32(block + k), np.uint32(seed & noise.MASK)]
+            arguments += [np.uint32(seed >> 32), np.uint64(chain_offset)]
+            module.launch("exponentials", n, arguments)
+        return list(out.reshape(-1, n))
 
     return draw

@@ -26,7 +26,8 @@ from isotherm_numba.noise import box_muller{bits} as box_muller
 @kept(arrays.fill_signature("{dtype}"))
 def fill(out, dim, coordinate_offset, stream, block, k0, k1, chain_offset, first, last):
     lanes.fill(
-        box_muller, out, dim, coordinate_offset, stream, block, k0, k1, chain_offset, first, last
+        box_muller, out, {steps}, dim, coordinate_offset, stream, block, k0, k1, chain_offset,
+        first, last,
     )
 """
 
@@ -64,7 +65,8 @@ def fill(
 
 @cache
 def _fill_of(dtype: str) -> Any:
-    source = _FILL.format(dtype=dtype, bits=8 * np.dtype(dtype).itemsize)
+    bits, steps = 8 * np.dtype(dtype).itemsize, noise.steps_per_block(dtype)
+    source = _FILL.format(dtype=dtype, bits=bits, steps=steps)
     return codegen_cache.load(f"normals_{dtype}", print_module("normals", dtype, source)).fill
 
 

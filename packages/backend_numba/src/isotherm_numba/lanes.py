@@ -18,16 +18,18 @@ _MASK, _32, _24 = np.uint64(noise.MASK), np.uint64(32), np.uint64(24)
 # Inlined, because Numba keeps no function on disk to which another one was passed.
 @njit(nogil=True, error_model="numpy", inline="always")
 def fill(
-    box_muller: Any, out: Any, dim: Any, coordinate_offset: Any, stream: Any, block: Any, k0: Any,
-    k1: Any, chain_offset: Any, first: Any, last: Any,
+    box_muller: Any, out: Any, steps: Any, dim: Any, coordinate_offset: Any, stream: Any,
+    block: Any, k0: Any, k1: Any, chain_offset: Any, first: Any, last: Any,
 ) -> None:  # fmt: skip
-    """Write the normals of one block for the elements first..last-1 of the state, in C order.
+    """Write the normals of blocks for the elements first..last-1 of the state, in C order.
 
     Parameters
     ----------
     box_muller : function
         One of `isotherm_numba.noise`.
-    out : array, shape (steps_per_block, elements)
+    out : array, shape (n_blocks * steps, elements)
+    steps : int
+        Of a block.
     dim, coordinate_offset, stream, block, k0, k1, chain_offset, first, last : int
     """
     words = np.empty((4, LANES), np.uint32)
@@ -44,8 +46,9 @@ def fill(
             coordinate[lane] = u32(coordinate_offset + columns[lane])
             low[lane] = u32(chains[lane] & _MASK)
             high[lane] = u32(chains[lane] >> _32 | stream << _24)
-        philox(words, block, coordinate, low, high, k0, k1, n)
-        box_muller(words, out, start, n)
+        for k in range(len(out) // steps):
+            philox(words, block + u64(k), coordinate, low, high, k0, k1, n)
+            box_muller(words, out[steps * k :], start, n)
         # To the same lanes of the next pass, without a division.
         for lane in range(LANES):
             j = columns[lane] + rest

@@ -311,19 +311,21 @@ def fill_normals(
     """
     normals = out if out.is_contiguous() else torch.empty_like(out)
     _, n_samples, dim = out.shape
-    _fill[(triton.cdiv(n_samples * dim, _BLOCK),)](
-        normals,
-        n_samples * dim,
-        dim,
-        seed & noise.MASK,
-        seed >> 32,
-        block,
-        int(stream),
-        chain_offset,
-        coordinate_offset,
-        first_step,
-        **_constants(str(out.dtype).removeprefix("torch."), n_samples * dim),
-    )
+    dtype = str(out.dtype).removeprefix("torch.")
+    for k, of_block in enumerate(normals.split(noise.steps_per_block(dtype))):
+        _fill[(triton.cdiv(n_samples * dim, _BLOCK),)](
+            of_block,
+            n_samples * dim,
+            dim,
+            seed & noise.MASK,
+            seed >> 32,
+            block + k,
+            int(stream),
+            chain_offset,
+            coordinate_offset,
+            first_step,
+            **_constants(dtype, n_samples * dim),
+        )
     if normals is not out:
         out.copy_(normals)
 
@@ -334,6 +336,7 @@ def exponentials(
     seed: int,
     block: int,
     chain_offset: int = 0,
+    n_blocks: int = 1,
     first_step: torch.Tensor | None = None,
 ) -> Sequence[torch.Tensor]:
     """`isotherm.backend.noise.exponentials` as one kernel, for a tensor of one of the `DTYPES`.
@@ -341,18 +344,20 @@ def exponentials(
     Where there is a `first_step`, the block is counted from it, as in `fill_normals`.
     """
     n = len(like)
-    out = torch.empty(noise.EXPONENTIALS_PER_BLOCK, n, dtype=like.dtype, device=like.device)
-    _exponentials[(triton.cdiv(n, _BLOCK),)](
-        out,
-        n,
-        seed & noise.MASK,
-        seed >> 32,
-        block,
-        chain_offset,
-        first_step,
-        **_constants(str(like.dtype).removeprefix("torch."), n),
-    )
-    return out.unbind()
+    shape = n_blocks, noise.EXPONENTIALS_PER_BLOCK, n
+    out = torch.empty(shape, dtype=like.dtype, device=like.device)
+    for k in range(n_blocks):
+        _exponentials[(triton.cdiv(n, _BLOCK),)](
+            out[k],
+            n,
+            seed & noise.MASK,
+            seed >> 32,
+            block + k,
+            chain_offset,
+            first_step,
+            **_constants(str(like.dtype).removeprefix("torch."), n),
+        )
+    return out.flatten(0, 1).unbind()
 
 
 def matvec(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

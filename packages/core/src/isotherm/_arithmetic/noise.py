@@ -339,11 +339,11 @@ def fill_normals(
     chain_offset: int = 0,
     coordinate_offset: int = 0,
 ) -> None:
-    """Write the standard normals of a block's consecutive steps into ``out``.
+    """Write the standard normals of consecutive blocks' steps into ``out``.
 
     Parameters
     ----------
-    out : array (steps_per_block, n_chains, n_coordinates)
+    out : array (n_blocks * steps_per_block, n_chains, n_coordinates)
         Of any array library that can be written to; float32, float64, float16 or bfloat16. Half
         precision is drawn in float32 and rounded once.
     seed : int in [0, 2**64)
@@ -351,7 +351,7 @@ def fill_normals(
     stream : Stream
         What the numbers are for.
     block : int in [0, 2**32)
-        The block's first step, divided by ``steps_per_block(out.dtype)``.
+        The first block: its first step, divided by ``steps_per_block(out.dtype)``.
     chain_offset : int
         The stream's number of the first chain; all chains are below 2**56.
     coordinate_offset : int
@@ -363,7 +363,9 @@ def fill_normals(
     """
     xp = array_namespace(out)
     precision = _precision(out.dtype)
-    _, n_chains, n_coordinates = out.shape
+    length = steps_per_block(out.dtype)
+    n_steps, n_chains, n_coordinates = out.shape
+    n_blocks = n_steps // length
     key = (seed & MASK, seed >> 32)
     where = device(out)
 
@@ -371,20 +373,22 @@ def fill_normals(
         return xp.arange(start, stop, dtype=xp.int64, device=where)
 
     piece = LIMITS.normals_in_cache if "cpu" in str(where).lower() else _DEVICE_PIECE
-    for rows, columns in _pieces(n_chains, n_coordinates, piece):
+    for rows, columns in _pieces(n_chains, n_coordinates, max(1, piece // n_blocks)):
         chain = integers(chain_offset + rows.start, chain_offset + rows.stop)[:, None]
         counter = (
-            xp.full((1, 1), block, dtype=xp.int64, device=where),
+            integers(block, block + n_blocks)[:, None, None],
             integers(coordinate_offset + columns.start, coordinate_offset + columns.stop)[None, :],
             chain & MASK,
             chain >> 32 | stream << 24,
         )
         for step, values in enumerate(normals(counter, key, precision)):
-            out[step, rows, columns] = xp.astype(values, out.dtype, copy=False)
+            out[step::length, rows, columns] = xp.astype(values, out.dtype, copy=False)
 
 
-def exponentials(like: Any, *, seed: int, block: int, chain_offset: int = 0) -> list[Any]:
-    """Return -ln u of the accept stream for a block's consecutive steps: standard exponentials.
+def exponentials(
+    like: Any, *, seed: int, block: int, chain_offset: int = 0, n_blocks: int = 1
+) -> list[Any]:
+    """Return -ln u of the accept stream for consecutive blocks' steps: standard exponentials.
 
     u = (w + 1/2) / 2**32 with the word w of the step, at coordinate 0, in every dtype; -ln u is
     half of `minus_two_log`, the polynomial of the normals.
@@ -395,19 +399,21 @@ def exponentials(like: Any, *, seed: int, block: int, chain_offset: int = 0) -> 
         float32 or float64: whose library, dtype and device the numbers have.
     seed, block, chain_offset : int
         See `fill_normals`; a block is `EXPONENTIALS_PER_BLOCK` steps.
+    n_blocks : int
 
     Returns
     -------
     list of arrays (n_chains,)
+        One a step.
     """
     xp = array_namespace(like)
     where = device(like)
     precision = _precision(like.dtype)
     n = like.shape[0]
-    chain = xp.arange(chain_offset, chain_offset + n, dtype=xp.int64, device=where)
+    chain = xp.arange(chain_offset, chain_offset + n, dtype=xp.int64, device=where)[None, :]
     counter = (
-        xp.full((1,), block, dtype=xp.int64, device=where),
-        xp.zeros((1,), dtype=xp.int64, device=where),
+        xp.arange(block, block + n_blocks, dtype=xp.int64, device=where)[:, None],
+        xp.zeros((1, 1), dtype=xp.int64, device=where),
         chain & MASK,
         chain >> 32 | Stream.ACCEPT << 24,
     )
@@ -417,4 +423,4 @@ def exponentials(like: Any, *, seed: int, block: int, chain_offset: int = 0) -> 
         x += 0.5
         x *= 2.0 ** (precision.uniform_bits - 32)
         drawn.append(0.5 * minus_two_log(x, precision))
-    return drawn
+    return [of_word[k, :] for k in range(n_blocks) for of_word in drawn]

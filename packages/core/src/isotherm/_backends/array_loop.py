@@ -8,6 +8,7 @@ noise from a faster source, or segments as one pass over memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import array_api_compat as compat
@@ -23,8 +24,17 @@ from isotherm._energies.protocol import energy_terms, kind_of
 from isotherm._energies.users import EnergyCalls, calls_of
 from isotherm._limits import LIMITS
 from isotherm._plans.plan import Plan
-from isotherm._programs.program import OPERATIONS
-from isotherm._transitions.program import Call, Kind, Loop, Segment, Statement, TransitionProgram
+from isotherm._programs.program import OPERATIONS, spent_after
+from isotherm._transitions.program import (
+    Call,
+    Kind,
+    Loop,
+    Segment,
+    Space,
+    Statement,
+    TransitionProgram,
+    walk,
+)
 
 #: The values of a step by their numbers: arrays (n_samples, dim) or (n_samples, 1), or floats.
 Values: TypeAlias = dict[int, Any]
@@ -32,11 +42,14 @@ Values: TypeAlias = dict[int, Any]
 #: What is told of a state, and of the step after which it is one.
 Note: TypeAlias = Callable[[Array, int], None]
 
+#: A value, what makes it in a namespace, and of which others.
+_Step: TypeAlias = tuple[int, Callable[..., Any], tuple[int, ...]]
+
 _ASKING = ("gradient", "value_and_gradient")  # of an energy
 
 
 class FillNormals(Protocol):
-    """Writes a block of the noise stream, as `isotherm.backend.noise.fill_normals` does."""
+    """Writes blocks of the noise stream, as `isotherm.backend.noise.fill_normals` does."""
 
     def __call__(
         self,
@@ -51,10 +64,10 @@ class FillNormals(Protocol):
 
 
 class Exponentials(Protocol):
-    """Draws a block of the accept stream, as `isotherm.backend.noise.exponentials` does."""
+    """Draws blocks of the accept stream, as `isotherm.backend.noise.exponentials` does."""
 
     def __call__(
-        self, like: Array, *, seed: int, block: int, chain_offset: int = 0
+        self, like: Array, *, seed: int, block: int, chain_offset: int = 0, n_blocks: int = 1
     ) -> Sequence[Array]: ...
 
 
@@ -76,52 +89,60 @@ class Segments:
 
     def __init__(self, program: TransitionProgram, dtype: str) -> None:
         self._program = program
-        self._scalar = np.dtype(dtype).type
-        self._last: dict[Segment, dict[int, tuple[int, ...]]] = {}
+        self._dtype = dtype
+        parts = walk(program.statements)
+        self._ready = {one: self._made_ready(one) for one in parts if isinstance(one, Segment)}
 
     def __call__(self, segment: Segment, values: Values) -> Sequence[Array]:
-        held = {index: values[index] for index in segment.inputs}
-        spent = self._spent(segment)
-        like = next(v for v in held.values() if not isinstance(v, float))
-        xp = namespace_of(like)
-        for index in segment.body:
-            one = self._program.values[index]
-            args = [self._argument(arg, held) for arg in one.args]
-            held[index] = self._apply(one.op, args, xp, like)
+        constants, steps, spent, array = self._ready[segment]
+        held = constants | {index: values[index] for index in segment.inputs}
+        xp = namespace_of(held[array])
+        for index, operation, args in steps:
+            held[index] = operation(xp, *[held[arg] for arg in args])
             for arg in spent[index]:
                 del held[arg]
         return [held[index] for index in segment.outputs]
 
-    def _spent(self, segment: Segment) -> dict[int, tuple[int, ...]]:
-        """The values that nothing needs after each of the body's."""
-        if segment not in self._last:
-            last: dict[int, int] = {}
-            for index in segment.body:
-                last |= dict.fromkeys(self._program.values[index].args, index)
-            ending: dict[int, list[int]] = {index: [] for index in segment.body}
-            for arg, index in last.items():
-                if arg not in segment.outputs and self._program.values[arg].op != "const":
-                    ending[index].append(arg)
-            self._last[segment] = {index: tuple(args) for index, args in ending.items()}
-        return self._last[segment]
+    def _made_ready(
+        self, segment: Segment
+    ) -> tuple[Values, list[_Step], dict[int, list[int]], int]:
+        """The constants that a segment takes, its steps, what is spent after each, and an array."""
+        values, spaces = self._program.values, self._program.spaces
+        steps = [(i, self._operation(i), values[i].args) for i in segment.body]
+        taken = {arg for _, _, args in steps for arg in args}
+        constants = {i: float(values[i].value) for i in taken if values[i].op == "const"}
+        spent = spent_after(steps, {*segment.outputs, *constants})
+        return constants, steps, spent, next(i for i in segment.inputs if spaces[i] != Space.STEP)
 
-    def _argument(self, index: int, held: Values) -> Any:
+    def _operation(self, index: int) -> Callable[..., Any]:
+        """What makes a value of others, of which those of a step are numbers, the rest arrays."""
         one = self._program.values[index]
-        return float(one.value) if one.op == "const" else held[index]
+        operation = OPERATIONS[one.op]
+        are_numbers = [self._program.spaces[arg] == Space.STEP for arg in one.args]
+        if all(are_numbers):
+            return partial(_of_numbers, operation, np.dtype(self._dtype).type)
+        if one.op == "perturb" and are_numbers[1]:
+            return _perturbed
+        if one.op in ("where", "div", "min", "max") and any(are_numbers):
+            return partial(_of_arrays, operation, self._dtype)
+        return operation
 
-    def _apply(self, op: str, args: list[Any], xp: Any, like: Array) -> Any:
-        if all(isinstance(arg, (float, bool)) for arg in args):
-            with np.errstate(all="ignore"):
-                value = OPERATIONS[op](np, *map(self._scalar, args))
-            return bool(value) if value.dtype == np.bool_ else float(value)
-        if op == "perturb" and isinstance(args[1], float):
-            value, scale, z = args
-            return value if scale == 0.0 else value + scale * z
-        if op in ("where", "div", "min", "max"):
-            # Some libraries take no number here, or divide by one through its reciprocal.
-            place = {"dtype": like.dtype, "device": compat.device(like)}
-            args = [xp.asarray(a, **place) if isinstance(a, float) else a for a in args]
-        return OPERATIONS[op](xp, *args)
+
+def _of_numbers(operation: Callable[..., Any], scalar: Any, xp: Any, *args: Any) -> Any:
+    with np.errstate(all="ignore"):
+        value = operation(np, *map(scalar, args))
+    return bool(value) if value.dtype == np.bool_ else float(value)
+
+
+def _perturbed(xp: Any, value: Array, scale: float, z: Array) -> Array:
+    return value if scale == 0.0 else value + scale * z
+
+
+def _of_arrays(operation: Callable[..., Any], dtype: str, xp: Any, *args: Any) -> Any:
+    """Some libraries take no number here, or divide by one through its reciprocal."""
+    like = next(arg for arg in args if not isinstance(arg, (float, bool)))
+    place = {"dtype": getattr(xp, dtype), "device": compat.device(like)}
+    return operation(xp, *(xp.asarray(a, **place) if isinstance(a, float) else a for a in args))
 
 
 def _same(x: Array) -> Array:
@@ -395,7 +416,7 @@ class ArrayLoop:
 
     def _seen(self, x: Array) -> Array:
         """The state as the energy sees it: in its shape, and in half precision where it is."""
-        x = self._outer(x if x.shape == self._shape else _shaped(x, self._shape))
+        x = self._outer(_shaped(x, self._shape))
         if self._is_half:
             xp = namespace_of(x)
             x = xp.astype(x, getattr(xp, self._plan.dtype))
@@ -422,6 +443,8 @@ class ArrayLoop:
         outputs.diverging += xp.astype(self._outer(reports["diverging"][:, 0]), xp.int64)
 
     def _record(self, rows: Array, reports: dict[str, Any], k: int, outputs: Outputs) -> None:
+        if outputs.trajectory is None and outputs.mean is None:
+            return
         x = self._outer(_shaped(rows, self._plan.shape))
         if outputs.trajectory is not None:
             outputs.trajectory[:, k, ...] = x
@@ -474,53 +497,66 @@ class _Noise:
     def normal(self, like: Array, stream: str, step: int) -> Array:
         first, rows = self._held.get(stream, (0, []))
         if not 0 <= step - first < len(rows):
-            offset = self._plan.step_offset
-            block = (offset + step) // self._per_block
-            last = (offset + max(step, self.stop - 1)) // self._per_block
-            size = self._per_block * like.shape[0] * like.shape[1]
-            n_blocks = min(last - block + 1, max(1, LIMITS.normals_in_cache // size))
-            first = block * self._per_block - offset
-            places = [(block + k, 0) for k in range(n_blocks)]
-            rows = self._blocks(like, stream, first, places)
+            size = like.shape[0] * like.shape[1]
+            first, block, n_blocks = self._following(step, self._per_block, size)
+            rows = self._blocks(like, stream, first, block, n_blocks)
         return rows[step - first]
 
     def substep_normal(self, like: Array, step: int, number: int) -> Array:
         group, position = divmod(number, self._per_block)
-        place = (self._plan.step_offset + step, group << noise.COORDINATE_BITS)
+        block, coordinate = self._plan.step_offset + step, group << noise.COORDINATE_BITS
         held, rows = self._held.get("SUBSTEP", (None, []))
-        if held != place:
-            rows = self._blocks(like, "SUBSTEP", place, [place])
+        if held != (block, coordinate):
+            rows = self._blocks(like, "SUBSTEP", (block, coordinate), block, 1, coordinate)
         return rows[position]
 
     def exponential(self, like: Array, step: int) -> Array:
-        block, position = divmod(self._plan.step_offset + step, noise.EXPONENTIALS_PER_BLOCK)
-        held, rows = self._held.get("exponential", (None, []))
-        if held != block:
+        first, rows = self._held.get("exponential", (0, []))
+        if not 0 <= step - first < len(rows):
+            length = noise.EXPONENTIALS_PER_BLOCK
+            first, block, n_blocks = self._following(step, length, like.shape[0])
             drawn = self._exponentials(
-                like, seed=self._plan.seed, block=block, chain_offset=self._plan.chain_offset
+                like,
+                seed=self._plan.seed,
+                block=block,
+                chain_offset=self._plan.chain_offset,
+                n_blocks=n_blocks,
             )
             rows = [row[:, None] for row in drawn]
-            self._held["exponential"] = block, rows
-        return rows[position]
+            self._held["exponential"] = first, rows
+        return rows[step - first]
+
+    def _following(self, step: int, per_block: int, size: int) -> tuple[int, int, int]:
+        """The first step of the block of a step, its number, and how many to make from it on."""
+        offset = self._plan.step_offset
+        block = (offset + step) // per_block
+        last = (offset + max(step, self.stop - 1)) // per_block
+        most = max(1, LIMITS.normals_in_cache // (per_block * size))
+        return block * per_block - offset, block, min(last - block + 1, most)
 
     def _blocks(
-        self, like: Array, stream: str, name: object, places: list[tuple[int, int]]
+        self,
+        like: Array,
+        stream: str,
+        name: object,
+        block: int,
+        n_blocks: int,
+        coordinate_offset: int = 0,
     ) -> list[Array]:
-        """The rows of some blocks, each of its number and its first coordinate's."""
+        """The rows of some blocks, held under a name."""
         xp = namespace_of(like)
         # New memory, as a row of the block before may still be in use; the others are let go.
         self._held.pop(stream, None)
-        shape = (len(places) * self._per_block, *like.shape)
+        shape = (n_blocks * self._per_block, *like.shape)
         out = xp.empty(shape, dtype=like.dtype, device=compat.device(like))
-        for k, (block, coordinate_offset) in enumerate(places):
-            self._fill_normals(
-                out[k * self._per_block : (k + 1) * self._per_block, ...],
-                seed=self._plan.seed,
-                stream=noise.Stream[stream],
-                block=block,
-                chain_offset=self._plan.chain_offset,
-                coordinate_offset=coordinate_offset,
-            )
+        self._fill_normals(
+            out,
+            seed=self._plan.seed,
+            stream=noise.Stream[stream],
+            block=block,
+            chain_offset=self._plan.chain_offset,
+            coordinate_offset=coordinate_offset,
+        )
         rows = [out[k, ...] for k in range(shape[0])]
         self._held[stream] = name, rows
         return rows

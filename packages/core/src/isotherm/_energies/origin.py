@@ -155,7 +155,8 @@ def origin(energy: Any) -> Origin:
 
 def parameters_dtype(energy: Any) -> str | None:
     """The dtype of the first network's parameters that an energy calculates with, if any."""
-    for part in _parts(energy.asked() if is_declared(energy) else energy):
+    asked = energy.asked() if is_declared(energy) else energy
+    for part in () if asked is None else _parts(asked):
         if is_module(part):
             for value in part.parameters():
                 if is_array(value) and dtype_name(value.dtype) in FLOATING:

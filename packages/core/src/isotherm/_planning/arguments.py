@@ -15,7 +15,6 @@ from isotherm._arithmetic import functions
 from isotherm._arithmetic.arrays import (
     Array,
     all_finite,
-    dtype_name,
     is_array,
     namespace_of,
     plain_array,
@@ -92,9 +91,9 @@ def check_stream(
 def check_start(x: Array, dtype: str, name: str = "x", bounds: Bounds | None = None) -> None:
     """Refuse states that are not finite in the dtype of the chains, or outside of bounds."""
     xp, state = namespace_of(x), x
-    if dtype_name(x.dtype) != dtype:
-        # NumPy has no bfloat16, whose range is that of float32.
-        wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
+    # NumPy has no bfloat16, whose range is that of float32.
+    wanted = xp.float32 if dtype == "bfloat16" else getattr(xp, dtype)
+    if x.dtype != wanted:
         with np.errstate(over="ignore"):
             state = xp.astype(x, wanted, copy=False)
     if not all_finite(state):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -102,6 +103,10 @@ class Schedule:
         steps = np.arange(self.first + start, self.first + stop)
         values: np.ndarray[Any, np.dtype[np.float64]] = self._given * functions.exp(steps * rate)
         return values
+
+    def distinct(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The same, but one number, shape (1,), where it is constant."""
+        return self.between(start, start + 1 if self.is_constant else stop)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -247,9 +252,9 @@ class Plan:
         return steps_per_block(self.dtype)
 
     def with_seed(self, seed: int) -> Plan:
-        """The same plan with another key of the noise; `dataclasses.replace`, in little time."""
-        made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__, seed=seed)
+        """The same plan with another key of the noise."""
+        made = copy(self)
+        object.__setattr__(made, "seed", seed)  # in a tenth of the time of dataclasses.replace
         return made
 
     def kept_before(self, step: int) -> int:
@@ -367,9 +372,9 @@ class Plan:
         (stop - start,) each.
         """
         steps = np.arange(self.step_offset + start, self.step_offset + stop, dtype=np.int64)
-        made = self._made(steps, lambda one: one.of_chains(0, 1).between(start, stop))
+        made = self._made(steps, lambda one: one.of_chains(0, 1).distinct(start, stop))
         return {
-            name: round_to(np.broadcast_to(values, steps.shape), self.state_dtype)
+            name: np.full(steps.shape, round_to(np.asarray(values), self.state_dtype))
             for name, values in made.items()
             if np.ndim(values) < 2
         }
@@ -384,9 +389,7 @@ class Plan:
         if not self.noise_scale.is_of_chains:
             return {}
         steps = np.arange(self.step_offset + start, self.step_offset + stop, dtype=np.int64)
-        made = self._made(
-            steps, lambda one: one.between(start, start + 1 if one.is_constant else stop)
-        )
+        made = self._made(steps, lambda one: one.distinct(start, stop))
         return {
             name: round_to(values, self.state_dtype)
             for name, values in made.items()

@@ -6,10 +6,8 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from isotherm._backends.protocol import RENEWED, Backend, Renews, Runner
-from isotherm._energies.origin import origin, parameters_dtype
+from isotherm._energies.origin import parameters_dtype
 from isotherm._plans.plan import Plan
-
-_ANY = dict.fromkeys(RENEWED)
 
 
 class Loan(NamedTuple):
@@ -18,7 +16,6 @@ class Loan(NamedTuple):
     runner: Runner
     plan: Plan
     energy: Any
-    dtype: str | None  # in which it is given states, if not in theirs
     about: tuple[Any, ...]
 
 
@@ -38,9 +35,9 @@ class Prepared:
             kept = self._kept.pop()
         except IndexError:
             kept = None
-        if kept is None or not _serves(kept, plan, energy):
-            runner = backend.prepare(plan, energy)
-            return Loan(runner, plan, energy, parameters_dtype(energy), _about(energy))
+        about = _about(energy)
+        if kept is None or not _serves(kept, plan, energy, about):
+            return Loan(backend.prepare(plan, energy), plan, energy, about)
         renewed: Renews = kept.runner  # type: ignore[assignment]
         renewed.renew(plan)
         return kept
@@ -54,16 +51,17 @@ class Prepared:
         return Prepared, ()
 
 
-def _serves(kept: Loan, plan: Plan, energy: Any) -> bool:
+def _serves(kept: Loan, plan: Plan, energy: Any, about: tuple[Any, ...]) -> bool:
     """Whether a runner serves a plan, which may differ from its own in `RENEWED`."""
-    if kept.energy is not energy or vars(plan) | _ANY != vars(kept.plan) | _ANY:
+    if kept.energy is not energy or kept.about != about:
         return False
-    if kept.dtype != parameters_dtype(energy):  # no plan tells that of an object's own gradient
-        return False
-    # Plans that were made as one share their schedules; and else the energy, which is an object,
-    # may have changed what it is.
-    return plan.step_size is kept.plan.step_size or kept.about == _about(energy)
+    any_of_them = dict.fromkeys(RENEWED)
+    return vars(plan) | any_of_them == vars(kept.plan) | any_of_them
 
 
 def _about(energy: Any) -> tuple[Any, ...]:
-    return type(energy), origin(energy), hasattr(energy, "gradient")
+    """What a runner is made for of an energy, which is an object and may change, and no plan tells.
+
+    Its class, its own gradient, and the dtype in which its network is given states.
+    """
+    return type(energy), getattr(energy, "gradient", None), parameters_dtype(energy)
