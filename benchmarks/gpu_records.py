@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+#: Characters of an error, and of a traceback: of a suite that fails as a whole each test has one.
+MOST_TOLD = 2000
+
 
 @pytest.hookimpl
 def pytest_runtest_logreport(report: Any) -> None:
@@ -21,10 +24,10 @@ def pytest_runtest_logreport(report: Any) -> None:
         found["why"] = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else "")
     if report.failed:
         crash = getattr(report.longrepr, "reprcrash", None)
-        found["error"] = getattr(crash, "message", str(report.longrepr)[-500:])
-        found["traceback"] = report.longreprtext
+        found["error"] = getattr(crash, "message", str(report.longrepr)[-500:])[:MOST_TOLD]
+        found["traceback"] = report.longreprtext[-MOST_TOLD:]
     with open(os.environ["RECORDS"], "ab", buffering=0) as file:
-        file.write(f"\n{json.dumps(found, ensure_ascii=False)}\n".encode())
+        file.write(f"\n{json.dumps(found, ensure_ascii=False)}\n".encode(errors="backslashreplace"))
 
 
 @pytest.hookimpl

@@ -78,6 +78,28 @@ def test_each_part_ends_by_itself_and_what_it_found_is_kept(gpu, tmp_path, capsy
         raise AssertionError("the part's child runs on")
 
 
+def test_logs_stay_short_and_a_full_disk_ends_nothing(gpu, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "MOST_LOGGED", 4000)
+    parts = (
+        program(gpu, "prints", "print('first'); print('x\\n' * 50_000); print('last')"),
+        program(gpu, "next", add("one")),
+    )
+    assert gpu.session(parts, tmp_path, 60.0, {})
+    log = (tmp_path / "parts.log").read_text("utf-8")
+    assert len(log) < 4000
+    assert log.startswith("\n=== prints\nfirst\nx\n")
+    assert log.endswith("x\n\nlast\n\n=== next\n")
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(gpu, "write", full)
+    assert gpu.session(parts, tmp_path, 60.0, {})
+    said = capsys.readouterr().out
+    assert "not written: [Errno 28] No space left" in said
+    assert "0 of 2 parts did not end well" in said
+
+
 def test_nothing_is_begun_without_time_for_it(gpu, tmp_path):
     parts = (program(gpu, "long", "import time; time.sleep(60)"), program(gpu, "late", "pass"))
     assert not gpu.session(parts, tmp_path, 2.0, {})
