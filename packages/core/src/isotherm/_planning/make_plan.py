@@ -19,7 +19,7 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
-from isotherm._energies.origin import is_declared, name_of, origin
+from isotherm._energies.origin import is_declared, name_of, origin, own_shape
 from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import HasEnergy, as_energy, fixed, signature
 from isotherm._planning.arguments import (
@@ -357,7 +357,7 @@ def _state_shape(
     energy: Any, x: Array | None, dim: Any, n_samples: Any
 ) -> tuple[int, tuple[int, ...]]:
     """(n_samples, event_shape) of what the user said in three ways, which must agree."""
-    own = _own_shape(energy)
+    own = own_shape(energy)
     wanted = None if n_samples is None else as_count("n_samples", n_samples, 1)
     said = None if dim is None else as_shape(dim)
     if x is None:
@@ -391,12 +391,6 @@ def _state_shape(
         given = f"dim is {dim}" if x is None else f"x has shape {tuple(x.shape)}"
         raise InputError(f"{given} but the energy has dimension {energy.dim}")
     return wanted or rows, shape
-
-
-def _own_shape(energy: Any) -> tuple[int, ...] | None:
-    """The shape of a chain's state that an energy says."""
-    dim = energy.dim if is_declared(energy) else None
-    return dim if dim is None or isinstance(dim, tuple) else (dim,)
 
 
 def _device(backend: Backend, device: str | None, *, is_wanted: bool) -> str:
