@@ -21,7 +21,7 @@ from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
 from isotherm._samplers.options import SampleOptions, shortened
 from isotherm._transitions.catalogue import find
-from isotherm._warmup.tuning import placed
+from isotherm._warmup.starts import placed
 from isotherm.errors import InputError
 
 

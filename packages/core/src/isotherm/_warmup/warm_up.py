@@ -16,10 +16,10 @@ from isotherm._plans.plan import Plan
 from isotherm._warmup.advice import reasons
 from isotherm._warmup.pilots import Pilots, pilots_start
 from isotherm._warmup.search import TARGETS, Search
+from isotherm._warmup.starts import Starts
 from isotherm._warmup.tuning import (
     MASS_RANGE,
     MOST_LEAPFROG,
-    Starts,
     Tunable,
     Tuning,
     is_in_range,
