@@ -22,9 +22,6 @@ class Limits:
         Operations of one of its threads, as chains may be few and large.
     held_bytes : int
         Of kept states, held for the diagnostics where no trajectory is kept.
-    separable : int
-        Coordinates that one thread holds of a separable energy whose chains have numbers of their
-        own; beyond, a thread is a coordinate.
     tiled : int
         Chains from which a thread is a coordinate of several, if that spares it reading a matrix;
         fewer would leave multiprocessors idle.
@@ -48,7 +45,6 @@ class Limits:
     launch_bytes: int = 2**26
     launch_thread: int = 2**22
     held_bytes: int = 2**26
-    separable: int = 16
     tiled: int = 512
     moments_height: int = 8
     longest_program: int = 4000
