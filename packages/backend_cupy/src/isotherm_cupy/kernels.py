@@ -50,6 +50,8 @@ _WHOLE_STATE = 32
 # cache; and how many operations exp, log, sin, cos and tanh are.
 _UNROLLED, _SHORT, _FUNCTION = 16, 1024, 40
 _FUNCTIONS = frozenset(("exp", "log", "sin", "cos", "tanh"))
+# Coordinates of a chain for which one of its lanes has registers.
+_HELD = {"float32": 16, "float64": 10}
 _MOST_THREADS = 1024  # of a block
 _SHARED = 48 * 2**10  # bytes of a block's shared memory, unless a kernel asks for more
 _ALL_REGISTERS = 256  # threads of a block that can have all registers of a thread
@@ -255,7 +257,7 @@ def _layout_of(request: Request, plan: Plan, work: int = 0) -> Layout:
         return _chain_layout(request, plan, work) if dim <= _WHOLE_STATE else TEAM
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
-    if _held(request, plan, work) <= _UNROLLED:
+    if _held(request, plan, work) <= _HELD[plan.dtype]:
         return _chain_layout(request, plan, work)
     return BLOCKS if dim <= _MOST_THREADS else TEAM
 
@@ -263,13 +265,13 @@ def _layout_of(request: Request, plan: Plan, work: int = 0) -> Layout:
 def _lanes_of(request: Request, plan: Plan, work: int) -> int:
     """Threads of a chain: a power of two, up to a warp.
 
-    The fewest that fill the card, and whose registers hold the chain. They share what is done for
-    each coordinate, but not what is done for a whole chain.
+    The fewest that keep the card busy and whose registers hold the chain: they share what is done
+    for each coordinate, but each does what is done once a chain.
     """
     if request.energy != "elementwise" or matrices_of(request.program):
         return 1
     dim = plan.n_coordinates
-    wanted = max(LIMITS.card / plan.n_samples, dim / _UNROLLED, work / _SHORT, 1.0)
+    wanted = max(LIMITS.busy / plan.n_samples, dim / _HELD[plan.dtype], work / _SHORT, 1.0)
     return 2 ** math.ceil(math.log2(min(wanted, dim, WARP)))
 
 

@@ -33,6 +33,9 @@ class Limits:
         Bytes of a card's cache for each thread that it runs at once: 32 MiB for 2^17.
     card : int
         Threads from which most of a card has work.
+    busy : int
+        Threads of several coordinates each from which it always has something to issue: two warps
+        for each of an H100's 528 schedulers.
     team_blocks : int
         Blocks of teams of one launch, which take chains until none is left: all that a card runs at
         once, and more.
@@ -50,6 +53,7 @@ class Limits:
     longest_program: int = 4000
     cache_share: int = 256
     card: int = 2**17
+    busy: int = 2**15
     team_blocks: int = 2**13
     memory_share: int = 4
 

@@ -147,7 +147,7 @@ LONG_CHAIN = replace(CHAIN, is_long=True)
 #: The same for proposals in float64, beside which there are no registers for what they replace.
 DOUBLE_CHAIN = replace(LONG_CHAIN, shares_state=True)
 _MOST_STEPS_PER_BLOCK = max(noise.steps_per_block(dtype) for dtype in ("float32", "float64"))
-WARP = 32  # threads of a block that has these
+WARP = 32  # threads that hand each other numbers at once; and of a block of a long layout
 #: A team of threads is a chain of many coordinates, whose numbers are in global memory.
 TEAM = Layout(
     _TEAM,
