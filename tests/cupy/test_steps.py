@@ -127,6 +127,16 @@ def test_threads_that_share_a_chain_have_the_same_bits(build, sampler, limits, m
     assert_same(*(run(energy, each, options) for each in (build, "numpy")))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("build", BUILDS)
+def test_lanes_of_long_steps_have_the_same_bits(build, dtype, limits, monkeypatch):
+    """Their normals, and in float64 the old state, are in shared memory."""
+    limits(busy=1)
+    monkeypatch.setattr(kernels, "_SHORT", 20)
+    options, energy = SAMPLERS["mala"] | {"dim": 5, "dtype": dtype}, ENERGIES["double well"]
+    assert_same(*(run(energy, each, options) for each in (build, "numpy")))
+
+
 @pytest.mark.parametrize(
     ("dim", "lanes", "sampler", "dtype"),
     [
