@@ -235,7 +235,7 @@ def test_what_does_not_fit_into_memory_is_refused(options, message):
         (isotherm.GaussianEnergy, "the class GaussianEnergy itself"),
         (lambda x: x.sum(axis=1), r"no method gradient\(x\)"),
         (isotherm.GaussianEnergy([0.0], [[1.0]]), "dim is 2 but the energy has dimension 1"),
-        (isotherm.HarmonicEnergy(k=[1.0, 2.0]), "must return its energy"),
+        (isotherm.HarmonicEnergy(k=[1.0, 2.0]), "must return one number"),
     ],
 )
 def test_energies_that_cannot_be_sampled(energy, message):
