@@ -100,7 +100,7 @@ class Layout:
 
     @property
     def has_whole_chains(self) -> bool:
-        """Whether a chain's coordinates are in registers of a warp."""
+        """Whether a thread may have several coordinates of one chain."""
         return self.arrays == (Space.STATE,)
 
     @property
