@@ -304,7 +304,7 @@ def _kernel(
     constants: dict[str, object] = {"KEEPS": int(request.keeps)}
     if layout is not ELEMENT:
         constants["DIM"] = dim
-    if layout.has_whole_chains:
+    if layout.has_several_coordinates:
         lanes = _lanes_of(request, plan, work)
         constants |= {"LANES": lanes, "HELD": -(-dim // lanes)}
         threads = chains * lanes

@@ -99,7 +99,7 @@ class Layout:
     end: str = ""
 
     @property
-    def has_whole_chains(self) -> bool:
+    def has_several_coordinates(self) -> bool:
         """Whether a thread may have several coordinates of one chain."""
         return self.arrays == (Space.STATE,)
 
@@ -423,7 +423,7 @@ class _Printer:
         """What declares a thread's numbers of a value as an array, if it has several."""
         if space not in self._layout.arrays:
             return ""
-        return "[HELD]" if self._layout.has_whole_chains else "[TILE]"
+        return "[HELD]" if self._layout.has_several_coordinates else "[TILE]"
 
     def _at(self, space: Space) -> str:
         return self._layout.at if space in self._layout.arrays else ""
@@ -435,7 +435,7 @@ class _Printer:
     def _number(self, index: int) -> str:
         """One number of a value: where it is of coordinates, that of coordinate j."""
         one = self._program.values[index]
-        if one.op == "vector" and self._layout.has_whole_chains:
+        if one.op == "vector" and self._layout.has_several_coordinates:
             return f"vectors[{one.value} * DIM + j]"
         return self._variable(index) + self._at(self._program.spaces[index])
 
@@ -526,7 +526,7 @@ class _Printer:
             *(
                 f"const REAL a{index} = vectors[{one.value} * dim + j];"
                 for index, one in enumerate(self._program.values)
-                if one.op == "vector" and not self._layout.has_whole_chains
+                if one.op == "vector" and not self._layout.has_several_coordinates
             ),
         ]
 
@@ -599,7 +599,7 @@ class _Printer:
         )
 
     def _kept(self, x: int) -> list[str]:
-        place = "at[j]" if self._layout.has_whole_chains else "*at"
+        place = "at[j]" if self._layout.has_several_coordinates else "*at"
         if self._layout.is_shared:
             place = "at[c * chain_stride]"
         lines = self._over(Space.STATE, [f"{self._if_there}{place} = {self._number(x)};"])
