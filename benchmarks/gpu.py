@@ -27,6 +27,7 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,8 @@ HERE = Path(__file__).parent
 CORES = max(1, min(12, (os.cpu_count() or 1) - 2))
 FINISHED = (0, 1)  # exit statuses of processes that have done all they had to
 MOST_STARTS = 20  # of one process that crashes again and again
+SECONDS_TO_DIE = 5.0
+MOST_LOGGED = 2**23  # bytes of a log that are kept: larger files may not come back from a machine
 MOST_PRINTED = 11_000  # characters of the summary: some see no more than the end of an output
 
 
@@ -136,12 +139,18 @@ def session(
             how = run(part, min(part.seconds, left), out, given)
         except KeyboardInterrupt:
             how = "interrupted"
+        except OSError as error:
+            how = f"not run: {error}"
         told = {"part": part.name, "ended": how, "seconds": round(time.monotonic() - started, 1)}
         ended.append({**told, "records": read(records, part.name)})
         print(json.dumps(told), flush=True)
         whole = {**about, "seconds": round(time.monotonic() - began, 1), "parts": ended}
-        write(out / "gpu.json", json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
-        write(out / "summary.txt", summary(whole))
+        try:
+            shorten(out / part.log)
+            write(out / "gpu.json", json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+            write(out / "summary.txt", summary(whole))
+        except OSError as error:  # as of a full disk: the other parts can still be told of
+            print(f"not written: {error}", flush=True)
         if how == "interrupted":
             break
     print(summary(whole), flush=True)
@@ -192,7 +201,9 @@ def run(part: Part, seconds: float, out: Path, environment: dict[str, str]) -> s
         finally:
             for process in running.values():
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            for process in running.values():
+                with suppress(subprocess.TimeoutExpired):  # one that waits within the driver
+                    process.wait(SECONDS_TO_DIE)
     if running:
         bad.append(f"cut off after {seconds:.0f} s")
     return "; ".join(f"{how} ({n} times)" if n > 1 else how for how, n in Counter(bad).items()) or (
@@ -285,8 +296,21 @@ def _fitting(lines: list[str], room: int) -> list[str]:
 def write(path: Path, text: str) -> None:
     """All or nothing: the machine may be taken away at any moment."""
     temporary = path.with_suffix(".part")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
+
+
+def shorten(log: Path) -> None:
+    """Leave out the middle of a log that is long."""
+    if not log.exists() or log.stat().st_size <= MOST_LOGGED:
+        return
+    with log.open("r+b") as file:
+        begin = file.read(MOST_LOGGED // 4)
+        file.seek(-MOST_LOGGED // 2, os.SEEK_END)
+        end = file.read()
+        file.seek(0)
+        file.write(begin + b"\n... (left out) ...\n" + end)
+        file.truncate()
 
 
 def unpacked(wheels: Path, folder: str) -> str:

@@ -3,7 +3,7 @@
     python benchmarks/wheels.py FOLDER
 
 Isotherm's own, built of this checkout, and the pure Python packages that a machine for numerical
-work may lack, at the versions of constraints.txt and benchmarks/requirements.txt.
+work may lack or have older, at the versions of constraints.txt and benchmarks/requirements.txt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CARRIED = ["array-api-compat", "array-api-strict", "platformdirs", "torchebm"]
+CARRIED = [
+    "array-api-compat", "array-api-strict", "execnet", "iniconfig", "platformdirs", "pluggy",
+    "pytest", "pytest-xdist", "torchebm",
+]  # fmt: skip
 
 
 def main() -> None:
@@ -29,7 +32,7 @@ def main() -> None:
         for line in file.read_text(encoding="utf-8").splitlines():
             name, _, version = line.partition("==")
             pinned.setdefault(name, version)
-    wanted = [f"{name}=={pinned[name]}" for name in CARRIED]
+    wanted = [f"{name}=={pinned[name]}" if name in pinned else name for name in CARRIED]
     download = ["download", "--no-deps", "--only-binary=:all:", "--dest", folder]
     subprocess.run([*pip, *download, *wanted], check=True)
     print(*sorted(path.name for path in folder.glob("*.whl")), sep="\n")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,28 @@ def test_each_part_ends_by_itself_and_what_it_found_is_kept(gpu, tmp_path, capsy
         raise AssertionError("the part's child runs on")
 
 
+def test_logs_stay_short_and_a_full_disk_ends_nothing(gpu, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "MOST_LOGGED", 4000)
+    parts = (
+        program(gpu, "prints", "print('first'); print('x\\n' * 50_000); print('last')"),
+        program(gpu, "next", add("one")),
+    )
+    assert gpu.session(parts, tmp_path, 60.0, {})
+    log = (tmp_path / "parts.log").read_text("utf-8")
+    assert len(log) < 4000
+    assert log.startswith("\n=== prints\nfirst\nx\n")
+    assert log.endswith("x\n\nlast\n\n=== next\n")
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(gpu, "write", full)
+    assert gpu.session(parts, tmp_path, 60.0, {})
+    said = capsys.readouterr().out
+    assert "not written: [Errno 28] No space left" in said
+    assert "0 of 2 parts did not end well" in said
+
+
 def test_nothing_is_begun_without_time_for_it(gpu, tmp_path):
     parts = (program(gpu, "long", "import time; time.sleep(60)"), program(gpu, "late", "pass"))
     assert not gpu.session(parts, tmp_path, 2.0, {})
@@ -88,24 +111,25 @@ def test_nothing_is_begun_without_time_for_it(gpu, tmp_path):
 
 
 TESTS = """
-import time, pytest
+import os, pytest, signal
 
 def test_good(): pass
 @pytest.mark.parametrize("name", ["a name"])
 def test_bad(name): assert name == "another"
 def test_left_out(): pytest.skip("for a reason")
-def test_hangs(): time.sleep(60)
+def test_crashes(): os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 def test_tests_are_noted_as_they_end(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     (tmp_path / "test_some.py").write_text(TESTS)
     (tmp_path / "test_wrong.py").write_text("import no_such_module")
-    part = gpu.tests("tests", 9.0, "", str(tmp_path))
+    part = gpu.tests("tests", 60.0, "", str(tmp_path))
     gpu.session((part,), tmp_path, 60.0, {}, PYTHONPATH=str(BENCHMARKS))
     (found,) = json.loads((tmp_path / "gpu.json").read_text("utf-8"))["parts"]
-    assert found["ended"] == "cut off after 9 s"
+    assert found["ended"] == "crashed: SIGKILL"
     records = {one["name"].rpartition("/")[2]: one for one in found["records"]}
     assert {name: one["ok"] for name, one in records.items()} == {
         "test_wrong.py": False, "test_some.py::test_good": True,
@@ -118,7 +142,36 @@ def test_tests_are_noted_as_they_end(gpu, tmp_path, monkeypatch):
     said = (tmp_path / "summary.txt").read_text("utf-8")
     assert "test_bad[a name]: AssertionError: assert 'a name' == 'another'" in said
     assert "1 good, 1 skipped" in said
-    assert "test_some.py::test_hangs" in (tmp_path / "tests.log").read_text("utf-8")
+    assert "test_some.py::test_crashes" in (tmp_path / "tests.log").read_text("utf-8")
+
+
+ILLEGAL = """
+import pytest, sys, types
+def fail():
+    if state: raise RuntimeError("cudaErrorIllegalAddress")
+state = []
+runtime = types.SimpleNamespace(deviceSynchronize=fail)
+sys.modules["cupy"] = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime))
+@pytest.mark.parametrize("i", range(8))
+def test_some(i):
+    if i == 2: state.append(1)
+    fail()
+"""
+
+
+@pytest.mark.skipif(find_spec("xdist") is None, reason="it is of several processes")
+def test_a_process_of_tests_without_its_card_is_another_from_then_on(gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "CORES", 1)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    (tmp_path / "test_some.py").write_text(ILLEGAL)
+    part = gpu.tests("tests", 60.0, "", str(tmp_path))
+    environment = {"PYTHONPATH": str(BENCHMARKS), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    gpu.session((part,), tmp_path, 60.0, {}, **environment)
+    (found,) = json.loads((tmp_path / "gpu.json").read_text("utf-8"))["parts"]
+    assert len(found["records"]) == 8
+    (bad,) = [one for one in found["records"] if not one["ok"]]
+    assert bad["name"].endswith("test_some[2]")
+    assert bad["error"] == "RuntimeError: cudaErrorIllegalAddress"
 
 
 def test_the_summary_says_first_what_failed_and_is_not_cut_by_others(gpu):
@@ -256,7 +309,7 @@ def test_every_kind_of_kernel_there_is_is_among_the_checks(card):
     import gpu_parts
 
     import isotherm
-    from isotherm._transitions import catalogue
+    from isotherm._samplers.sample_chain import SAMPLERS
     from isotherm.backend import kind_of
     from isotherm_cupy import source, steps
     from isotherm_cupy.kernels import kernel_of
@@ -283,7 +336,7 @@ def test_every_kind_of_kernel_there_is_is_among_the_checks(card):
 
     layouts = [name for name, one in vars(steps).items() if isinstance(one, steps.Layout)]
     assert len(layouts) > 5
-    for sampler in catalogue.names():
+    for sampler in SAMPLERS:
         for form in ("elementwise", "whole", "quadratic"):
             for dtype in ("float32", "float64"):
                 assert tried(sampler=sampler, form=form, dtype=dtype), (sampler, form, dtype)

@@ -5,48 +5,47 @@ and operations take subnormal float32 numbers for zero, as all do that CuPy comp
 """
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from isotherm._backends import registry
-from isotherm._backends.protocol import Status
-from isotherm_cupy.backend import runner_of
-from isotherm_cupy.normals import filler
-from tests.cupy.host import HostBackend, compile_for_host
-
-DEVICE = "card:0"
+REFUSED = "Implicit conversion to a NumPy array is not allowed. Please use `.get()`"
+#: Functions that make arrays of what is in the host's memory.
+MAKERS = {"array", "asarray", "ascontiguousarray", "asanyarray", "from_dlpack"}
 
 
-def flushed(x):
-    if x.dtype == np.float32:
-        x[np.abs(x) < np.finfo(x.dtype).tiny] = 0
-    return x
+class Device:
+    """The only one."""
 
+    compute_capability = "90"
 
-def bare(x, function="it"):
-    """What NumPy takes: of arrays, only a card's."""
-    if isinstance(x, Array):
-        return x.numbers
-    if isinstance(x, (list, tuple)):
-        return type(x)(bare(one, function) for one in x)
-    if isinstance(x, np.ndarray):
-        raise TypeError(f"{function}: unsupported type {type(x)}")
-    return x
+    def __init__(self, number=0):
+        self.id = int(getattr(number, "id", number) or 0)
 
+    def __enter__(self):
+        return self
 
-def clothed(x):
-    if isinstance(x, tuple):
-        return type(x)(map(clothed, x)) if type(x) is tuple else type(x)(*map(clothed, x))
-    if isinstance(x, list):
-        return list(map(clothed, x))
-    return Array(np.asarray(x)) if isinstance(x, (np.ndarray, np.generic)) else x
+    def __exit__(self, *error):
+        pass
+
+    def __eq__(self, other):
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self):
+        return self.id
+
+    def __str__(self):
+        return f"card:{self.id}"
+
+    def synchronize(self):
+        pass
 
 
 class Array:
     """A view of the memory of `numbers`."""
 
-    __array_ufunc__ = None
+    device = Device()
+    __hash__ = None
 
     def __init__(self, numbers):
         self.numbers = numbers
@@ -55,69 +54,118 @@ class Array:
         return CARD
 
     def __array__(self, *given, **options):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+        raise TypeError(REFUSED)
 
-    @property
-    def device(self):
-        return DEVICE
+    def __array_ufunc__(self, ufunc, method, *given, **options):
+        return function_of(getattr(ufunc, method), is_compiled=True)(*given, **options)
 
-    def to_device(self, device, stream=None):
-        return self.numbers.copy() if device == "cpu" else self
+    def __array_function__(self, function, types, given, options):
+        return function_of(function)(*given, **options)
+
+    def __dlpack__(self, **options):
+        return self.numbers.__dlpack__()
+
+    def __dlpack_device__(self):
+        return (2, 0)
 
     def __getattr__(self, name):
-        found = getattr(self.numbers, name)
-        if not callable(found):
-            return clothed(found)
-        return lambda *given, **options: clothed(found(*bare(given, name), **options))
-
-    def __len__(self):
-        return len(self.numbers)
-
-    def __iter__(self):
-        return map(clothed, self.numbers)
-
-    def __getitem__(self, key):
-        return clothed(self.numbers[bare(key, "[]")])
+        found = getattr(object.__getattribute__(self, "numbers"), name)
+        return (
+            function_of(found, name, is_compiled=name == "astype") if callable(found) else up(found)
+        )
 
     def __setitem__(self, key, value):
-        value = bare(value, "[] =")
+        value = down(value)
         if isinstance(value, np.ndarray) and value.dtype != self.dtype:
             value = flushed(value.astype(self.dtype))
-        self.numbers[bare(key, "[]")] = value
+        self.numbers[down(key)] = value
 
-    def __bool__(self):
-        return bool(self.numbers)
+    def __iter__(self):
+        return map(up, self.numbers)
 
-    def __int__(self):
-        return int(self.numbers)
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.numbers.ctypes.data)
 
-    def __float__(self):
-        return float(self.numbers)
+    def get(self):
+        return self.numbers.copy()
+
+    def to_device(self, device, stream=None):
+        return self.get() if device == "cpu" else self
 
 
-def operation(name):
-    def apply(x, *others):
-        result = getattr(x.numbers, name)(*bare(others, name))
-        return result if result is NotImplemented else clothed(flushed(np.asarray(result)))
+def flushed(found):
+    if isinstance(found, np.ndarray) and found.dtype == np.float32:
+        found[np.abs(found) < np.finfo(np.float32).tiny] = 0
+    return found
+
+
+def up(found):
+    """As arrays of the card's."""
+    if isinstance(found, (np.ndarray, np.generic)):
+        return Array(np.asarray(found))
+    if isinstance(found, tuple) and hasattr(found, "_fields"):
+        return type(found)(*map(up, found))
+    return type(found)(map(up, found)) if type(found) in (tuple, list) else found
+
+
+def down(given, function="it"):
+    """As NumPy takes them: of arrays only the card's, but where a function makes arrays."""
+    if isinstance(given, Array):
+        return given.numbers
+    if isinstance(given, np.ndarray) and given.ndim:
+        if function not in MAKERS:
+            raise TypeError(f"{function}: unsupported type {type(given)}")
+        return given.copy()
+    if type(given) in (tuple, list):
+        return type(given)(down(one, function) for one in given)
+    return given
+
+
+def function_of(found, name="it", *, is_compiled=False):
+    """A function of NumPy's, of the card's arrays."""
+
+    def function(*given, device=None, blocking=None, **options):
+        options = {key: down(value, name) for key, value in options.items()}
+        result = found(*down(given, name), **options)
+        if result is NotImplemented:
+            return result
+        return up(flushed(np.asarray(result)) if is_compiled else result)
+
+    return function
+
+
+def operator(name):
+    def apply(self, *others):
+        return function_of(getattr(self.numbers, name), is_compiled=True)(*others)
 
     return apply
 
 
 def in_place(name):
-    def apply(x, other):
-        x[...] = operation(name)(x, other)
-        return x
+    def apply(self, other):
+        self[...] = operator(name)(self, other)
+        return self
 
     return apply
 
 
-for _name in ("add", "sub", "mul", "truediv", "pow", "and", "or", "floordiv", "mod", "matmul",
-              "lshift", "rshift", "xor"):  # fmt: skip
-    setattr(Array, f"__{_name}__", operation(f"__{_name}__"))
-    setattr(Array, f"__r{_name}__", operation(f"__r{_name}__"))
+def of_the_host(name):
+    return lambda self: getattr(self.numbers, name)()
+
+
+for _name in (
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor",
+    "lshift", "rshift",
+):  # fmt: skip
+    setattr(Array, f"__{_name}__", operator(f"__{_name}__"))
+    setattr(Array, f"__r{_name}__", operator(f"__r{_name}__"))
     setattr(Array, f"__i{_name}__", in_place(f"__{_name}__"))
-for _name in ("neg", "abs", "invert", "lt", "le", "gt", "ge", "eq", "ne"):
-    setattr(Array, f"__{_name}__", operation(f"__{_name}__"))
+for _name in ("lt", "le", "gt", "ge", "eq", "ne", "neg", "pos", "abs", "invert"):
+    setattr(Array, f"__{_name}__", operator(f"__{_name}__"))
+for _name in ("bool", "float", "int", "index", "len"):
+    setattr(Array, f"__{_name}__", of_the_host(f"__{_name}__"))
+Array.__getitem__ = lambda self, key: up(self.numbers[down(key, "[]")])
 
 
 class Card(ModuleType):
@@ -125,60 +173,14 @@ class Card(ModuleType):
 
     def __getattr__(self, name):
         found = getattr(np, name)
-        if isinstance(found, type) or not callable(found):
+        if isinstance(found, (type, ModuleType)) or not callable(found):
             return found
+        return function_of(found, name, is_compiled=isinstance(found, np.ufunc))
 
-        def function(*given, device=None, **options):
-            given, options = bare(given, name), {k: bare(v, name) for k, v in options.items()}
-            result = found(*given, **options)
-            if isinstance(found, np.ufunc) or name == "astype":
-                result = flushed(np.asarray(result))
-            return clothed(result)
-
-        return function
-
-    def asarray(self, x, dtype=None, device=None, copy=None, order=None):
-        numbers = x.numbers if isinstance(x, Array) else np.array(x)
-        return Array(np.array(numbers, dtype, copy=copy, order=order or "K"))
-
-    def empty(self, shape, dtype=np.float64, device=None):
+    def empty(self, shape, dtype=np.float64, *, device=None):
         numbers = np.empty(shape, dtype)
-        numbers.view(np.uint8 if numbers.ndim else dtype)[...] = 255
+        numbers.reshape(-1).view(np.uint8)[...] = 255
         return Array(numbers)
 
 
 CARD = sys.modules["card"] = Card("card")
-
-
-class Module:
-    """A module of the host's build, on a card's arrays."""
-
-    def __init__(self, source):
-        self._module = compile_for_host(source)
-
-    def launch(self, name, threads, arguments, *block):
-        assert not any(isinstance(one, np.ndarray) for one in arguments)
-        self._module.launch(name, threads, bare(arguments), *block)
-
-
-class CardBackend(HostBackend):
-    """The host's build on a card's arrays."""
-
-    name = "cupy_on_card"
-    library = "card"
-    device_kinds = ("card",)
-
-    def status(self):
-        return Status(None, (DEVICE,), {})
-
-    def resolve_device(self, device):
-        return DEVICE
-
-    def fill_normals(self, out, **counter):
-        filler(CARD, Module)(out, **counter)
-
-    def prepare(self, plan, energy):
-        return runner_of(plan, energy, CARD, Module)
-
-
-registry.register(CardBackend())

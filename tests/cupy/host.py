@@ -25,6 +25,7 @@ from isotherm_cupy.kernels import kernel_of
 from isotherm_cupy.modules import BLOCK
 from isotherm_cupy.normals import filler
 from isotherm_cupy.nvrtc import CompileError
+from tests.cupy.card import CARD, Array, down
 
 SHIM = Path(__file__).with_name("host.hpp")
 KERNEL = re.compile(
@@ -114,9 +115,6 @@ def as_c(argument):
     return np.ctypeslib.as_ctypes_type(argument.dtype)(argument.item())
 
 
-compile_for_host = cache(HostModule)
-
-
 class HostBackend:
     """The CuPy backend, with NumPy in CuPy's place and g++ in NVRTC's."""
 
@@ -154,6 +152,38 @@ class HostBackend:
         return runner_of(plan, energy, np, compile_for_host)
 
 
+class CardModule(HostModule):
+    """A module of the host's build, on a card's arrays."""
+
+    def launch(self, name, threads, arguments, *block):
+        assert not any(isinstance(one, np.ndarray) for one in arguments)
+        super().launch(name, threads, down(arguments), *block)
+
+
+compile_for_host, compile_for_card = cache(HostModule), cache(CardModule)
+
+
+class CardBackend(HostBackend):
+    """The host's build on a card's arrays."""
+
+    name = "cupy_on_card"
+    library = "card"
+    device_kinds = ("card",)
+
+    def status(self):
+        return Status(None, (str(Array.device),), {})
+
+    def resolve_device(self, device):
+        return str(Array.device)
+
+    def fill_normals(self, out, **counter):
+        filler(CARD, compile_for_card)(out, **counter)
+
+    def prepare(self, plan, energy):
+        return runner_of(plan, energy, CARD, compile_for_card)
+
+
 registry.register(HostBackend())
+registry.register(CardBackend())
 BUILDS = (HostBackend.name,) if BACKEND.status().reason else (HostBackend.name, BACKEND.name)
 """The backends that run the source here: on the host, and on a GPU where there is one."""

@@ -16,8 +16,7 @@ from isotherm.backend import Outputs
 from isotherm.testing import BackendConformance, UsersEnergy
 from isotherm_cupy import chains, kernels, steps
 from isotherm_cupy.limits import LIMITS
-from tests.cupy.card import CardBackend
-from tests.cupy.host import BUILDS, HostBackend, HostModule
+from tests.cupy.host import BUILDS, CardBackend, HostBackend, HostModule
 
 LANGEVIN = isotherm.make_plan(
     isotherm.DoubleWellEnergy(), dim=1, n_steps=1, backend="numpy"

@@ -1,6 +1,7 @@
 """torch modules as energies of other libraries' arrays, where torch is installed."""
 
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import isotherm
 from isotherm._arithmetic.arrays import device_name, to_numpy
 from isotherm._backends import registry
-from isotherm_cupy import TorchEnergy
+from isotherm_cupy import TorchEnergy, torch_energy
 from tests.cupy.host import HostBackend
 
 if find_spec("torch") is None:
@@ -42,6 +43,16 @@ def test_a_torch_module_sees_the_same_memory_and_gives_its_autograd_gradient():
     got = isotherm.sample_chain(energy, backend=HostBackend.name, **options)
     expected = isotherm.sample_chain(network, backend="torch", **options)
     np.testing.assert_allclose(got, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_torch_is_not_asked_to_wait_for_a_stream_of_cupys(monkeypatch):
+    """It would refuse each thread's own default stream."""
+    given = []
+    cupy = SimpleNamespace(from_dlpack=given.append)
+    monkeypatch.setattr(torch_energy.compat, "is_cupy_array", lambda x: True)
+    monkeypatch.setattr(torch_energy.compat, "array_namespace", lambda x: cupy)
+    torch_energy._shared(torch.ones(3, requires_grad=True), None)
+    assert type(given[0]).__name__ == "PyCapsule"
 
 
 needs_a_card = pytest.mark.skipif(

@@ -3,7 +3,9 @@
 The graph is a recording of what is done to memory, with the kernels in Triton's interpreter.
 """
 
+import gc
 import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -281,3 +283,19 @@ def test_the_step_after_which_chains_diverge_is_found(request, step_size, has_st
     result = first_bad()
     assert result.info.divergence.first_step == by_itself.info.divergence.first_step
     assert_same(result, by_itself)
+
+
+@pytest.mark.parametrize("sampler", ["langevin", "hmc"])  # steps in a graph, and the gradient alone
+def test_what_a_run_needed_goes_with_it(on_device, sampler):
+    """A graph's memory on the device is not garbage to be collected some day."""
+    module = Network()
+    run(module, sampler=sampler)  # caches fill
+    on_device.clear()
+    gc.disable()
+    try:
+        assert "in a graph" in run(module, sampler=sampler).info.path
+        parts = [weakref.ref(one) for one in (on_device[0], on_device[0]._graph)]
+        on_device.clear()
+        assert [one() for one in parts] == [None, None]
+    finally:
+        gc.enable()

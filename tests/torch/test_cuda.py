@@ -82,6 +82,8 @@ def test_a_generator_on_the_device_is_a_seed():
     assert torch.equal(*samples)
 
 
+# Of which torch says, the first time in a process, that it is a prototype.
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
 def test_the_loop_does_not_wait_for_the_device():
     module, x = network(), torch.zeros(100, 2, device="cuda")
     run(module, x)  # compiled

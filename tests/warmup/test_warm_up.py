@@ -513,6 +513,23 @@ def test_a_pickled_sampler_knows_what_a_warm_up_found():
         assert one.given("inverse_mass") is None
 
 
+def test_what_a_warm_up_found_goes_by_the_setter_of_a_subclass():
+    class Logged(isotherm.LangevinDynamics):
+        @property
+        def step_size(self):
+            return self._logged
+
+        @step_size.setter
+        def step_size(self, value):
+            self._logged = value
+
+    sampler = Logged(isotherm.HarmonicEnergy(), backend="numpy", seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", isotherm.WarmUpWarning)
+        tuning = isotherm.warm_up(sampler, dim=2, n_warmup=40)
+    assert tuning.sampler.step_size == tuning.step_size != sampler.step_size
+
+
 def test_pilots_of_other_frozen_values_do_not_take_their_places():
     """By energies alone half of them would be far above the others."""
 

@@ -13,6 +13,8 @@ from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.modules import Compile, compile_for_device
 from isotherm_cupy.nvrtc import why_not
 
+_DEFAULT_STREAM = 1  # the device's, as CUDA numbers it where 0 could be another
+
 
 class CupyBackend:
     """Chains on CuPy arrays; see `isotherm.backend.Backend`."""
@@ -94,11 +96,11 @@ class CupyBackend:
         import cupy
         import torch
 
-        pointer = torch.cuda.current_stream(cupy.cuda.runtime.getDevice()).cuda_stream
+        # By 0 CuPy may mean each thread's own default stream; torch means the device's.
+        current = torch.cuda.current_stream(cupy.cuda.runtime.getDevice())
+        pointer = current.cuda_stream or _DEFAULT_STREAM
         stream: AbstractContextManager[Any]
-        if not pointer:  # CuPy's own default stream may be each thread's; torch's is the device's
-            stream = cupy.cuda.Stream.null
-        elif hasattr(cupy.cuda.Stream, "from_external"):
+        if hasattr(cupy.cuda.Stream, "from_external"):
             stream = cupy.cuda.Stream.from_external(_Stream(pointer))
         else:  # before CuPy 14
             stream = cupy.cuda.ExternalStream(pointer)

@@ -103,7 +103,7 @@ def why_not() -> str | None:
     try:
         compiled("", "compute_80")
     except Exception as error:  # it may be missing, or of a version that CuPy does not take
-        return f"NVRTC cannot be used ({_in_one_line(error)}); pip install {_toolkit(cupy)}"
+        return f"NVRTC cannot be used ({_in_one_line(error)}); {_remedy(cupy)}"
     try:
         # What CuPy adds to the kernels of its array functions, by which it finds the headers.
         options = cupy._core.core.assemble_cupy_compiler_options(())
@@ -113,14 +113,16 @@ def why_not() -> str | None:
         compiled("#include <cuda_fp16.h>", "compute_80", *options)
     except CompileError as error:
         return (
-            f"CuPy does not find CUDA's headers ({_in_one_line(error)}); pip install "
-            f"{_toolkit(cupy)}, or set CUDA_PATH"
+            f"CuPy does not find CUDA's headers ({_in_one_line(error)}); {_remedy(cupy)}, or set "
+            "CUDA_PATH"
         )
     return None
 
 
-def _toolkit(cupy: Any) -> str:
-    return f"'cupy-cuda{cupy.cuda.runtime.runtimeGetVersion() // 1000}x[ctk]'"
+def _remedy(cupy: Any) -> str:
+    # Upgraded, as CuPy 13 has no such extra, of which pip only warns.
+    toolkit = f"'cupy-cuda{cupy.cuda.runtime.runtimeGetVersion() // 1000}x[ctk]'"
+    return f"pip install --upgrade {toolkit}"
 
 
 def _in_one_line(error: Exception) -> str:

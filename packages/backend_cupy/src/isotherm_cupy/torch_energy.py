@@ -61,7 +61,11 @@ class TorchEnergy(Declared):
 
 
 def _shared(tensor: torch.Tensor, x: Array) -> Array:
-    return compat.array_namespace(x).from_dlpack(tensor.detach())
+    tensor = tensor.detach()
+    # There is nothing to wait for in `_same_stream`. CuPy would ask torch to, by the number of its
+    # stream, and torch refuses that of each thread's own default stream.
+    given = tensor.__dlpack__(stream=-1) if compat.is_cupy_array(x) else tensor
+    return compat.array_namespace(x).from_dlpack(given)
 
 
 def _same_stream(x: Array) -> Any:

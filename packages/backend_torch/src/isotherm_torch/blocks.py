@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
+from weakref import WeakMethod
 
 import numpy as np
 import torch
@@ -100,13 +101,14 @@ class BlockLoop(ArrayLoop):
             replace(plan, step_offset=0),
             energy,
             calls.gradient,
-            self._fill_normals,
+            _weakly(self._fill_normals),
             segments,
             calls,
-            exponentials=self._draw_exponentials,
+            exponentials=_weakly(self._draw_exponentials),
             matvec=kernel.matvec,
         )
-        self.graph = Graph("steps", self._one_by_one, energy, self._in_graph, capture)
+        one_by_one, in_graph = _weakly(self._one_by_one), _weakly(self._in_graph)
+        self.graph = Graph("steps", one_by_one, energy, in_graph, capture)
         self.first_replayed: int | None = None
         self.last_seen: torch.Tensor | None = None
         self._whole_plan = plan
@@ -140,7 +142,10 @@ class BlockLoop(ArrayLoop):
                 steps = others(values, start, end, outputs, note)
             else:
                 self._now = others, start, note
-                results = self._block(values, start, numbers[start - begin : end - begin])
+                try:
+                    results = self._block(values, start, numbers[start - begin : end - begin])
+                finally:
+                    del self._now
                 if self.first_replayed is not None and end == stop:
                     results = [one.clone() for one in results]  # the next piece writes to them
                 steps = self._apart(results, start, outputs)
@@ -232,3 +237,18 @@ class BlockLoop(ArrayLoop):
             like, first_step=self._first, **counter
         )
         return drawn
+
+
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of what lives as long as it is called, and is not kept by it.
+
+    A cycle would keep the device's memory of a run that has ended until garbage is collected.
+    """
+    found = WeakMethod(method)
+
+    def call(*args: Any, **options: Any) -> Any:
+        owner = found()
+        assert owner is not None
+        return owner(*args, **options)
+
+    return call

@@ -73,30 +73,31 @@ class Graph:
         self._capture = capture or capture_on_device
         self._replay: Function | None = None
         self._memory: list[int] = []
-        self._next: Function = self._try
+        # No bound method: a cycle would keep the graph's memory until garbage is collected.
+        self._next: Callable[..., Sequence[torch.Tensor]] = Graph._try
         reason = _why_not(self._module)
         if reason is not None:
             self._give_up(reason)
 
     def __call__(self, *given: torch.Tensor | None) -> Sequence[torch.Tensor]:
-        return self._next(*given)
+        return self._next(self, *given)
 
     @property
     def is_pure(self) -> bool:
         """Whether the next call is a replay, which depends on what it is given alone."""
-        return self._next is self._replay
+        return self._next is Graph._replayed
 
     @property
     def has_ended(self) -> bool:
         """Whether the function runs by itself from now on."""
-        return self._next is self._function
+        return self._next is Graph._by_itself
 
     def check(self) -> None:
         """Before a piece of a run: the graph is not trusted until it is shown to be right again."""
         if self._replay is None:
             return
         if self._memory == self._places():
-            self._next = self._prove
+            self._next = Graph._prove
         else:
             self._give_up("the module's parameters were moved")
 
@@ -108,7 +109,7 @@ class Graph:
             self._give_up(f"capture failed: {str(error).partition(chr(10))[0]}")
         else:
             self._memory = self._places()
-            self._next = self._prove
+            self._next = Graph._prove
         return results
 
     def _prove(self, *given: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -116,17 +117,24 @@ class Graph:
         replayed, results = self._replay(*given), self._function(*given)
         if _same_bits(replayed, results):
             self.status = f"{self._what} in a graph"
-            self._next = self._replay
+            self._next = Graph._replayed
         elif _same_bits(self._function(*given), results):
             self._give_up("its gradient depends on more than x")
         else:
             self._give_up("its gradient differs from one call to the next")
         return results
 
+    def _replayed(self, *given: torch.Tensor | None) -> Sequence[torch.Tensor]:
+        assert self._replay is not None
+        return self._replay(*given)
+
+    def _by_itself(self, *given: torch.Tensor) -> Sequence[torch.Tensor]:
+        return self._function(*given)
+
     def _give_up(self, reason: str) -> None:
         self.status = f"no graph: {reason}"
         self._replay = None
-        self._next = self._function
+        self._next = Graph._by_itself
 
     def _places(self) -> list[int]:
         """Where in memory the graph finds what belongs to the module."""
@@ -169,7 +177,7 @@ class GraphGradient(Graph):
         self.seen: torch.Tensor | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        slope, *seen = self._next(x)
+        slope, *seen = self._next(self, x)
         self.seen = seen[0] if seen else None
         return slope
 

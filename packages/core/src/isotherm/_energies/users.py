@@ -32,7 +32,7 @@ class EnergyCalls:
 
     def __init__(self, energy: Function, gradient: Function) -> None:
         self._energy = energy
-        self.gradient = gradient
+        self._slope = gradient
 
     def begin(self, x: Array, *, wants_energies: bool, wants_both: bool = False) -> None:
         """Call for the first step already now, so that what is wrong is refused before it."""
@@ -40,6 +40,11 @@ class EnergyCalls:
     def energies(self, x: Array) -> Array:
         """U of each chain, shape (n_samples,)."""
         return chain_energies(self._energy(x))
+
+    def gradient(self, x: Array) -> Array:
+        """∇U of each chain."""
+        slope: Array = self._slope(x)
+        return slope
 
     def value_and_gradient(self, x: Array) -> tuple[Array, Array]:
         """U of each chain and ∇U."""
@@ -85,13 +90,11 @@ class UserCalls(EnergyCalls):
         joint: Any = None,
     ) -> None:
         super().__init__(energy, gradient)
-        self._slope = gradient
         self._dtype = dtype
         self._keywords = keywords or {}
         self._joint = joint
         self._first: Array | None = None
         self._first_value: Array | None = None
-        self.gradient = self._call_gradient
 
     def begin(self, x: Array, *, wants_energies: bool, wants_both: bool = False) -> None:
         if wants_both:
@@ -108,9 +111,9 @@ class UserCalls(EnergyCalls):
     def value_and_gradient(self, x: Array) -> tuple[Array, Array]:
         if self._first_value is not None:
             value, self._first_value = self._first_value, None
-            return value, self._call_gradient(x)
+            return value, self.gradient(x)
         if self._joint is None:
-            return self.energies(x), self._call_gradient(x)
+            return self.energies(x), self.gradient(x)
         slope = _as_gradient(self._call(self._joint, x), x)
         return chain_energies(as_values(self._joint.seen, x)), slope
 
@@ -122,7 +125,7 @@ class UserCalls(EnergyCalls):
     def seen(self) -> Array | None:
         return getattr(self._slope, "seen", None)
 
-    def _call_gradient(self, x: Array) -> Array:
+    def gradient(self, x: Array) -> Array:
         if self._first is not None:
             first, self._first = self._first, None
             return first

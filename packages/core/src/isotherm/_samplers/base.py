@@ -173,7 +173,8 @@ class Sampler(HasEnergy):
     def tuned(self, arguments: Mapping[str, Any], tuning: str) -> Self:
         """The sampler with these arguments instead of its own, and `tuning` in its plans."""
         made = copy.copy(self)
-        made.__dict__ |= arguments
+        for name, value in arguments.items():  # by its setter, where a subclass has one
+            setattr(made, name, value)
         made._tuning, made._found = tuning, frozenset(arguments)
         return made
 
