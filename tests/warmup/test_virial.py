@@ -315,6 +315,16 @@ def test_bad_input_is_refused(options, message):
         isotherm.virial(isotherm.HarmonicEnergy(), **options)
 
 
+def test_a_trajectory_that_is_not_said_to_be_one_is_told_how():
+    energy = isotherm.GaussianEnergy(np.zeros(2), np.eye(2))
+    x = isotherm.sample_chain(
+        energy, n_samples=100, n_steps=3, step_size=0.5, seed=0, return_trajectory=True
+    )
+    with pytest.raises(isotherm.InputError, match=r"\(100, 3, 2\) .* pass is_trajectory=True"):
+        isotherm.virial(energy, x)
+    assert isotherm.virial(energy, x, is_trajectory=True).n_chains == 100
+
+
 def test_a_store_is_read(tmp_path):
     energy, store = isotherm.HarmonicEnergy(), tmp_path / "run"
     isotherm.sample_chain(

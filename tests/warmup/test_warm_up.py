@@ -188,10 +188,10 @@ def test_a_chain_does_not_depend_on_how_many_there_are():
 def test_pilots_share_no_noise_with_other_chains():
     energy, _ = gaussian(dim=3)
     sampler = isotherm.MALA(energy, step_size=0.1, dtype="float64")
-    from isotherm._warmup.warm_up import _Pilots
+    from isotherm._warmup.pilots import Pilots
 
     plan = sampler.pilot(None, {"n_samples": 4, "n_steps": 4, "seed": 3})
-    pilots = _Pilots(plan, energy, None, None)
+    pilots = Pilots(plan, energy, None, None)
     pilots.run(0)
     start = isotherm.sample_chain(energy, n_samples=4, n_steps=0, seed=3, dtype="float64")
     assert not np.intersect1d(pilots.states(), start).size

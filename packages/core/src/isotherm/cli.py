@@ -22,7 +22,7 @@ from isotherm._energies.protocol import as_energy
 from isotherm._runs.advance import describe
 from isotherm._samplers.sample_chain import SAMPLERS, sampler_of
 from isotherm._transitions.catalogue import names as sampler_names
-from isotherm._warmup.tuning import placed
+from isotherm._warmup.starts import placed
 from isotherm.errors import InputError, IsothermError
 
 try:

@@ -120,6 +120,12 @@ def is_declared(energy: object) -> TypeGuard[Declared]:
     return isinstance(energy, Declared)
 
 
+def own_shape(energy: object) -> tuple[int, ...] | None:
+    """The one shape of a chain's state that an energy takes; None where it tells of none."""
+    dim = energy.dim if is_declared(energy) else None
+    return dim if dim is None or isinstance(dim, tuple) else (dim,)
+
+
 def is_portable(energy: object) -> bool:
     """See `Declared`."""
     return is_declared(energy) and energy.is_portable

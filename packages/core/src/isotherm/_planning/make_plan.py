@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 from isotherm._arithmetic.arrays import (
     FLOATING,
@@ -19,7 +19,7 @@ from isotherm._arithmetic.arrays import (
 )
 from isotherm._backends import registry
 from isotherm._backends.protocol import Backend
-from isotherm._energies.origin import is_declared, name_of, origin
+from isotherm._energies.origin import is_declared, name_of, origin, own_shape
 from isotherm._energies.parameters import check_held
 from isotherm._energies.protocol import HasEnergy, as_energy, fixed, signature
 from isotherm._planning.arguments import (
@@ -61,6 +61,12 @@ from isotherm._transitions.catalogue import find
 from isotherm.errors import BackendError, InputError, printable, short_repr
 
 P = ParamSpec("P")
+
+_OWN = (
+    "step_size", "clamp", "bounds", "gradient_clip", "gradient_clip_norm", "friction", "n_leapfrog",
+    "jitter", "inverse_mass", "divergence_threshold",
+)  # fmt: skip
+"""What a sampler may take, or not."""
 
 
 def _asks_samplers(make: Callable[P, Plan]) -> Callable[P, Plan]:
@@ -221,126 +227,150 @@ def make_plan(
         The backend cannot run this, or is not installed.
     """
     energy, x = as_energy(energy), as_state(x)
-    key = key_of(
-        energy, x,
-        (
-            dim, n_steps, n_samples, burn_in, thinning, return_trajectory, return_diagnostics,
-            sampler, step_size, noise_scale, temperature, decay, clamp, bounds, gradient_clip,
-            gradient_clip_norm, friction, n_leapfrog, jitter, inverse_mass, frozen,
-            divergence_threshold, dtype, device, backend, chain_offset, step_offset,
-            on_divergence,
-        ),
+    given = (  # in the order of `_Options`, which a repeated call need not make
+        dim, n_steps, n_samples, burn_in, thinning, return_trajectory, return_diagnostics, sampler,
+        step_size, noise_scale, temperature, decay, clamp, bounds, gradient_clip,
+        gradient_clip_norm, friction, n_leapfrog, jitter, inverse_mass, frozen,
+        divergence_threshold, dtype, device, backend, chain_offset, step_offset, on_divergence,
     )  # fmt: skip
+    key = key_of(energy, x, given)
     made = None if key is None else find_made(energy, key)
     if made is not None and x is not None:
         check_start(x, made.plan.dtype)
         return made.plan.with_seed(seed_of(seed, made.asked))
-    n_steps = as_count("n_steps", n_steps, 0)
-    burn_in = as_count("burn_in", burn_in, 0)
-    thinning = as_count("thinning", thinning, 1)
-    chain_offset = as_count("chain_offset", chain_offset, 0)
-    step_offset = as_count("step_offset", step_offset, 0)
+    options = _Options(*given)
+    chains = _chains(energy, x, options)
+    now = fixed(energy, chains.event_shape)
+    place = _place(now, x, options)
+    plan = _planned(now, x, options, chains, place, seed)
+    if key is not None:
+        keep(energy, now, key, plan, place.asked)
+    return plan
+
+
+class _Options(NamedTuple):
+    """What was given besides energy, start and seed; see `make_plan`."""
+
+    dim: Any
+    n_steps: Any
+    n_samples: Any
+    burn_in: Any
+    thinning: Any
+    return_trajectory: Any
+    return_diagnostics: Any
+    sampler: Any
+    step_size: Any
+    noise_scale: Any
+    temperature: Any
+    decay: Any
+    clamp: Any
+    bounds: Any
+    gradient_clip: Any
+    gradient_clip_norm: Any
+    friction: Any
+    n_leapfrog: Any
+    jitter: Any
+    inverse_mass: Any
+    frozen: Any
+    divergence_threshold: Any
+    dtype: Any
+    device: Any
+    backend: Any
+    chain_offset: Any
+    step_offset: Any
+    on_divergence: Any
+
+
+class _Chains(NamedTuple):
+    """How many there are, of what shape, and their steps: fields of the plan."""
+
+    n_samples: int
+    event_shape: tuple[int, ...]
+    n_steps: int
+    burn_in: int
+    thinning: int
+    chain_offset: int
+    step_offset: int
+
+    @property
+    def steps(self) -> range:
+        """The steps' numbers in the noise stream."""
+        return range(self.step_offset, self.step_offset + self.burn_in + self.n_steps)
+
+
+class _Place(NamedTuple):
+    """Where the chains run, and in which dtype."""
+
+    named: Backend | None  # by the user
+    asked: Backend  # by name, or by the arrays
+    device: str
+    library: str  # of the states that come back
+    dtype: str
+
+
+def _chains(energy: Any, x: Array | None, options: _Options) -> _Chains:
+    n_steps = as_count("n_steps", options.n_steps, 0)
+    burn_in = as_count("burn_in", options.burn_in, 0)
+    thinning = as_count("thinning", options.thinning, 1)
+    chain_offset = as_count("chain_offset", options.chain_offset, 0)
+    step_offset = as_count("step_offset", options.step_offset, 0)
     if thinning > max(n_steps, 1):
         raise InputError(
             f"thinning={thinning} is more than n_steps={n_steps}, so that no state would be kept; "
             "take more steps or thin less"
         )
-    n_samples, event_shape = _state_shape(energy, x, dim, n_samples)
-    given_energy, energy = energy, fixed(energy, event_shape)
-    check_stream(n_samples, event_shape, chain_offset, step_offset + burn_in + n_steps)
-    on_divergence = as_on_divergence(on_divergence)
-    steps = range(step_offset, step_offset + burn_in + n_steps)
-    transition = find(sampler)
-    own = with_defaults(
-        sampler,
-        {
-            "step_size": step_size,
-            "clamp": clamp,
-            "bounds": bounds,
-            "gradient_clip": gradient_clip,
-            "gradient_clip_norm": gradient_clip_norm,
-            "friction": friction,
-            "n_leapfrog": n_leapfrog,
-            "jitter": jitter,
-            "inverse_mass": inverse_mass,
-            "divergence_threshold": divergence_threshold,
-        },
-    )
-    given = as_schedule("step_size", own["step_size"], steps, positive=True)
-    check_meaning(step_size, len(steps), event_shape)
-    step_sizes = decayed(given, decay, steps)
-    scales = as_noise_scale(noise_scale, temperature, steps, n_samples)
-    noise_scales = Schedule(1.0 if scales is None else scales)
-    if not callable(energy) and (transition.is_adjusted or return_diagnostics):
-        what = "return_diagnostics" if return_diagnostics else f"sampler={transition.name!r}"
-        raise InputError(
-            f"{what} needs the energy's value, and {type(energy).__name__} has a gradient alone; "
-            "take sampler='langevin' or 'underdamped' without diagnostics, or add U(x)"
-        )
-    frictions = as_friction(own["friction"], steps)
+    n_samples, event_shape = _state_shape(energy, x, options.dim, options.n_samples)
+    made = _Chains(n_samples, event_shape, n_steps, burn_in, thinning, chain_offset, step_offset)
+    check_stream(n_samples, event_shape, chain_offset, made.steps.stop)
+    return made
 
+
+def _place(energy: Any, x: Array | None, options: _Options) -> _Place:
     own_library, own_dtype, own_device = origin(energy)
     library = own_library or "numpy" if x is None else library_of(x)
     # What another library differentiates runs there; the states come back as they were given.
     is_elsewhere = x is not None and own_library not in (None, "numpy", library)
     is_elsewhere = is_elsewhere and not hasattr(energy, "gradient")
-    where = None if device is None else str(device)
+    where = None if options.device is None else str(options.device)
     if where is None:
         where = own_device if x is None or is_elsewhere else device_name(x)
-    named = None if backend is None else registry.usable(as_backend_name(backend))
+    named = None if options.backend is None else registry.usable(as_backend_name(options.backend))
     asked = named or registry.first_for(
         own_library if is_elsewhere and own_library else library,
         where or "cpu",
     )
-    as_dtype = _dtype(dtype, x, own_dtype or _default_dtype(asked, energy))
-    if as_dtype == "bfloat16" and x is not None and library == "numpy":
+    dtype = _dtype(options.dtype, x, own_dtype or _default_dtype(asked, energy))
+    if dtype == "bfloat16" and x is not None and library == "numpy":
         raise InputError(
             "NumPy has no bfloat16, in which the states of its arrays could come back; give x as "
             "an array of another library, leave out x, or take dtype='float32'"
         )
+    device = _device(asked, where, is_wanted=options.device is not None)
+    return _Place(named, asked, device, asked.library if x is None else library, dtype)
+
+
+def _planned(
+    energy: Any, x: Array | None, options: _Options, chains: _Chains, place: _Place, seed: object
+) -> Plan:
+    """The plan, on a backend that can run it, from a start that it allows."""
     plan = Plan(
         energy=printable(name_of(energy)),
-        n_samples=n_samples,
-        event_shape=event_shape,
-        n_steps=n_steps,
-        step_size=step_sizes,
-        noise_scale=noise_scales,
-        seed=seed_of(seed, asked),
-        backend=asked.name,
-        device=_device(asked, where, is_wanted=device is not None),
-        library=asked.library if x is None else library,
-        burn_in=burn_in,
-        thinning=thinning,
-        clamp=as_clamp(own["clamp"], as_dtype),
-        bounds=as_bounds(own["bounds"], event_shape),
-        gradient_clip=as_clip("gradient_clip", own["gradient_clip"]),
-        gradient_clip_norm=as_clip("gradient_clip_norm", own["gradient_clip_norm"]),
-        chain_offset=chain_offset,
-        step_offset=step_offset,
-        dtype=as_dtype,
-        return_trajectory=as_flag("return_trajectory", return_trajectory),
-        return_diagnostics=as_flag("return_diagnostics", return_diagnostics),
-        on_divergence=on_divergence,
-        sampler=transition.name,
-        friction=frictions,
-        n_leapfrog=as_substeps(
-            own["n_leapfrog"], steps, as_dtype, has_friction=frictions is not None
-        ),
-        jitter=0.0 if own["jitter"] is None else as_jitter(own["jitter"]),
-        inverse_mass=as_inverse_mass(
-            own["inverse_mass"], event_shape, as_frozen(frozen, event_shape)
-        ),
-        divergence_threshold=as_threshold(
-            DIVERGENCE_THRESHOLD
-            if own["divergence_threshold"] is None
-            else own["divergence_threshold"]
-        ),
+        energy_signature=signature(energy, chains.event_shape),
+        **chains._asdict(),
+        **_of_sampler(energy, options, chains, place.dtype),
+        backend=place.asked.name,
+        device=place.device,
+        library=place.library,
+        dtype=place.dtype,
         has_start=x is not None,
-        energy_signature=signature(energy, event_shape),
+        return_trajectory=as_flag("return_trajectory", options.return_trajectory),
+        return_diagnostics=as_flag("return_diagnostics", options.return_diagnostics),
+        on_divergence=as_on_divergence(options.on_divergence),
+        seed=seed_of(seed, place.asked),
     )
     plan = validate_plan(plan)
     check_held(energy, plan.dtype)
-    chosen = named or registry.with_kernel(asked, plan, energy)
+    chosen = place.named or registry.with_kernel(place.asked, plan, energy)
     plan = replace(plan, backend=chosen.name)
     reason = chosen.supports(plan, energy)
     if reason is not None:
@@ -348,16 +378,52 @@ def make_plan(
     if x is not None:
         with on_own_device(x):
             check_start(x, plan.dtype, bounds=plan.effective_bounds)
-    if key is not None:
-        keep(given_energy, energy, key, plan, asked)
     return plan
+
+
+def _of_sampler(energy: Any, options: _Options, chains: _Chains, dtype: str) -> dict[str, Any]:
+    """The fields of the plan that say how a step is made."""
+    transition, steps, shape = find(options.sampler), chains.steps, chains.event_shape
+    own = with_defaults(options.sampler, {name: getattr(options, name) for name in _OWN})
+    step_sizes = as_schedule("step_size", own["step_size"], steps, positive=True)
+    check_meaning(options.step_size, len(steps), shape)
+    step_size = decayed(step_sizes, options.decay, steps)
+    scales = as_noise_scale(options.noise_scale, options.temperature, steps, chains.n_samples)
+    if not callable(energy) and (transition.is_adjusted or options.return_diagnostics):
+        asks = options.return_diagnostics
+        what = "return_diagnostics" if asks else f"sampler={transition.name!r}"
+        raise InputError(
+            f"{what} needs the energy's value, and {type(energy).__name__} has a gradient alone; "
+            "take sampler='langevin' or 'underdamped' without diagnostics, or add U(x)"
+        )
+    friction = as_friction(own["friction"], steps)
+    threshold, jitter = own["divergence_threshold"], own["jitter"]
+    has_friction = friction is not None
+    return {
+        "sampler": transition.name,
+        "step_size": step_size,
+        "noise_scale": Schedule(1.0 if scales is None else scales),
+        "friction": friction,
+        "clamp": as_clamp(own["clamp"], dtype),
+        "bounds": as_bounds(own["bounds"], shape),
+        "gradient_clip": as_clip("gradient_clip", own["gradient_clip"]),
+        "gradient_clip_norm": as_clip("gradient_clip_norm", own["gradient_clip_norm"]),
+        "n_leapfrog": as_substeps(own["n_leapfrog"], steps, dtype, has_friction=has_friction),
+        "jitter": 0.0 if jitter is None else as_jitter(jitter),
+        "inverse_mass": as_inverse_mass(
+            own["inverse_mass"], shape, as_frozen(options.frozen, shape)
+        ),
+        "divergence_threshold": as_threshold(
+            DIVERGENCE_THRESHOLD if threshold is None else threshold
+        ),
+    }
 
 
 def _state_shape(
     energy: Any, x: Array | None, dim: Any, n_samples: Any
 ) -> tuple[int, tuple[int, ...]]:
     """(n_samples, event_shape) of what the user said in three ways, which must agree."""
-    own = _own_shape(energy)
+    own = own_shape(energy)
     wanted = None if n_samples is None else as_count("n_samples", n_samples, 1)
     said = None if dim is None else as_shape(dim)
     if x is None:
@@ -391,12 +457,6 @@ def _state_shape(
         given = f"dim is {dim}" if x is None else f"x has shape {tuple(x.shape)}"
         raise InputError(f"{given} but the energy has dimension {energy.dim}")
     return wanted or rows, shape
-
-
-def _own_shape(energy: Any) -> tuple[int, ...] | None:
-    """The shape of a chain's state that an energy says."""
-    dim = energy.dim if is_declared(energy) else None
-    return dim if dim is None or isinstance(dim, tuple) else (dim,)
 
 
 def _device(backend: Backend, device: str | None, *, is_wanted: bool) -> str:

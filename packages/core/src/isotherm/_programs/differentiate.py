@@ -174,9 +174,7 @@ def _backward(
 ) -> list[tuple[int, _Adjoint]]:
     """What one instruction hands back: for each value that it took, what joins its adjoint."""
     emit, const = builder.emit, builder.const
-    args = builder.instructions[index].args
-    shapes, shape = builder.shapes, builder.shapes[index]
-    match builder.instructions[index].op, args:
+    match builder.instructions[index].op, builder.instructions[index].args:
         case "add", (a, b):
             return [(a, adjoint), (b, adjoint)]
         case "sub", (a, b):
@@ -215,6 +213,22 @@ def _backward(
                 (a, adjoint.where(condition, holds=True)),
                 (b, adjoint.where(condition, holds=False)),
             ]
+        case op, args if op in COMPOSED:
+            symbols = [Symbol(builder, value) for value in (index, *args)]
+            slopes = COMPOSED[op].slopes(*symbols)
+            return [
+                (arg, adjoint.times(slope.index if isinstance(slope, Symbol) else const(slope)))
+                for arg, slope in zip(args, slopes, strict=True)
+            ]
+    return _backward_array(builder, index, adjoint, active)
+
+
+def _backward_array(
+    builder: Builder, index: int, adjoint: _Adjoint, active: Collection[int]
+) -> list[tuple[int, _Adjoint]]:
+    """`_backward` of what moves, adds up or solves for the elements of arrays."""
+    shapes, shape = builder.shapes, builder.shapes[index]
+    match builder.instructions[index].op, builder.instructions[index].args:
         case "reshape", (a,):
             if adjoint.rest is None or not shapes[adjoint.rest]:
                 return [(a, adjoint)]
@@ -231,40 +245,38 @@ def _backward(
             return [(a, adjoint.structural(lambda rest: builder.take(rest, repeated), shape))]
         case ("matmul" | "matmul_t") as op, (matrix, a):
             back = op == "matmul"
-            return [
-                (
-                    a,
-                    adjoint.structural(
-                        lambda rest: builder.matmul(matrix, rest, transposed=back), shape
-                    ),
-                )
-            ]
+
+            def product(rest: int) -> int:
+                return builder.matmul(matrix, rest, transposed=back)
+
+            return [(a, adjoint.structural(product, shape))]
         case "cholesky", (a,):
             return [(a, adjoint.structural(lambda r: builder.cholesky_back(index, r), shape))]
-        case ("solve" | "solve_t") as op, (lower, a):
-            back = op == "solve"
-
-            def by_right(rest: int) -> int:
-                return builder.solve(lower, rest, transposed=back)
-
-            def by_lower(rest: int) -> int:  # L X = B: dB = dL X + L dX, and so for Lᵀ
-                right, solved = Symbol(builder, by_right(rest)), Symbol(builder, index)
-                a, b = (right, solved) if back else (solved, right)
-                product = a[:, None] * b if a.ndim == 1 else a @ b.T
-                return cast(Symbol, (-product).call(np.tril)).index
-
-            moves = [(a, by_right), (lower, by_lower)]
-            return [(one, adjoint.structural(by, shape)) for one, by in moves if one in active]
+        case "solve" | "solve_t", _:
+            return _through_solve(builder, index, adjoint, active)
         case "scan", _:
             return _through_rows(builder, index, adjoint, active)
-        case op, args if op in COMPOSED:
-            symbols = [Symbol(builder, value) for value in (index, *args)]
-            slopes = COMPOSED[op].slopes(*symbols)
-            return [
-                (arg, adjoint.times(slope.index if isinstance(slope, Symbol) else const(slope)))
-                for arg, slope in zip(args, slopes, strict=True)
-            ]
     return []  # coordinates, parameters, constants, comparisons and "stop" pass nothing on
+
+
+def _through_solve(
+    builder: Builder, index: int, adjoint: _Adjoint, active: Collection[int]
+) -> list[tuple[int, _Adjoint]]:
+    """What X, for which L X = B or Lᵀ X = B, hands back to L and B."""
+    back = builder.instructions[index].op == "solve"
+    lower, right = builder.instructions[index].args
+
+    def by_right(rest: int) -> int:
+        return builder.solve(lower, rest, transposed=back)
+
+    def by_lower(rest: int) -> int:  # L X = B: dB = dL X + L dX, and so for Lᵀ
+        slope, solved = Symbol(builder, by_right(rest)), Symbol(builder, index)
+        a, b = (slope, solved) if back else (solved, slope)
+        product = a[:, None] * b if a.ndim == 1 else a @ b.T
+        return cast(Symbol, (-product).call(np.tril)).index
+
+    moves, shape = [(right, by_right), (lower, by_lower)], builder.shapes[index]
+    return [(one, adjoint.structural(by, shape)) for one, by in moves if one in active]
 
 
 def _moved(builder: Builder, value: int, indices: Any, shape: tuple[int, ...]) -> int:

@@ -368,9 +368,9 @@ def advance_to(
         for snapshot in snapshots:
             recorder.advanced(snapshot.state, snapshot.n_steps, snapshot.divergence)
             if callbacks:
-                if plan.kept_before(snapshot.n_steps) > n_kept:
-                    n_kept = plan.kept_before(snapshot.n_steps)
-                    mean_energy = _mean_energy(snapshot.outputs)
+                n_now = plan.kept_before(snapshot.n_steps)
+                if n_now > n_kept:
+                    n_kept, mean_energy = n_now, _mean_energy(snapshot.outputs)
                 status = Progress(
                     n_steps=snapshot.n_steps,
                     n_total=last,
@@ -389,8 +389,27 @@ def advance_to(
         with contextlib.suppress(OSError, StoreError):  # the error that came first is raised
             recorder.close(snapshot.state, snapshot.n_steps, snapshot.divergence)
         raise
+    result = _result(plan, runner, snapshot, recorder, counts, n_before, started)
+    if interrupted:
+        raise RunInterrupted(
+            f"after {snapshot.n_steps} of {last} steps; what was done is in this error's .result",
+            result,
+        )
+    return result
+
+
+def _result(
+    plan: Plan,
+    runner: Runner,
+    snapshot: Snapshot,
+    recorder: Recorder,
+    counts: Outputs | None,
+    n_before: int,
+    started: float,
+) -> Result:
+    """What comes out of a run that has ended with this snapshot."""
     trajectory, diagnostics = recorder.close(snapshot.state, snapshot.n_steps, snapshot.divergence)
-    result = Result(
+    return Result(
         samples=mover(plan)(snapshot.state["x"]),
         trajectory=trajectory,
         diagnostics=diagnostics,
@@ -409,12 +428,6 @@ def advance_to(
         ),
         state={name: mover(plan, plan.state_dtype)(x) for name, x in snapshot.state.items()},
     )
-    if interrupted:
-        raise RunInterrupted(
-            f"after {snapshot.n_steps} of {last} steps; what was done is in this error's .result",
-            result,
-        )
-    return result
 
 
 def _counts(plan: Plan, x: Array) -> Outputs | None:

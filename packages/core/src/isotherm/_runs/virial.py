@@ -13,11 +13,12 @@ import array_api_compat as compat
 import numpy as np
 
 from isotherm._arithmetic.arrays import Array, as_state, real_numbers, to_numpy
+from isotherm._energies.origin import own_shape
 from isotherm._energies.protocol import as_energy
 from isotherm._planning.arguments import BoundsLike, as_bounds
 from isotherm._planning.keywords import knows_keywords
 from isotherm._planning.make_plan import make_plan
-from isotherm._planning.sampler_arguments import as_frozen
+from isotherm._planning.sampler_arguments import Flags, as_frozen
 from isotherm._plans.bounds import Bounds
 from isotherm._results.result import Result
 from isotherm._runs.gradients import gradients
@@ -182,6 +183,7 @@ def virial(
     >>> isotherm.virial(energy, x).is_right
     True
     """
+    energy = as_energy(energy)
     if isinstance(x, (str, os.PathLike)):
         x = open_run(x)
     known: Any = None
@@ -189,68 +191,24 @@ def virial(
         bounds = x.info.bounds if bounds is None else bounds
         frozen = x.info.frozen if frozen is None else frozen
         known = x.info.noise_scale
-    rows = _chains(x, is_trajectory=is_trajectory)
-    energy = as_energy(energy)
+    rows = _chains(x, own_shape(energy), is_trajectory=is_trajectory)
+    event = tuple(map(int, rows.shape[2:]))
     tolerance = _tolerance(tolerance)
     scale = _square(noise_scale, temperature, int(rows.shape[0]), known)
+    middle = _middle(centre, event)
+    low, high = _walls(bounds, event)
+    is_unknown = _is_unknown(low, high, frozen)
     every = -(-math.prod(rows.shape) // _MOST_NUMBERS)
     rows, scale = rows[:, ::every, ...], scale[:, ::every]
-    n, n_kept = int(rows.shape[0]), int(rows.shape[1])
-    event = tuple(map(int, rows.shape[2:]))
-    xp = compat.array_namespace(rows)
-    is_finite = xp.isfinite(rows)
-    flat = xp.reshape(xp.where(is_finite, rows, xp.zeros_like(rows)), (n * n_kept, *event))
-    plan = make_plan(energy, flat, dim=event, n_steps=1, step_size=1.0, seed=0, backend=backend)
-    size = 2.0 ** float(np.clip(-np.round(np.log2(scale.mean())), -60.0, 80.0))
-    g = gradients(plan, energy, flat, model_kwargs, size).reshape(n, n_kept, *event)
     states = to_numpy(rows).astype(np.float64)
-    g[~to_numpy(is_finite)] = np.nan
+    g = _gradients(energy, rows, scale, backend, model_kwargs)
     with np.errstate(all="ignore"):
-        g /= scale.reshape(*scale.shape, *(1,) * len(event))
-        mean = states.mean(axis=(0, 1))
-    middle = mean if centre is None else real_numbers(centre)
-    if middle is None or middle.shape not in ((), event):
-        raise InputError(f"centre must be a number or an array of shape {event}")
-    if centre is not None and not np.isfinite(middle).all():
-        raise InputError(f"centre must be finite, not {short_repr(centre)}")
-    low, high = _walls(bounds, event)
-    is_unknown = np.isfinite(low) & np.isfinite(high)
-    still = as_frozen(frozen, event)
-    if still is not None:
-        is_unknown |= still.reshape(event)
-    if is_unknown.all():
-        raise InputError(
-            "every coordinate that moves is between two bounds, where the virial is not known; "
-            "compare with samples of an adjusted sampler, or at half the step_size"
-        )
-    middle = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, middle))
-    with np.errstate(all="ignore"):
+        middle = states.mean(axis=(0, 1)) if middle is None else middle
+        middle = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, middle))
         terms, spread = (states - middle) * g, states.std(axis=(0, 1))
         terms[..., is_unknown] = np.nan
         g[..., is_unknown | np.isfinite(low) | np.isfinite(high)] = np.nan
-        each = terms[..., ~is_unknown].mean(axis=-1)
-        whole = each.mean(axis=1)
-        lower, median, upper = np.quantile(whole, [0.25, 0.5, 0.75])
-        # No number, or so far off that it is neither spread nor a single draw of right samples.
-        is_far = ~(
-            np.abs(whole - median) <= np.maximum(_OUTSIDE * (upper - lower), _MARKOV / n_kept)
-        )
-        if lower > _MARKOV:
-            is_far |= whole > _MARKOV
-        ratio, error = _mean_and_error(each, spread.any())
-        coordinates, errors = _mean_and_error(terms, spread > 0.0)
-        force, force_errors = _mean_and_error(g, spread > 0.0)
-        found = Virial(
-            ratio=float(ratio),
-            error=float(error),
-            coordinates=coordinates,
-            errors=errors,
-            shift=force * spread,
-            shift_errors=force_errors * spread,
-            n_chains=n,
-            n_outliers=int(is_far.sum()) if upper > lower else 0,
-            tolerance=tolerance,
-        )
+        found = _found(terms, g, spread, is_unknown, tolerance)
     if not found.is_right:
         far = f", with {found.n_outliers} chains far off" if found.n_outliers else ""
         warnings.warn(
@@ -261,6 +219,59 @@ def virial(
             stacklevel=caller_stacklevel(),
         )
     return found
+
+
+def _gradients(
+    energy: Any,
+    rows: Array,
+    scale: Numbers,
+    backend: str | None,
+    model_kwargs: Mapping[str, Any] | None,
+) -> Numbers:
+    """∇U/noise_scale² at states of shape (n, n_kept, *event_shape); NaN where one is not finite."""
+    n, n_kept, *event = map(int, rows.shape)
+    xp = compat.array_namespace(rows)
+    is_finite = xp.isfinite(rows)
+    flat = xp.reshape(xp.where(is_finite, rows, xp.zeros_like(rows)), (n * n_kept, *event))
+    dim = tuple(event)
+    plan = make_plan(energy, flat, dim=dim, n_steps=1, step_size=1.0, seed=0, backend=backend)
+    size = 2.0 ** float(np.clip(-np.round(np.log2(scale.mean())), -60.0, 80.0))
+    g = gradients(plan, energy, flat, model_kwargs, size).reshape(n, n_kept, *event)
+    g[~to_numpy(is_finite)] = np.nan
+    with np.errstate(all="ignore"):
+        g /= scale.reshape(*scale.shape, *(1,) * len(event))
+    return g
+
+
+def _found(
+    terms: Numbers, forces: Numbers, spread: Numbers, is_unknown: Flags, tolerance: float
+) -> Virial:
+    """What terms (x - c)·∂U/noise_scale² and forces ∂U/noise_scale² tell.
+
+    Both of shape (n, n_kept, *event_shape).
+    """
+    each = terms[..., ~is_unknown].mean(axis=-1)
+    whole = each.mean(axis=1)
+    lower, median, upper = np.quantile(whole, [0.25, 0.5, 0.75])
+    # No number, or so far off that it is neither spread nor a single draw of right samples.
+    furthest = np.maximum(_OUTSIDE * (upper - lower), _MARKOV / each.shape[1])
+    is_far = ~(np.abs(whole - median) <= furthest)
+    if lower > _MARKOV:
+        is_far |= whole > _MARKOV
+    ratio, error = _mean_and_error(each, spread.any())
+    coordinates, errors = _mean_and_error(terms, spread > 0.0)
+    force, force_errors = _mean_and_error(forces, spread > 0.0)
+    return Virial(
+        ratio=float(ratio),
+        error=float(error),
+        coordinates=coordinates,
+        errors=errors,
+        shift=force * spread,
+        shift_errors=force_errors * spread,
+        n_chains=len(whole),
+        n_outliers=int(is_far.sum()) if upper > lower else 0,
+        tolerance=tolerance,
+    )
 
 
 def _mean_and_error(values: Numbers, is_spread: Any) -> tuple[Numbers, Numbers]:
@@ -287,6 +298,18 @@ def _tolerance(given: Any) -> float:
     return float(numbers)
 
 
+def _middle(centre: Any, event: tuple[int, ...]) -> Numbers | None:
+    """The centre given, a finite number or one a coordinate."""
+    if centre is None:
+        return None
+    middle = real_numbers(centre)
+    if middle is None or middle.shape not in ((), event):
+        raise InputError(f"centre must be a number or an array of shape {event}")
+    if not np.isfinite(middle).all():
+        raise InputError(f"centre must be finite, not {short_repr(centre)}")
+    return middle
+
+
 def _walls(bounds: Any, event: tuple[int, ...]) -> tuple[Numbers, Numbers]:
     """Low and high of each coordinate, infinite where there is none."""
     walls = as_bounds(bounds, event)
@@ -297,6 +320,20 @@ def _walls(bounds: Any, event: tuple[int, ...]) -> tuple[Numbers, Numbers]:
         for side in (walls.low, walls.high)
     )
     return low, high
+
+
+def _is_unknown(low: Numbers, high: Numbers, frozen: object) -> Flags:
+    """Of which coordinates nothing is told: those between two walls, and those that are frozen."""
+    is_unknown = np.isfinite(low) & np.isfinite(high)
+    still = as_frozen(frozen, low.shape)
+    if still is not None:
+        is_unknown |= still.reshape(low.shape)
+    if is_unknown.all():
+        raise InputError(
+            "every coordinate that moves is between two bounds, where the virial is not known; "
+            "compare with samples of an adjusted sampler, or at half the step_size"
+        )
+    return is_unknown
 
 
 def _square(
@@ -329,8 +366,8 @@ def _square(
     return np.atleast_2d(numbers if name == "temperature" else numbers * numbers)
 
 
-def _chains(x: Any, *, is_trajectory: bool) -> Array:
-    """Kept states of the chains, (n_samples, n_kept, *event_shape)."""
+def _chains(x: Any, own: tuple[int, ...] | None, *, is_trajectory: bool) -> Array:
+    """Kept states of the chains, (n_samples, n_kept, *event_shape); `own` is the energy's."""
     if isinstance(x, Result):
         is_trajectory = x.trajectory is not None
         x = x.trajectory if is_trajectory else x.samples
@@ -342,5 +379,10 @@ def _chains(x: Any, *, is_trajectory: bool) -> Array:
         raise InputError(
             "virial needs the states of at least 2 chains, of shape (n_samples, *event_shape), or "
             "with is_trajectory (n_samples, n_kept, *event_shape)"
+        )
+    if not is_trajectory and own is not None and tuple(rows.shape[2:]) == own:
+        raise InputError(
+            f"x has shape {tuple(rows.shape)} but the energy takes states of shape {own}; of a "
+            "trajectory, (n_samples, n_kept, *event_shape), pass is_trajectory=True"
         )
     return rows if is_trajectory else rows[:, None, ...]

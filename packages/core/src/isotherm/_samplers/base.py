@@ -24,7 +24,7 @@ from isotherm._runs.executors import ExecutorLike
 from isotherm._runs.prepared import Prepared
 from isotherm._runs.run import run_prepared
 from isotherm._samplers.options import RunOptions, shortened
-from isotherm._warmup.tuning import placed, rows_of, starts
+from isotherm._warmup.starts import placed, rows_of, starts
 from isotherm._warmup.warm_up import warm_up
 from isotherm.errors import InputError, short_repr
 
@@ -334,7 +334,7 @@ class Sampler(HasEnergy):
             )
             sampler, seed = tuning.sampler, tuning.seed
             n_samples = rows_of(x, dim) if n_samples is None else n_samples
-            x = starts(tuning, x, frozen, n_samples, chain_offset)
+            x = starts(tuning.x, x, frozen, n_samples, chain_offset)
         x = as_state(placed(x, n_samples, chain_offset))
         plan = sampler.plan(
             x,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Literal, Unpack, overload
 
 from isotherm._arithmetic.arrays import Array, as_state
@@ -22,8 +21,7 @@ from isotherm._samplers.langevin import LangevinDynamics, UnderdampedLangevin
 from isotherm._samplers.metropolis import MALA, HamiltonianMonteCarlo
 from isotherm._samplers.options import SampleOptions, shortened
 from isotherm._transitions.catalogue import find
-from isotherm._warmup.tuning import placed, rows_of, starts
-from isotherm._warmup.warm_up import warm_up
+from isotherm._warmup.starts import placed
 from isotherm.errors import InputError
 
 
@@ -263,64 +261,33 @@ def sample_chain(
     (1000, 10)
     """
     energy = as_energy(energy)
-    tuned: str | None = None
+    own: dict[str, Any] = {
+        "step_size": step_size, "noise_scale": noise_scale, "temperature": temperature,
+        "clamp": clamp, "bounds": bounds, "gradient_clip": gradient_clip,
+        "gradient_clip_norm": gradient_clip_norm, "friction": friction, "n_leapfrog": n_leapfrog,
+        "jitter": jitter, "inverse_mass": inverse_mass,
+        "divergence_threshold": divergence_threshold, "dtype": dtype, "device": device,
+        "backend": backend,
+    }  # fmt: skip
+    planned: dict[str, Any] = {
+        "burn_in": burn_in, "thinning": thinning, "return_trajectory": return_trajectory,
+        "return_diagnostics": return_diagnostics, "seed": seed, "frozen": frozen,
+        "chain_offset": chain_offset, "step_offset": step_offset, "on_divergence": on_divergence,
+    }  # fmt: skip
     if n_warmup:
-        given = {
-            "step_size": step_size, "noise_scale": noise_scale, "temperature": temperature,
-            "decay": decay or None, "clamp": clamp, "bounds": bounds,
-            "gradient_clip": gradient_clip, "gradient_clip_norm": gradient_clip_norm,
-            "friction": friction, "n_leapfrog": n_leapfrog, "jitter": jitter,
-            "inverse_mass": inverse_mass,
-            "divergence_threshold": divergence_threshold,
-            "dtype": dtype, "device": device, "backend": backend,
-        }  # fmt: skip
-        made = sampler_of(sampler, energy, {k: v for k, v in given.items() if v is not None})
-        tuning = warm_up(
-            made, x, dim, n_warmup, seed=seed, frozen=frozen, model_kwargs=model_kwargs
-        )
-        n_samples = rows_of(x, dim) if n_samples is None else n_samples
-        x, seed = starts(tuning, x, frozen, n_samples, chain_offset), tuning.seed
-        tuned = tuning.to_json()
-        step_size, inverse_mass = tuning.step_size, tuning.arguments["inverse_mass"]
-        n_leapfrog = n_leapfrog if tuning.n_leapfrog is None else tuning.n_leapfrog
-        friction = friction if tuning.friction is None else tuning.friction
+        made: Any = sampler_of(sampler, energy, {**own, "decay": decay or None})
+        return made.sample_chain(
+            x, dim, n_steps, n_samples, n_warmup=n_warmup, return_info=return_info, **planned,
+            momentum=momentum, model_kwargs=model_kwargs, progress=progress, callback=callback,
+            callback_every=callback_every, store=store, flush_every=flush_every, executor=executor,
+        )  # fmt: skip
     x = as_state(placed(x, n_samples, chain_offset))
     plan = make_plan(
-        energy,
-        x,
-        dim=dim,
-        n_steps=n_steps,
-        n_samples=n_samples,
-        burn_in=burn_in,
-        thinning=thinning,
-        return_trajectory=return_trajectory,
-        return_diagnostics=return_diagnostics,
-        seed=seed,
-        sampler=sampler,
-        step_size=step_size,
-        noise_scale=noise_scale,
-        temperature=temperature,
-        decay=decay,
-        clamp=clamp,
-        bounds=bounds,
-        gradient_clip=gradient_clip,
-        gradient_clip_norm=gradient_clip_norm,
-        friction=friction,
-        n_leapfrog=n_leapfrog,
-        jitter=jitter,
-        inverse_mass=inverse_mass,
-        frozen=frozen,
-        divergence_threshold=divergence_threshold,
-        dtype=dtype,
-        device=device,
-        backend=backend,
-        chain_offset=chain_offset,
-        step_offset=step_offset,
-        on_divergence=on_divergence,
+        energy, x, dim, n_steps, n_samples, sampler=sampler, decay=decay, **own, **planned
     )
     result = run_prepared(
-        Prepared(), plan if tuned is None else replace(plan, tuning=tuned), energy, x, momentum,
-        model_kwargs, progress, callback, callback_every, store, flush_every, executor,
+        Prepared(), plan, energy, x, momentum, model_kwargs, progress, callback, callback_every,
+        store, flush_every, executor,
     )  # fmt: skip
     return shortened(plan, result, with_info=return_info)
 
@@ -331,10 +298,10 @@ SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
 
 
 def sampler_of(word: str, energy: Any, arguments: Mapping[str, Any]) -> Sampler:
-    """The sampler that a word stands for, of these arguments."""
+    """The sampler that a word stands for, of those of these arguments that are not None."""
     make = SAMPLERS.get(find(word).name)
     if make is None:
         raise InputError(
             f"n_warmup is for the samplers {', '.join(map(repr, SAMPLERS))}, not {word!r}"
         )
-    return make(energy, **arguments)
+    return make(energy, **{name: one for name, one in arguments.items() if one is not None})

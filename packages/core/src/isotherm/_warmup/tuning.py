@@ -7,23 +7,15 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Protocol, Self, cast
+from typing import Any, ClassVar, Protocol, Self
 
-import array_api_compat as compat
 import numpy as np
 
-from isotherm._arithmetic.arrays import (
-    Array,
-    as_state,
-    device_name,
-    dtype_name,
-    library_of,
-    move,
-    real_numbers,
-    to_numpy,
-)
-from isotherm._planning.sampler_arguments import as_frozen, as_inverse_mass
+from isotherm._arithmetic.arrays import Array, real_numbers
+from isotherm._planning.sampler_arguments import as_inverse_mass
 from isotherm._transitions.catalogue import find, names
+from isotherm._warmup.scales import Numbers
+from isotherm._warmup.starts import Starts
 from isotherm.errors import InputError, short_repr
 
 _FORMAT = "isotherm tuning"
@@ -33,6 +25,18 @@ _MOST = sys.float_info.max
 _WIDEST = math.sqrt(_MOST)  # of steps and masses: their squares are finite
 MASS_RANGE = f"from {1.0 / _WIDEST:.3g} to {_WIDEST:.3g}"
 MOST_LEAPFROG = 1024  # substeps of a trajectory
+
+# From what to what the fields of a tuning are, and what they are where JSON has null.
+_NUMBERS = {
+    "step_size": (1.0 / _WIDEST, _WIDEST), "friction": (0.0, _WIDEST), "acceptance": (0.0, 1.0),
+    "target_accept": (0.0, 1.0), "r_hat": (0.0, _MOST), "slowest": (0.0, _MOST),
+    "seconds": (0.0, _MOST),
+}  # fmt: skip
+_COUNTS = {
+    "n_leapfrog": (1, MOST_LEAPFROG), "n_warmup": (1, 2**53), "n_pilot": (1, 2**53),
+    "seed": (0, 2**64 - 1),
+}  # fmt: skip
+_NULL = {"friction": None, "n_leapfrog": None, "r_hat": math.nan}
 
 
 class Tunable(Protocol):
@@ -54,98 +58,10 @@ class Tunable(Protocol):
         """The sampler with these arguments instead of its own, and `tuning` in its plans."""
 
 
-@dataclass(frozen=True, eq=False)
-class Starts:
-    """Where chains start: chain i at the state of pilot i modulo their number.
-
-    It reads as the array of the pilots' states, and goes where `x` does for any number of chains.
-
-    Parameters
-    ----------
-    states : array, shape (n_pilot, *event_shape)
-    """
-
-    states: Array
-
-    def rows(self, first: int, n_samples: int | None) -> Array:
-        """The states in which the chains first, first + 1, ... start; shape (n_samples, ...)."""
-        n = len(self)
-        index = (first + np.arange(n if n_samples is None else n_samples)) % n
-        return self.states[index.tolist()]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.states.shape)
-
-    def __len__(self) -> int:
-        return int(self.states.shape[0])
-
-    def __getitem__(self, key: Any) -> Array:
-        return self.states[key]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return np.array(move(self.states, "numpy", "float64", "cpu"), dtype=dtype, copy=copy)
-
-
-def placed(x: Any, n_samples: Any, chain_offset: Any) -> Any:
-    """`x` itself; of a warm-up's starts those of the chains of a run."""
-    if not isinstance(x, Starts):
-        return x
-    for given in (n_samples, chain_offset):
-        if given is not None and (not isinstance(given, (int, np.integer)) or given < 0):
-            return x.states  # for which there is an error that says what is wrong
-    return x.rows(int(chain_offset), n_samples)
-
-
-def starts(tuning: Tuning, x: Any, frozen: Any, n_samples: Any, chain_offset: Any) -> Any:
-    """Where the chains of a run start after a warm-up from `x`.
-
-    At the pilots; but what is frozen is where `x` has it, and a chain starts at a pilot with the
-    same there, where there is one.
-    """
-    made = placed(tuning.x, n_samples, chain_offset)
-    still = as_frozen(frozen, tuning.event_shape)
-    if still is None or x is None:
-        return made
-    own = cast(Array, as_state(x))
-    if own.ndim == made.ndim and own.shape[0] not in (1, made.shape[0]):
-        return own  # for which there is an error that says what is wrong
-    xp, device = compat.array_namespace(made), compat.device(made)
-    own = move(own, library_of(made), dtype_name(made.dtype), device_name(made))
-    if isinstance(chain_offset, (int, np.integer)):
-        index = np.arange(int(made.shape[0])) + int(chain_offset)
-        made = tuning.x[_of_same_law(tuning.x.states, own, still, index).tolist()]
-    return xp.where(xp.asarray(still.reshape(tuning.event_shape), device=device), own, made)
-
-
-def _of_same_law(
-    states: Array, own: Array, still: Any, chain: np.ndarray[Any, np.dtype[np.int64]]
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The pilot at which each chain starts: one whose frozen coordinates are the chain's."""
-    here, n_pilot, flat = still.reshape(-1), len(states), (-1, still.size)
-    rows = np.concatenate([to_numpy(one).reshape(flat)[:, here] for one in (states, own)])
-    _, law = np.unique(rows, axis=0, return_inverse=True)
-    law = law.reshape(-1)
-    of_pilot, of_chain = law[:n_pilot], np.broadcast_to(law[n_pilot:], chain.shape)
-    counts = np.bincount(of_pilot, minlength=int(law.max()) + 1)
-    order, first = np.argsort(of_pilot, kind="stable"), np.cumsum(counts) - counts
-    index = chain % n_pilot
-    is_lost = (of_pilot[index] != of_chain) & (counts[of_chain] > 0)
-    lost = of_chain[is_lost]
-    index[is_lost] = order[first[lost] + chain[is_lost] % counts[lost]]
-    return index
-
-
-def is_in_range(inverse_mass: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+def is_in_range(inverse_mass: Numbers) -> bool:
     """Whether it is a number that a tuning may hold: its square is one of float64, and not 0."""
     diagonal = inverse_mass if inverse_mass.ndim == 1 else inverse_mass.diagonal()
     return bool((np.abs(inverse_mass) <= _WIDEST).all() and (diagonal >= 1.0 / _WIDEST).all())
-
-
-def rows_of(x: Any, dim: Any) -> int:
-    """How many chains a start is for, where nothing else says it."""
-    shape = tuple(getattr(x, "shape", np.shape(x) if x is not None else ()))
-    return 1 if len(shape) < 2 or shape == dim else shape[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +96,7 @@ class Tuning:
 
     word: str
     step_size: float
-    inverse_mass: np.ndarray[Any, np.dtype[np.float64]]
+    inverse_mass: Numbers
     n_leapfrog: int | None
     friction: float | None
     acceptance: float
@@ -306,37 +222,55 @@ def _checked(held: dict[str, Any]) -> dict[str, Any]:
     if held.keys() != set(wanted):
         wrong = sorted(held.keys() ^ set(wanted))[0]
         raise InputError(f"a tuning must have {', '.join(wanted)}; it differs in {wrong[:40]!r}")
-    made = dict(held)
     if held["word"] not in names():
         raise _wrong(held, "word", f"one of {', '.join(names())}")
-    made["step_size"] = _number(held, "step_size", 1.0 / _WIDEST, _WIDEST)
     for name, has_it in (
         ("friction", held["word"] == "underdamped"),
         ("n_leapfrog", "n_leapfrog" in find(held["word"]).arguments),
     ):
         if (held[name] is not None) != has_it:
             raise _wrong(held, name, f"{'a number' if has_it else 'null'} for {held['word']!r}")
-    if held["friction"] is not None:
-        made["friction"] = _number(held, "friction", 0.0, _WIDEST)
-    for name in ("acceptance", "target_accept"):
-        made[name] = _number(held, name, 0.0, 1.0)
-    made["r_hat"] = math.nan if held["r_hat"] is None else _number(held, "r_hat", 0.0, _MOST)
-    for name in ("slowest", "seconds"):
-        made[name] = _number(held, name, 0.0, _MOST)
-    for name, least, most in (
-        ("n_warmup", 1, 2**53), ("n_pilot", 1, 2**53), ("seed", 0, 2**64 - 1),
-        ("n_leapfrog", 1, MOST_LEAPFROG),
-    ):  # fmt: skip
-        is_count = type(held[name]) is int and least <= held[name] <= most
-        if not is_count and not (name == "n_leapfrog" and held[name] is None):
-            raise _wrong(held, name, f"an integer from {least} to {most}")
     if not (isinstance(held["advice"], list) and all(type(a) is str for a in held["advice"])):
         raise _wrong(held, "advice", "a list of sentences")
+    shape = _shape(held)
+    return {
+        **held,
+        **{name: _number(held, name) for name in _NUMBERS},
+        **{name: _count(held, name) for name in _COUNTS},
+        "advice": tuple(held["advice"]),
+        "event_shape": shape,
+        "inverse_mass": _mass(held, math.prod(shape)),
+    }
+
+
+def _number(held: dict[str, Any], name: str) -> float | None:
+    value, (low, high) = held[name], _NUMBERS[name]
+    if value is None and name in _NULL:
+        return _NULL[name]
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise _wrong(held, name, f"a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _count(held: dict[str, Any], name: str) -> int | None:
+    value, (least, most) = held[name], _COUNTS[name]
+    if value is None and name in _NULL:
+        return None
+    if type(value) is not int or not least <= value <= most:
+        raise _wrong(held, name, f"an integer from {least} to {most}")
+    return value
+
+
+def _shape(held: dict[str, Any]) -> tuple[int, ...]:
     shape = held["event_shape"]
     is_shape = isinstance(shape, list) and 0 < len(shape) <= 32
     if not is_shape or not all(type(n) is int and 0 < n < 2**32 for n in shape):
         raise _wrong(held, "event_shape", "a list of positive integers")
-    dim, given = math.prod(shape), held["inverse_mass"]
+    return tuple(shape)
+
+
+def _mass(held: dict[str, Any], dim: int) -> Numbers:
+    given = held["inverse_mass"]
     try:  # millions of numbers take a while, so their count is looked at first
         is_as_long = isinstance(given, list) and len(given) == dim
         values = real_numbers(given) if is_as_long else None
@@ -347,16 +281,7 @@ def _checked(held: dict[str, Any]) -> dict[str, Any]:
     as_inverse_mass(values, (dim,))
     if not is_in_range(values):
         raise _wrong(held, "inverse_mass", MASS_RANGE)
-    return made | {
-        "advice": tuple(held["advice"]), "event_shape": tuple(shape), "inverse_mass": values,
-    }  # fmt: skip
-
-
-def _number(held: dict[str, Any], name: str, low: float, high: float) -> float:
-    value = held[name]
-    if type(value) not in (int, float) or not low <= value <= high:
-        raise _wrong(held, name, f"a number from {low:g} to {high:g}")
-    return float(value)
+    return values
 
 
 def _wrong(held: dict[str, Any], name: str, wanted: str) -> InputError:
