@@ -163,13 +163,13 @@ def counts_of_substeps(architecture: str) -> list[dict[str, Any]]:
         assert kernel is not None
         _, found = loops(assembly(kernel.source, architecture))
         begin, end = longest(within(found, longest(found)))
-        coordinates = round(9600 * 10 / kernel.threads)
+        threads = kernel.threads // 9600
         counts.append(
             {
                 "energy": energy.name,
-                "a thread is": "a chain" if coordinates > 1 else "a coordinate",
+                "threads of a chain": threads,
                 "instructions of the loop": end - begin,
-                "per coordinate and substep": round((end - begin) / coordinates, 1),
+                "per coordinate and substep": round((end - begin) * threads / 10, 1),
             }
         )
     return counts

@@ -183,6 +183,8 @@ def test_a_sampler_stands_in_the_energys_place():
     )
     samples = isotherm.run(plan, sampler).samples
     np.testing.assert_array_equal(samples, sampler.sample_chain(dim=2, n_steps=3))
+    with pytest.raises(InputError, match="the plan is of sampler 'mala', not of 'langevin'"):
+        isotherm.run(plan, isotherm.LangevinDynamics(energy))
     with pytest.raises(InputError, match="step_size is the sampler's own"):
         isotherm.make_plan(sampler, dim=2, step_size=0.2)
     for refused in (isotherm.sample_chain, isotherm.MALA):  # whose own arguments it would lose

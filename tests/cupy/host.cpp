@@ -1,5 +1,5 @@
 // Runs a grid on the host: its blocks one after another, the threads of a block as fibers that take
-// turns at __syncthreads; and watches what they read and write, for what only a card would show.
+// turns at __syncthreads and at shuffles; and watches what they read and write, for what only a card would show.
 //
 // Kernels are compiled with -fsanitize=thread, so that they call __tsan_read4 and its like at each
 // access to memory. These are below, in the place of the library that has them. What they find does
@@ -9,9 +9,11 @@
 // - a number lies outside of the arrays that the kernel is given;
 // - several numbers that are read at once begin where a card cannot read so many;
 // - shared or scratch memory is read where its block has not written yet;
-// - threads of a block wait at different places, or some wait and others have ended.
+// - threads of a block wait at different places, or some wait and others have ended;
+// - lanes of a warp do, or a shuffle does not name all of them.
 #include "host.hpp"
 
+#include <algorithm>
 #include <string>
 #include <ucontext.h>
 #include <vector>
@@ -25,7 +27,7 @@ extern char __stop_shared_memory __attribute__((weak, visibility("hidden")));
 
 namespace {
 
-constexpr unsigned NOBODY = 0, SEVERAL = ~0u;
+constexpr unsigned NOBODY = 0, SEVERAL = ~0u, WARP = 32;
 
 // Who touched four bytes: threads since the last __syncthreads, and blocks; counted from 1.
 struct Touched {
@@ -44,6 +46,10 @@ struct Fiber {
     std::vector<char> stack = std::vector<char>(1 << 16);
     bool is_done = false;
     int line = 0;
+    // At a shuffle: the number that is given, and then that of the partner; nothing elsewhere.
+    unsigned size = 0;
+    int partner = 0;
+    char given[8], taken[8];
 };
 
 std::vector<Array> arrays;
@@ -117,30 +123,56 @@ void enter() {
     swapcontext(&running->context, &scheduler);
 }
 
-// Every thread runs to its next __syncthreads before any runs on.
+bool are_together(const std::vector<Fiber>& fibers, unsigned first, unsigned last) {
+    const Fiber& one = fibers[first];
+    return std::all_of(fibers.begin() + first, fibers.begin() + last, [&](const Fiber& other) {
+        return other.is_done == one.is_done &&
+               (one.is_done || (other.line == one.line && other.size == one.size));
+    });
+}
+
+// Every thread runs to its next __syncthreads before any runs on, and those of a warp to its next
+// shuffle.
 void run_block_of_fibers(unsigned threads) {
     static std::vector<Fiber> fibers;
     fibers.resize(threads);
     for (Fiber& fiber : fibers) {
         fiber.is_done = false;
+        fiber.size = 0;
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.data();
         fiber.context.uc_stack.ss_size = fiber.stack.size();
         fiber.context.uc_link = nullptr;
         makecontext(&fiber.context, enter, 0);
     }
-    for (unsigned n_done = 0; n_done < threads; ++phase) {
-        n_done = 0;
+    bool all_go = true;
+    for (;;) {
         for (unsigned i = 0; i < threads; ++i) {
             running = &fibers[i];
             threadIdx.x = i;
-            if (!running->is_done) swapcontext(&scheduler, &running->context);
-            n_done += running->is_done;
-            const Fiber& first = fibers[0];
-            if (running->is_done != first.is_done ||
-                (!first.is_done && running->line != first.line))
-                found("threads of a block wait at different places");
+            if (running->is_done || !(all_go || running->size)) continue;
+            running->size = 0;
+            swapcontext(&scheduler, &running->context);
         }
+        all_go = true;
+        for (unsigned first = 0; first < threads; first += WARP) {
+            const unsigned last = std::min(first + WARP, threads);
+            for (threadIdx.x = first; threadIdx.x < last; ++threadIdx.x) {
+                Fiber& one = fibers[threadIdx.x];
+                const unsigned partner = first + ((threadIdx.x - first) ^ one.partner);
+                if (!one.size) continue;
+                all_go = false;
+                if (partner >= last || !are_together(fibers, first, last))
+                    found("lanes of a warp wait at different places");
+                else
+                    memcpy(one.taken, fibers[partner].given, one.size);
+            }
+        }
+        if (!all_go) continue;
+        threadIdx.x = 0;
+        if (!are_together(fibers, 0, threads)) found("threads of a block wait at different places");
+        ++phase;
+        if (std::all_of(fibers.begin(), fibers.end(), [](auto& one) { return one.is_done; })) break;
     }
     running = nullptr;
 }
@@ -156,6 +188,16 @@ void add(const char* name, const void* first, size_t size, bool is_shared, bool 
 void wait_here(int line) {
     running->line = line;
     swapcontext(&running->context, &scheduler);
+}
+
+// What __shfl_xor_sync does.
+void exchange(unsigned lanes, void* number, unsigned size, int lane_mask, int line) {
+    if (lanes != ~0u) found("a shuffle does not name all lanes");
+    running->size = size;
+    running->partner = lane_mask;
+    memcpy(running->given, number, size);
+    wait_here(line);
+    memcpy(number, running->taken, size);
 }
 
 // Of the next grid: an array that it is given, and whether that has no numbers yet.

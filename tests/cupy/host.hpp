@@ -20,6 +20,14 @@ struct Index { unsigned x; };
 extern Index gridDim, blockIdx, blockDim, threadIdx;
 
 void wait_here(int line);
+void exchange(unsigned lanes, void* number, unsigned size, int lane_mask, int line);
+
+template <typename T> static T exchanged(unsigned lanes, T number, int lane_mask, int line) {
+    exchange(lanes, &number, sizeof number, lane_mask, line);
+    return number;
+}
+#define __shfl_xor_sync(lanes, number, lane_mask) exchanged(lanes, number, lane_mask, __LINE__)
+
 const char* run_grid(
     unsigned blocks, unsigned threads, bool meets, void (*kernel)(void*), void* arguments
 );

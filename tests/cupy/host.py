@@ -66,8 +66,9 @@ def names_of(parameters):
 def wrapper(name, parameters, body):
     """A function that runs a kernel's grid, with the same parameters after its own two."""
     names = ", ".join(names_of(parameters))
-    # Whether the threads of a block meet.
-    meets = "true" if "__shared__" in body else "TEAM > 1" if "TEAM" in body else "false"
+    # Whether the threads of a block meet, or lanes of a warp do.
+    several = (f"{size} > 1" for size in ("TEAM", "LANES") if size in body)
+    meets = "true" if "__shared__" in body else next(several, "false")
     return (
         f'extern "C" const char* run_{name}(unsigned blocks, unsigned threads, {parameters}) {{\n'
         f"    auto kernel = [&] {{ {name}({names}); }};\n"

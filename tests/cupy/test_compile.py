@@ -1,5 +1,6 @@
 """Every kernel compiles for the cards of today, and its registers are known."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -64,8 +65,8 @@ ENERGIES_OF_SAMPLERS = [
 
 
 def chosen(energy, dim, dtype, **options):
-    options = {"step_size": 0.01, "backend": "numpy"} | options
-    plan = isotherm.make_plan(energy, dim=dim, n_samples=1000, dtype=dtype, **options)
+    options = {"step_size": 0.01, "backend": "numpy", "n_samples": 1000} | options
+    plan = isotherm.make_plan(energy, dim=dim, dtype=dtype, **options)
     return kernel_of(plan, energy)
 
 
@@ -176,6 +177,42 @@ def test_every_samplers_steps_compile(energy, dim, options, dtype, record_proper
         assert spilled <= 100  # a few numbers, of a state of 32 in float64
     assert registers * found.block <= 2**16  # which a block has at most
     assert_nothing_is_flushed(ptx)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_samples", "lanes"),
+    [("float32", 1000, 32), ("float32", 10_000, 8), ("float64", 10**6, 16)],
+)
+def test_lanes_of_a_chain_meet_in_registers(dtype, n_samples, lanes):
+    options = {"sampler": "hmc", "friction": 0.5, "n_samples": n_samples}
+    found = chosen(isotherm.DoubleWellEnergy(), 100, dtype, **options)
+    assert found.threads == n_samples * lanes
+    _, ptx, log = compiled(found.source, "sm_90", "--ptxas-options=-v")
+    assert uses(log)["advance"][1] == 0
+    advance = ptx.decode().partition(".entry advance")[2].partition(".entry energies")[0]
+    assert advance.count("shfl.sync.bfly") == math.log2(lanes) * (1 if dtype == "float32" else 2)
+    assert not re.search(r"\bbar(rier)?\.|\.shared", advance)
+
+
+@pytest.mark.parametrize("sampler", ["mala", "hmc"])
+@pytest.mark.parametrize(
+    "energy", [isotherm.DoubleWellEnergy(), isotherm.RosenbrockEnergy()], ids=lambda one: one.name
+)
+def test_a_step_is_accepted_by_selects(energy, sampler):
+    """Within the loop over steps, a branch skips a few moves, or a trajectory's loop; no work."""
+    _, ptx, _ = compiled(chosen(energy, 10, "float32", sampler=sampler).source, "compute_90")
+    lines = ptx.decode().partition(".entry advance")[2].partition(".entry ")[0].splitlines()
+    labels = {line[:-1]: k for k, line in enumerate(lines) if line.startswith("$")}
+    jumps = [
+        (k, labels[jump[1]])
+        for k, line in enumerate(lines)
+        if (jump := re.search(r"\bbra\S*\s+(\S+);", line))
+    ]
+    end, start = max(((k, to) for k, to in jumps if to < k), key=lambda loop: loop[0] - loop[1])
+    assert sum("selp" in line for line in lines[start:end]) >= 2
+    for k, to in jumps:
+        if start < k < to < end and not any(k < back < to and at < back for back, at in jumps):
+            assert all(re.match(r"\s*(mov\b|\$|$)", line) for line in lines[k + 1 : to])
 
 
 @pytest.mark.parametrize("sampler", ["langevin", "mala"])

@@ -5,7 +5,7 @@ import pytest
 
 import isotherm
 from isotherm.backend import Outputs
-from isotherm_cupy import kernels, source
+from isotherm_cupy import kernels, source, steps
 from isotherm_cupy.chains import FusedChains
 from tests.cupy.host import HostBackend, HostModule, compile_for_host
 
@@ -20,13 +20,18 @@ FAULTS = {
 if (t) __syncthreads(); else { row[0] = x[0];
 __syncthreads(); }""",
     "threads of a block wait": "if (t) return; row[t] = 0; __syncthreads(); row[t] = 1;",
+    "lanes of a warp wait at different places": "if (t) out[t] = __shfl_xor_sync(~0u, x[t], 1);",
+    "lanes of a warp wait": """\
+if (t) __syncthreads(); else row[0] = __shfl_xor_sync(~0u, x[t], 1);""",
+    "a shuffle does not name all lanes": "row[t] = __shfl_xor_sync(3u, x[t], 1);",
     "several numbers begin at an odd place": "*(double*)(memory + 2 * t + 1) = x[t];",
     "": """\
 row[t] = x[t];
 __syncthreads();
 memory[t + 2 * (int)blockIdx.x] = row[t ^ 1];
 __syncthreads();
-out[t + 2 * (int)blockIdx.x] = memory[(t ^ 1) + 2 * (int)blockIdx.x];""",
+out[t + 2 * (int)blockIdx.x] = memory[(t ^ 1) + 2 * (int)blockIdx.x];
+row[t] = __shfl_xor_sync(~0u, __shfl_xor_sync(~0u, x[t], 1), 1);""",
 }
 KERNELS = "".join(
     f"""
@@ -62,12 +67,12 @@ def test_a_fault_of_threads_is_seen(fault):
         ("team", "meet();\n    if constexpr (DIM > 1)", "if constexpr (DIM > 1)"),
     ],
 )
-def test_a_step_whose_threads_do_not_wait_is_seen(where, right, wrong, limits, monkeypatch):
-    limits(separable=0)
+def test_a_step_whose_threads_do_not_wait_is_seen(where, right, wrong, monkeypatch):
+    energy = isotherm.GaussianEnergy(np.zeros(3), np.eye(3))
     if where == "team":
-        monkeypatch.setattr(kernels, "_MOST_THREADS", 2)
+        energy = isotherm.DoubleWellEnergy()
+        monkeypatch.setattr(kernels, "_layout_of", lambda *given: steps.TEAM)
         monkeypatch.setattr(kernels, "_team_of", lambda *given: (4, 2))
-    energy = isotherm.DoubleWellEnergy()
     plan = isotherm.make_plan(
         energy, dim=3, n_samples=5, n_steps=2, step_size=0.1, sampler="mala", dtype="float32",
         backend=HostBackend.name,

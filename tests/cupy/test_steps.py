@@ -119,17 +119,50 @@ COUPLED = [name for name in SAMPLERS if name.partition(" ")[0] in ("mala", "hmc"
 
 @pytest.mark.parametrize("sampler", [*COUPLED, "langevin of a matrix"])
 @pytest.mark.parametrize("build", BUILDS)
-def test_threads_of_a_block_that_share_a_chain_have_the_same_bits(build, sampler, limits):
-    limits(separable=0)
+def test_threads_that_share_a_chain_have_the_same_bits(build, sampler, limits, monkeypatch):
+    """Lanes of a warp, one of which has a number too few; or of a block where a matrix is read."""
+    limits(busy=1)
+    monkeypatch.setattr(kernels, "_HELD", dict.fromkeys(kernels._HELD, 2))
     options, energy = SAMPLERS[sampler] | {"dim": 3}, ENERGIES["double well"]
     assert_same(*(run(energy, each, options) for each in (build, "numpy")))
 
 
-@pytest.mark.parametrize("dim", [1, 16, 17, 33, 100])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("build", BUILDS)
-def test_totals_of_any_number_of_coordinates_are_folded_alike(build, dim):
-    options = {"sampler": "hmc", "step_size": 0.2, "n_leapfrog": 3, "dim": dim, "n_samples": 7}
-    energy = ENERGIES["double well"]
+def test_lanes_of_long_steps_have_the_same_bits(build, dtype, limits, monkeypatch):
+    """Their normals, and in float64 the old state, are in shared memory."""
+    limits(busy=1)
+    monkeypatch.setattr(kernels, "_SHORT", 20)
+    options, energy = SAMPLERS["mala"] | {"dim": 5, "dtype": dtype}, ENERGIES["double well"]
+    assert_same(*(run(energy, each, options) for each in (build, "numpy")))
+
+
+@pytest.mark.parametrize(
+    ("dim", "lanes", "sampler", "dtype"),
+    [
+        (1, 1, "mala", "float32"),
+        (5, 1, "hmc", "float64"),
+        (5, 2, "malt", "float32"),
+        (5, 8, "mala", "float64"),
+        (17, 2, "hmc", "float32"),
+        (17, 32, "malt", "float64"),
+        (32, 8, "mala", "float32"),
+        (33, 4, "hmc", "float64"),
+        (33, 32, "malt", "float32"),
+        (100, 8, "mala", "float32"),
+        (100, 32, "hmc", "float32"),
+        (600, None, "mala", "float32"),  # threads of a block
+    ],
+)
+@pytest.mark.parametrize("build", BUILDS)
+def test_totals_of_any_number_of_coordinates_are_folded_alike(
+    build, dim, lanes, sampler, dtype, limits
+):
+    limits(busy=7 * (lanes or 1))
+    options = {"step_size": 0.15, "dim": dim, "n_samples": 7, "dtype": dtype}
+    energy, options = ENERGIES["double well"], SAMPLERS[sampler] | options
+    plan = isotherm.make_plan(energy, backend=build, n_steps=1, **options)
+    assert f"#define LANES {lanes}\n" in kernels.kernel_of(plan, energy).source or not lanes
     got, expected = (run(energy, each, options) for each in (build, "numpy"))
     assert got.info.path == "fused program"
     assert_same(got, expected)
@@ -200,12 +233,10 @@ def coefficients(given):
 
 
 @pytest.mark.parametrize("energy", ENERGIES)
-@pytest.mark.parametrize("n_exchanged", [0, 16])
+@pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("build", BUILDS)
-def test_a_users_own_steps_have_the_array_loops_bits(
-    build, energy, n_exchanged, monkeypatch, limits
-):
-    limits(separable=n_exchanged)
+def test_a_users_own_steps_have_the_array_loops_bits(build, energy, lanes, monkeypatch, limits):
+    limits(busy=40 * lanes)
     transition = Transition("users", users_step, coefficients, carried=("x", "momentum"))
     monkeypatch.setattr(catalogue, "_transitions", {**catalogue._transitions, "users": transition})
     for dtype in ("float32", "float64"):

@@ -50,6 +50,8 @@ _WHOLE_STATE = 32
 # cache; and how many operations exp, log, sin, cos and tanh are.
 _UNROLLED, _SHORT, _FUNCTION = 16, 1024, 40
 _FUNCTIONS = frozenset(("exp", "log", "sin", "cos", "tanh"))
+# Coordinates of a chain for which one of its lanes has registers.
+_HELD = {"float32": 16, "float64": 10}
 _MOST_THREADS = 1024  # of a block
 _SHARED = 48 * 2**10  # bytes of a block's shared memory, unless a kernel asks for more
 _ALL_REGISTERS = 256  # threads of a block that can have all registers of a thread
@@ -255,18 +257,36 @@ def _layout_of(request: Request, plan: Plan, work: int = 0) -> Layout:
         return _chain_layout(request, plan, work) if dim <= _WHOLE_STATE else TEAM
     if not program.couples_coordinates and not program.reports:
         return ELEMENT
-    if dim <= LIMITS.separable:
+    if _held(request, plan, work) <= _HELD[plan.dtype]:
         return _chain_layout(request, plan, work)
     return BLOCKS if dim <= _MOST_THREADS else TEAM
 
 
-def _chain_layout(request: Request, plan: Plan, work: int) -> Layout:
-    """A thread is a chain, unless there is no memory for it."""
+def _lanes_of(request: Request, plan: Plan, work: int) -> int:
+    """Threads of a chain: a power of two, up to a warp.
+
+    The fewest that keep the card busy and whose registers hold the chain: they share what is done
+    for each coordinate, but each does what is done once a chain.
+    """
+    if request.energy != "elementwise" or matrices_of(request.program):
+        return 1
     dim = plan.n_coordinates
-    if dim <= _UNROLLED and work <= _SHORT:
+    wanted = max(LIMITS.busy / plan.n_samples, dim / _HELD[plan.dtype], work / _SHORT, 1.0)
+    return 2 ** math.ceil(math.log2(min(wanted, dim, WARP)))
+
+
+def _held(request: Request, plan: Plan, work: int) -> int:
+    """Coordinates of a thread that shares a chain with no more than a warp."""
+    return -(-plan.n_coordinates // _lanes_of(request, plan, work))
+
+
+def _chain_layout(request: Request, plan: Plan, work: int) -> Layout:
+    """A chain's coordinates are in registers, unless there is no memory for them."""
+    held = _held(request, plan, work)
+    if held <= _UNROLLED and work * held <= _SHORT * plan.n_coordinates:
         return CHAIN
     layout = DOUBLE_CHAIN if request.program.reports and plan.dtype == "float64" else LONG_CHAIN
-    shared = shared_numbers(request, layout, dim, plan.steps_per_block)
+    shared = shared_numbers(request, layout, held, plan.steps_per_block)
     return layout if shared * np.dtype(plan.dtype).itemsize <= _SHARED else TEAM
 
 
@@ -280,11 +300,14 @@ def _kernel(
     work: int = 0,
 ) -> Kernel:
     dim, chains = plan.n_coordinates, plan.n_samples
-    block = WARP if layout.is_long else BLOCK
-    threads = chains if layout.has_whole_chains else chains * dim
+    block, threads = WARP if layout.is_long else BLOCK, chains * dim
     constants: dict[str, object] = {"KEEPS": int(request.keeps)}
     if layout is not ELEMENT:
         constants["DIM"] = dim
+    if layout.has_several_coordinates:
+        lanes = _lanes_of(request, plan, work)
+        constants |= {"LANES": lanes, "HELD": -(-dim // lanes)}
+        threads = chains * lanes
     if layout is BLOCKS:
         is_small = dim <= _ROW_IN_REGISTERS
         # What is read of a large matrix serves several chains, where there are many.

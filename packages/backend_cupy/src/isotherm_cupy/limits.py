@@ -22,9 +22,6 @@ class Limits:
         Operations of one of its threads, as chains may be few and large.
     held_bytes : int
         Of kept states, held for the diagnostics where no trajectory is kept.
-    separable : int
-        Coordinates that one thread holds of a separable energy whose chains have numbers of their
-        own; beyond, a thread is a coordinate.
     tiled : int
         Chains from which a thread is a coordinate of several, if that spares it reading a matrix;
         fewer would leave multiprocessors idle.
@@ -36,6 +33,9 @@ class Limits:
         Bytes of a card's cache for each thread that it runs at once: 32 MiB for 2^17.
     card : int
         Threads from which most of a card has work.
+    busy : int
+        Threads of several coordinates each from which it always has something to issue: two warps
+        for each of an H100's 528 schedulers.
     team_blocks : int
         Blocks of teams of one launch, which take chains until none is left: all that a card runs at
         once, and more.
@@ -48,12 +48,12 @@ class Limits:
     launch_bytes: int = 2**26
     launch_thread: int = 2**22
     held_bytes: int = 2**26
-    separable: int = 16
     tiled: int = 512
     moments_height: int = 8
     longest_program: int = 4000
     cache_share: int = 256
     card: int = 2**17
+    busy: int = 2**15
     team_blocks: int = 2**13
     memory_share: int = 4
 

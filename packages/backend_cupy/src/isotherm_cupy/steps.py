@@ -36,8 +36,8 @@ __shared__ __align__(16) REAL rows[2][TILES * TILE * STRIDE];
 const int own = (int)threadIdx.x / DIM, j = (int)threadIdx.x % DIM;
 const long long chain = ((long long)blockIdx.x * TILES + own) * TILE;"""
 _CHAIN = """\
-const long long chain = thread_number();
-if (chain >= n_samples) return;"""
+const bool is_there = thread_number() / LANES < n_samples;
+const long long chain = is_there ? thread_number() / LANES : n_samples - 1;"""
 _TEAM = """\
 const int c = (int)threadIdx.x % WIDTH, member = (int)threadIdx.x / WIDTH;
 REAL* const own = memory + (long long)blockIdx.x * n_numbers * WIDTH + c;
@@ -63,8 +63,10 @@ class Layout:
         The values of which it has several.
     element, own_chain : str
         That number's place in memory, and its chain.
-    condition : str
-        Before it is read from memory or written.
+    readable, writable : str
+        The conditions of its place's being read, and written, if there are any.
+    of_chain : str
+        The condition that lets one thread of each chain pass.
     bounds : str
         A macro: what the compiler is told of a block's threads, if anything.
     first : str
@@ -86,7 +88,9 @@ class Layout:
     arrays: tuple[Space, ...] = ()
     element: str = "element"
     own_chain: str = "chain"
-    condition: str = ""
+    readable: str = ""
+    writable: str = ""
+    of_chain: str = ""
     bounds: str = ""
     first: str = "j"
     sums: tuple[str, ...] = ()
@@ -95,8 +99,8 @@ class Layout:
     end: str = ""
 
     @property
-    def has_whole_chains(self) -> bool:
-        """Whether a thread has all coordinates of its chain."""
+    def has_several_coordinates(self) -> bool:
+        """Whether a thread may have several coordinates of one chain."""
         return self.arrays == (Space.STATE,)
 
     @property
@@ -120,26 +124,30 @@ BLOCK = Layout(
     arrays=(Space.STATE, Space.CHAIN),
     element="(chain + c) * DIM + j",
     own_chain="chain + c",
-    condition="chain + c < n_samples",
+    readable="chain + c < n_samples",
+    writable="chain + c < n_samples",
+    of_chain="chain + c < n_samples && j == 0",
     bounds="BOUNDS ",
     sums=("block.cuh",),
 )
-#: A thread is a chain.
+#: A thread is a chain, or a few threads of a warp are.
 CHAIN = Layout(
     _CHAIN,
-    each="for (int j = 0; j < DIM; ++j) {",
-    at="[j]",
+    each="for (int i = 0; i < HELD; ++i) { const int j = coordinate(i);",
+    at="[i]",
     arrays=(Space.STATE,),
     element="chain * DIM + j",
+    writable="is_there && is_own(i)",
+    of_chain="is_there && lane() == 0",
     first="0",
-    sums=("whole.cuh",),
+    sums=("lanes.cuh",),
 )
-#: A thread is a chain of many coordinates, whose normals are in shared memory.
+#: A thread has many coordinates, and their normals are in shared memory.
 LONG_CHAIN = replace(CHAIN, is_long=True)
 #: The same for proposals in float64, beside which there are no registers for what they replace.
 DOUBLE_CHAIN = replace(LONG_CHAIN, shares_state=True)
 _MOST_STEPS_PER_BLOCK = max(noise.steps_per_block(dtype) for dtype in ("float32", "float64"))
-WARP = 32  # threads of a block that has these
+WARP = 32  # threads that hand each other numbers at once; and of a block of a long layout
 #: A team of threads is a chain of many coordinates, whose numbers are in global memory.
 TEAM = Layout(
     _TEAM,
@@ -147,7 +155,9 @@ TEAM = Layout(
     at="[j * WIDTH]",
     arrays=(Space.STATE,),
     element="chain * DIM + j",
-    condition="is_there",
+    readable="is_there",
+    writable="is_there",
+    of_chain="is_there && member == 0",
     first="0",
     sums=("team.cuh",),
     is_long=True,
@@ -199,11 +209,11 @@ for (int s = 0; s < n_steps; ++s) {{
 
 # Of an odd length, so that threads are served by different banks of the memory at once.
 _SHARED_NORMALS = """\
-__shared__ REAL shared_{stream}[{threads}][DIM * STEPS_PER_BLOCK + 1];
+__shared__ REAL shared_{stream}[{threads}][HELD * STEPS_PER_BLOCK + 1];
 REAL (*z_{stream})[STEPS_PER_BLOCK] = (REAL (*)[STEPS_PER_BLOCK])shared_{stream}[threadIdx.x];"""
 
 _SHARED_STATE = """\
-__shared__ REAL shared_{variable}[{threads}][DIM + 1];
+__shared__ REAL shared_{variable}[{threads}][HELD + 1];
 REAL* {variable} = shared_{variable}[threadIdx.x];"""
 
 # A place of a block of steps after another, so that neighbouring threads read neighbouring numbers.
@@ -317,14 +327,22 @@ def has_trajectories(request: Request) -> bool:
     return any(_coefficient(request.program, one.count) not in request.zeros for one in loops)
 
 
-def shared_numbers(request: Request, layout: Layout, dim: int, steps_per_block: int) -> int:
-    """How many numbers a block of a long layout has in shared memory."""
+def shared_numbers(request: Request, layout: Layout, held: int, steps_per_block: int) -> int:
+    """How many numbers a block of a long layout has in shared memory.
+
+    Parameters
+    ----------
+    request : Request
+    layout : Layout
+    held, steps_per_block : int
+        Coordinates of a thread, and steps whose normals are drawn together.
+    """
     program, each = request.program, 0
     if not has_trajectories(request):
-        each += len(program.streams()) * (dim * steps_per_block + 1)
+        each += len(program.streams()) * (held * steps_per_block + 1)
     if layout.shares_state:
         starts = (program.start[name] for name in (*program.carried, *program.cached))
-        each += sum(program.spaces[index] == Space.STATE for index in starts) * (dim + 1)
+        each += sum(program.spaces[index] == Space.STATE for index in starts) * (held + 1)
     return WARP * each
 
 
@@ -405,7 +423,7 @@ class _Printer:
         """What declares a thread's numbers of a value as an array, if it has several."""
         if space not in self._layout.arrays:
             return ""
-        return "[DIM]" if self._layout.has_whole_chains else "[TILE]"
+        return "[HELD]" if self._layout.has_several_coordinates else "[TILE]"
 
     def _at(self, space: Space) -> str:
         return self._layout.at if space in self._layout.arrays else ""
@@ -417,7 +435,7 @@ class _Printer:
     def _number(self, index: int) -> str:
         """One number of a value: where it is of coordinates, that of coordinate j."""
         one = self._program.values[index]
-        if one.op == "vector" and self._layout.has_whole_chains:
+        if one.op == "vector" and self._layout.has_several_coordinates:
             return f"vectors[{one.value} * DIM + j]"
         return self._variable(index) + self._at(self._program.spaces[index])
 
@@ -442,8 +460,8 @@ class _Printer:
 
     @property
     def _if_there(self) -> str:
-        """The condition that lets those numbers pass that are in memory."""
-        return f"if ({self._layout.condition}) " if self._layout.condition else ""
+        """The condition that lets those numbers pass that have a place in memory."""
+        return f"if ({self._layout.writable}) " if self._layout.writable else ""
 
     def _moved(self, pairs: Mapping[int, int]) -> list[str]:
         """Values that become others, by the numbers of these: all are read before one is set."""
@@ -461,13 +479,13 @@ class _Printer:
     # The parts of the kernel.
 
     def _loaded(self, starts: Mapping[str, int]) -> list[str]:
-        condition = self._layout.condition
+        readable = self._layout.readable
         lines = []
         for name in self._program.carried:
             place = self._number(starts[name])
             value = f"{name}_before[{self._layout.element}]"
-            if condition:
-                value = f"{condition} ? {value} : REAL(0)"
+            if readable:
+                value = f"{readable} ? {value} : REAL(0)"
             lines.append(f"{place} = {value};")
         return self._over(Space.STATE, lines)
 
@@ -508,7 +526,7 @@ class _Printer:
             *(
                 f"const REAL a{index} = vectors[{one.value} * dim + j];"
                 for index, one in enumerate(self._program.values)
-                if one.op == "vector" and not self._layout.has_whole_chains
+                if one.op == "vector" and not self._layout.has_several_coordinates
             ),
         ]
 
@@ -525,8 +543,8 @@ class _Printer:
             if (names[int(one.value)] in varying) == wants_varying:
                 row = f"((long long){one.value} * {rows} + {step})"
                 value = f"chain_coefficients[{row} * n_samples + {self._layout.own_chain}]"
-                if self._layout.condition:
-                    value = f"{self._layout.condition} ? {value} : REAL(0)"
+                if self._layout.readable:
+                    value = f"{self._layout.readable} ? {value} : REAL(0)"
                 declared.append(self._declared(index))
                 loaded.append(f"{self._number(index)} = {value};")
         return declared + self._over(Space.CHAIN, loaded)
@@ -581,23 +599,15 @@ class _Printer:
         )
 
     def _kept(self, x: int) -> list[str]:
-        place = "at[j]" if self._layout.has_whole_chains else "*at"
+        place = "at[j]" if self._layout.has_several_coordinates else "*at"
         if self._layout.is_shared:
             place = "at[c * chain_stride]"
         lines = self._over(Space.STATE, [f"{self._if_there}{place} = {self._number(x)};"])
         if self._program.reports:
             error = self._number(self._program.reports["energy_error"])
             place = f"energy_error[number * n_samples + {self._layout.own_chain}]"
-            lines += self._over(Space.CHAIN, [f"{self._once}{place} = {error};"])
+            lines += self._over(Space.CHAIN, [f"if ({self._layout.of_chain}) {place} = {error};"])
         return ["kept.step([&](REAL* at, long long number) {", *_indented(lines), "});"]
-
-    @property
-    def _once(self) -> str:
-        """The condition that lets one thread of each chain pass."""
-        if self._layout.is_team:
-            return f"if ({self._layout.condition} && member == 0) "
-        is_one_of_many = not self._layout.has_whole_chains
-        return f"if ({self._layout.condition} && j == 0) " if is_one_of_many else ""
 
     def _stored(self, starts: Mapping[str, int]) -> list[str]:
         return self._over(
@@ -615,7 +625,10 @@ class _Printer:
         at, chain = self._at(Space.CHAIN), self._layout.own_chain
         return self._over(
             Space.CHAIN,
-            [f"{self._once}{name}[{chain}] += n_{name}{at};" for name in ("accepted", "diverging")],
+            [
+                f"if ({self._layout.of_chain}) {name}[{chain}] += n_{name}{at};"
+                for name in ("accepted", "diverging")
+            ],
         )
 
     # Statements.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from isotherm.errors import InputError, printable
 class HasEnergy:
     """What may stand in an energy's place: a sampler, which has one and plans its runs itself."""
 
+    name: ClassVar[str]
     energy_function: Any
 
     def plan(self, x: Array | None = None, **options: Any) -> Any:
@@ -49,10 +50,16 @@ def fixed(energy: Any, event_shape: tuple[int, ...]) -> Any:
     return energy.fixed(event_shape) if is_declared(energy) else energy
 
 
-def planned(energy: Any, event_shape: tuple[int, ...]) -> Any:
-    """The energy of a run that has a plan already, or that of a sampler which made the plan."""
-    own = energy.energy_function if isinstance(energy, HasEnergy) else as_energy(energy)
-    return fixed(own, event_shape)
+def planned(energy: Any, event_shape: tuple[int, ...], sampler: str) -> Any:
+    """The energy of a run that has a plan already, or that of the sampler which made the plan."""
+    if not isinstance(energy, HasEnergy):
+        return fixed(as_energy(energy), event_shape)
+    if energy.name != sampler:
+        raise InputError(
+            f"the plan is of sampler {sampler!r}, not of {energy.name!r}; give the sampler that "
+            "made it, or an energy"
+        )
+    return fixed(energy.energy_function, event_shape)
 
 
 def kind_of(energy: Any) -> Kind:

@@ -227,17 +227,18 @@ def make_plan(
         The backend cannot run this, or is not installed.
     """
     energy, x = as_energy(energy), as_state(x)
-    options = _Options(
+    given = (  # in the order of `_Options`, which a repeated call need not make
         dim, n_steps, n_samples, burn_in, thinning, return_trajectory, return_diagnostics, sampler,
         step_size, noise_scale, temperature, decay, clamp, bounds, gradient_clip,
         gradient_clip_norm, friction, n_leapfrog, jitter, inverse_mass, frozen,
         divergence_threshold, dtype, device, backend, chain_offset, step_offset, on_divergence,
     )  # fmt: skip
-    key = key_of(energy, x, options)
+    key = key_of(energy, x, given)
     made = None if key is None else find_made(energy, key)
     if made is not None and x is not None:
         check_start(x, made.plan.dtype)
         return made.plan.with_seed(seed_of(seed, made.asked))
+    options = _Options(*given)
     chains = _chains(energy, x, options)
     now = fixed(energy, chains.event_shape)
     place = _place(now, x, options)
@@ -248,7 +249,7 @@ def make_plan(
 
 
 class _Options(NamedTuple):
-    """What was asked for besides energy, start and seed, as it was given; see `make_plan`."""
+    """What was given besides energy, start and seed; see `make_plan`."""
 
     dim: Any
     n_steps: Any

@@ -13,7 +13,7 @@ import numpy as np
 from isotherm._arithmetic.arrays import Array, as_state
 from isotherm._backends import registry
 from isotherm._backends.protocol import Outputs, on_device
-from isotherm._energies.protocol import planned
+from isotherm._energies.protocol import as_energy, planned
 from isotherm._planning.arguments import SamplerName, ScheduleLike
 from isotherm._planning.make_plan import make_plan
 from isotherm._plans.plan import Plan
@@ -103,10 +103,10 @@ def explain(
     """
     if plan is None:
         plan = make_plan(
-            energy, x, dim, n_steps, n_samples, sampler=sampler, step_size=step_size, dtype=dtype,
-            device=device, backend=backend, on_divergence="ignore",
+            as_energy(energy), x, dim, n_steps, n_samples, sampler=sampler, step_size=step_size,
+            dtype=dtype, device=device, backend=backend, on_divergence="ignore",
         )  # fmt: skip
-    energy, x = planned(energy, plan.event_shape), as_state(x)
+    energy, x = planned(energy, plan.event_shape, plan.sampler), as_state(x)
     check_belongs(plan, energy, x)
     if x is not None:
         check_given(plan, x, "x", plan.effective_bounds)

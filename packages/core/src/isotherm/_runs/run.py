@@ -208,7 +208,7 @@ def run_here(
 ) -> Result:
     """Run a plan in this process, from a start that is checked; nothing is warned of."""
     started = time.perf_counter()
-    energy = planned(energy, plan.event_shape)
+    energy = planned(energy, plan.event_shape, plan.sampler)
     check_belongs(plan, energy, x)
     energy = with_keywords(energy, model_kwargs)
     backend = registry.usable(plan.backend)
@@ -263,7 +263,7 @@ def _run_on_executor(
                 f"{name}= follows all chains step by step, and the workers of an executor are not "
                 f"in step; leave out {name} or executor"
             )
-    energy = planned(energy, plan.event_shape)
+    energy = planned(energy, plan.event_shape, plan.sampler)
     check_belongs(plan, energy, x)
     with_keywords(energy, model_kwargs)
     with ExitStack() as stack:
