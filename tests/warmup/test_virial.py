@@ -219,11 +219,11 @@ def of_power(b, shape, rng):
 def test_right_samples_of_few_chains_pass(b, n, n_kept, dim):
     # Of |x| the gradients are ±1, on which few chains agree by chance; of x⁴ the virials of most
     # states are near 0, and near each other.
-    sets, energy = of_power(b, (100, n, n_kept, dim), np.random.default_rng(n)), power(b=b)
+    sets, energy = of_power(b, (400, n, n_kept, dim), np.random.default_rng(n)), power(b=b)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", isotherm.SamplingWarning)
         found = [isotherm.virial(energy, x, is_trajectory=True, backend="numpy") for x in sets]
-    assert sum(not one.is_right for one in found) <= 1
+    assert sum(not one.is_right for one in found) <= 0.01 * len(found)
 
 
 def test_many_chains_do_not_agree_by_chance():
