@@ -213,11 +213,13 @@ def of_power(b, shape, rng):
     return rng.gamma(1.0 / b, size=shape) ** (1.0 / b) * rng.choice([-1.0, 1.0], shape)
 
 
-@pytest.mark.parametrize(("b", "n", "n_kept"), [(1, 2, 1), (1, 5, 1), (1, 2, 10), (4, 5, 1)])
-def test_right_samples_of_few_chains_pass(b, n, n_kept):
+@pytest.mark.parametrize(
+    ("b", "n", "n_kept", "dim"), [(1, 2, 1, 1), (1, 5, 1, 1), (1, 2, 10, 1), (4, 4, 1, 20)]
+)
+def test_right_samples_of_few_chains_pass(b, n, n_kept, dim):
     # Of |x| the gradients are ±1, on which few chains agree by chance; of x⁴ the virials of most
     # states are near 0, and near each other.
-    sets, energy = of_power(b, (100, n, n_kept, 1), np.random.default_rng(n)), power(b=b)
+    sets, energy = of_power(b, (100, n, n_kept, dim), np.random.default_rng(n)), power(b=b)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", isotherm.SamplingWarning)
         found = [isotherm.virial(energy, x, is_trajectory=True, backend="numpy") for x in sets]
@@ -233,12 +235,52 @@ def test_many_chains_do_not_agree_by_chance():
         isotherm.virial(power(b=4), stuck, bounds=(0.0, None), backend="numpy")
 
 
-@pytest.mark.parametrize("n_kept", [1, 50])
-def test_a_chain_that_ran_away_alone_is_told(n_kept):
-    x = normal((20, n_kept, 3))
-    x[7] += 30.0
+@pytest.mark.parametrize(
+    ("n", "n_kept"), [(20, 1), (20, 50), (4, 10), (4, 1000), (3, 1000), (2, 1000)]
+)
+def test_a_chain_that_ran_away_alone_is_told(n, n_kept):
+    x = normal((n, n_kept, 3))
+    x[1] += 30.0
     with pytest.warns(isotherm.SamplingWarning, match="with 1 chains far off"):
         isotherm.virial(HARMONIC, x, is_trajectory=True, backend="numpy")
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_few_chains_with_too_large_a_step_are_told(n):
+    # At a step of 1 the variance is 2, and so is the virial; draws are independent.
+    x = normal((n, 2000, 10)) * np.sqrt(2.0)
+    with pytest.warns(isotherm.SamplingWarning):
+        found = isotherm.virial(HARMONIC, x, is_trajectory=True, backend="numpy")
+    assert found.n_batches == 8
+
+
+@pytest.mark.parametrize(("shift", "temperature"), [(0.5, 1.0), (0.0, 1.2)])
+def test_draws_of_few_chains_have_power(shift, temperature):
+    x = shift + np.sqrt(temperature) * normal((8, 100, 20))
+    with pytest.warns(isotherm.SamplingWarning):
+        isotherm.virial(HARMONIC, x, is_trajectory=True, backend="numpy")
+
+
+def correlated(shape, decay, seed):
+    """Chains of a normal law, (n, n_kept, dim), whose draws remember `decay` of the one before."""
+    x = normal(shape, seed)
+    for t in range(1, shape[1]):
+        x[:, t] = decay * x[:, t - 1] + np.sqrt(1.0 - decay * decay) * x[:, t]
+    return x
+
+
+@pytest.mark.parametrize(("decay", "n_batches"), [(0.0, 8), (0.9, 8), (0.99, 1), (1.0, 1)])
+def test_batches_of_slow_chains_are_not_counted(decay, n_batches):
+    # Right samples all the same, which too small an error would take for wrong.
+    for n in (2, 8):
+        sets = correlated((10 * n, 1000, 2), decay, n).reshape(10, n, 1000, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", isotherm.SamplingWarning)
+            found = [
+                isotherm.virial(HARMONIC, x, is_trajectory=True, backend="numpy") for x in sets
+            ]
+        assert all(one.is_right for one in found)
+        assert np.median([one.n_batches for one in found]) == n_batches
 
 
 def test_states_that_are_not_finite_are_told():

@@ -27,11 +27,13 @@ from isotherm._runs.significance import most_errors
 from isotherm.errors import InputError, SamplingWarning, caller_stacklevel, short_repr
 
 _MOST_NUMBERS = 2**24  # of a trajectory, for which gradients are asked for
-_OUTSIDE = 100.0  # interquartile ranges
-_MARKOV = 100.0  # times what must be: of so few right samples in a hundred more, by Markov
+_OUTSIDE = 100.0  # times what is usual, or what must be: of so few right samples more, by Markov
+_MOST_BATCHES = 8  # of a chain
+_LEAST_DRAWS = 12  # of a batch
+_MIXED = 0.5  # of the draws' standard deviation, at most that of batches worth 4 draws or more
 _SAME = 1e-9  # of a mean, that chains agree to
 _FEW = 16  # chains, that agree on one of two values more often than 4 errors are exceeded
-_SHRUNK = 10.0  # times, at most, that an error is taken to be too small
+_SHRUNK = 50.0  # times, at most, that an error is taken to be too small
 _TINY = np.finfo(np.float64).tiny
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -51,13 +53,17 @@ class Virial:
         ⟨∂_iU⟩ σ_i/noise_scale² with σ_i the samples' standard deviation, which is 0: of a Gaussian
         it tells by how many of them its samples are shifted. NaN beside a wall, and where frozen.
     n_chains : int
+    n_batches : int
+        Consecutive parts of each chain, up to 8, that are independent of each other, so that errors
+        are as well known as those of so many times as many chains; 1 of few draws, and where a
+        chain moves slowly.
     n_outliers : int
-        Chains that are far off all others, by more than 100 interquartile ranges and than one right
-        draw may be; or, where three quarters of them are, that are off by more than 100 times what
-        must be: all have run away, and their error with them.
+        Chains that have run away: off by more than 100 times as much as most are, or may be by
+        their own error, and than one right draw may be; or, where three quarters of them are, off
+        by more than 100 times what must be.
     tolerance : float
         What is off by more than this, and by more than 4 errors (and more where there are many
-        coordinates, or few chains), is not right.
+        coordinates, or few chains and batches), is not right.
     """
 
     ratio: float
@@ -67,6 +73,7 @@ class Virial:
     shift: Numbers
     shift_errors: Numbers
     n_chains: int
+    n_batches: int
     n_outliers: int
     tolerance: float
 
@@ -78,7 +85,7 @@ class Virial:
     @property
     def worst(self) -> tuple[float, str]:
         """How far off the furthest is, 1 being as far as may be; and which that is, in words."""
-        most = most_errors(1 + 2 * self.coordinates.size, self.n_chains)
+        most = most_errors(1 + 2 * self.coordinates.size, self.n_chains * self.n_batches)
         found = []
         for name, right, values, errors in (
             ("the mean", 1.0, np.array([self.ratio]), np.array([self.error])),
@@ -130,7 +137,7 @@ def virial(
     large a step, and chains that have not yet found the bulk, show. Modes that no chain visited do
     not, and neither do samples that are all of one mode. The same is so of each coordinate alone,
     and ⟨∂_iU⟩ = 0. It warns where one of these is off by more than the tolerance and 4 Monte Carlo
-    errors, or as many as are as rare with so many coordinates and chains.
+    errors, or as many as are as rare with so many coordinates, chains and batches of their draws.
 
     Parameters
     ----------
@@ -138,8 +145,9 @@ def virial(
         U; see `isotherm.make_plan`.
     x : Result, path of a store, or array of shape (n_samples, *event_shape)
         Samples: the kept states of a run, where it has a trajectory, else its final ones; with any
-        that is not finite the virial is none, and it warns. The error is one over chains,
-        so that draws of one chain need not be independent; chains must be.
+        that is not finite the virial is none, and it warns. The error is one over chains and
+        over batches of draws, so that draws of one chain need not be independent; chains must be.
+        Few chains tell little without a trajectory.
     noise_scale, temperature : float or array of shape (n_samples, 1), optional
         Of the target, one of both; by default what a Result knows (of a schedule that of each
         state's step), and 1 of an array. Or each chain's own.
@@ -251,16 +259,16 @@ def _found(
     Both of shape (n, n_kept, *event_shape).
     """
     each = terms[..., ~is_unknown].mean(axis=-1)
-    whole = each.mean(axis=1)
-    lower, median, upper = np.quantile(whole, [0.25, 0.5, 0.75])
+    off, batches = np.abs(each.mean(axis=1) - 1.0), _batches(each)
+    n, n_batches = batches.shape
+    # How far most chains are off, or may be by the error of their batches.
+    usual = np.maximum(off, batches.std(axis=1) / np.sqrt(max(n_batches - 1, 1)))
+    furthest = _OUTSIDE * np.maximum(np.sort(usual)[n // 2 - 1], 1.0 / each.shape[1])
     # No number, or so far off that it is neither spread nor a single draw of right samples.
-    furthest = np.maximum(_OUTSIDE * (upper - lower), _MARKOV / each.shape[1])
-    is_far = ~(np.abs(whole - median) <= furthest)
-    if lower > _MARKOV:
-        is_far |= whole > _MARKOV
-    ratio, error = _mean_and_error(each, spread.any())
-    coordinates, errors = _mean_and_error(terms, spread > 0.0)
-    force, force_errors = _mean_and_error(forces, spread > 0.0)
+    is_far = ~(off <= furthest) | ((off > _OUTSIDE) & (np.sort(off)[n // 4] > _OUTSIDE))
+    ratio, error, is_mixed = _mean_and_error(each, spread.any())
+    coordinates, errors, are_mixed = _mean_and_error(terms, spread > 0.0)
+    force, force_errors, forces_mixed = _mean_and_error(forces, spread > 0.0)
     return Virial(
         ratio=float(ratio),
         error=float(error),
@@ -268,26 +276,40 @@ def _found(
         errors=errors,
         shift=force * spread,
         shift_errors=force_errors * spread,
-        n_chains=len(whole),
-        n_outliers=int(is_far.sum()) if upper > lower else 0,
+        n_chains=n,
+        n_batches=n_batches if is_mixed and are_mixed and forces_mixed else 1,
+        n_outliers=int(is_far.sum()),
         tolerance=tolerance,
     )
 
 
-def _mean_and_error(values: Numbers, is_spread: Any) -> tuple[Numbers, Numbers]:
-    """Over chains and draws, of shape (n, n_kept, ...); the error is that over chains.
-
-    It is no less than if all draws were independent, as few chains may agree by chance. Where
-    different states (`is_spread`) agree to the last digit, as gradients of few values do (of |x|:
-    ±1), that may be an accident, of odds up to 2^(1 - n); of few chains the error is then as large
-    as the mean.
-    """
+def _batches(values: Numbers) -> Numbers:
+    """Means of consecutive draws of a chain, (n, n_batches, ...), of values (n, n_kept, ...)."""
     n, n_kept = values.shape[:2]
-    mean, chains = np.asarray(values.mean(axis=(0, 1))), values.mean(axis=1)
-    between = chains.std(axis=0, ddof=1) / np.sqrt(n)
-    error = np.maximum(between, values.std(axis=(0, 1)) / np.sqrt(n * n_kept))
+    n_batches = max(min(_MOST_BATCHES, n_kept // _LEAST_DRAWS), 1)
+    size = n_kept // n_batches
+    rows = values[:, : n_batches * size].reshape(n, n_batches, size, *values.shape[2:])
+    return np.asarray(rows.mean(axis=2))
+
+
+def _mean_and_error(values: Numbers, is_spread: Any) -> tuple[Numbers, Numbers, bool]:
+    """Over chains and draws, of shape (n, n_kept, ...), and whether batches are independent.
+
+    The error is that over chains, and no less than that over batches, or than if all draws were
+    independent, as few chains may agree by chance. Batches are taken to be independent where their
+    means vary far less than draws do. Where different states (`is_spread`) agree to the last digit,
+    as gradients of few values do (of |x|: ±1), that may be an accident, of odds up to 2^(1 - n); of
+    few chains the error is then as large as the mean.
+    """
+    batches = _batches(values)
+    n, n_batches = batches.shape[:2]
+    mean, chain = np.asarray(values.mean(axis=(0, 1))), values.mean(axis=1).std(axis=0, ddof=1)
+    batch, draw = batches.std(axis=(0, 1), ddof=1), values.std(axis=(0, 1))
+    variances = chain**2, batch**2 / n_batches, draw**2 / values.shape[1]
+    error = np.sqrt(np.max(variances, axis=0) / n)
     is_accident = (error <= _SAME * np.abs(mean)) & is_spread & (n < _FEW)
-    return mean, np.asarray(np.where(is_accident, np.abs(mean), error))
+    is_mixed = not (batch > _MIXED * draw).any()
+    return mean, np.asarray(np.where(is_accident, np.abs(mean), error)), is_mixed
 
 
 def _tolerance(given: Any) -> float:
