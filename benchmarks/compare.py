@@ -166,9 +166,9 @@ def main() -> None:
     out = options.out or (Path(tempfile.mkdtemp()) if is_trial else HERE / "results")
     rounds, pause = (2, 0.0) if options.quick else (options.rounds, _PAUSE)
 
-    def sized(workloads: tuple[Workload, ...]) -> list[Workload]:
+    def sized(workloads: tuple[Workload, ...], tried: int) -> list[Workload]:
         asked = [one for one in workloads if is_asked(one.name, options.only)]
-        return [tiny(workload) for workload in asked[-4:]] if options.quick else asked
+        return [tiny(workload) for workload in asked[-tried:]] if options.quick else asked
 
     load = os.getloadavg()[0]
     if load > _BUSY:
@@ -181,12 +181,12 @@ def main() -> None:
         timed = {
             group: {
                 workload.name: time_in_rounds(workers, workload, rounds, pause)
-                for workload in sized(workloads)
+                for workload in sized(workloads, 4 if group == "main" else 2)
             }
             for group, workloads in {"main": MAIN, **SCALING}.items()
         }
     present = [worker.name for worker in workers]
-    peaks = {workload.name: memory(present, workload) for workload in sized(MEMORY)}
+    peaks = {workload.name: memory(present, workload) for workload in sized(MEMORY, 1)}
 
     import report
     from reference import machine

@@ -55,11 +55,12 @@ def said(path: Path, functions: dict[str, ast.AST]) -> Iterator[tuple[str, str]]
     names = public_names()
     tree = ast.parse(path.read_text("utf-8"))
     owners = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    has_reasons = any(owner.name == "reasons" for owner in owners)
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id=name), args=[text, *_]) if name in names:
                 pass
-            case ast.Call(func=ast.Attribute(ast.Name("reasons"), "append"), args=[text]):
+            case ast.Return(value=ast.expr() as text) if has_reasons:
                 name = "WarmUpWarning"  # which joins the reasons why it did not settle
             case ast.Call(func=ast.Attribute(attr="warn"), args=[text, ast.Name(id=name), *_]):
                 pass

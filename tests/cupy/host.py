@@ -22,7 +22,7 @@ from isotherm._plans.plan import PLAN_VERSION
 from isotherm.errors import InputError
 from isotherm_cupy.backend import BACKEND, runner_of
 from isotherm_cupy.kernels import kernel_of
-from isotherm_cupy.modules import BLOCK
+from isotherm_cupy.modules import THREADS
 from isotherm_cupy.normals import filler
 from isotherm_cupy.nvrtc import CompileError
 from tests.cupy.card import CARD, Array, down
@@ -90,7 +90,7 @@ class HostModule:
         build("-shared", "-Wl,-Bsymbolic", f"{stem}.o", folder() / "host.o", "-o", f"{stem}.so")
         self._library = ctypes.CDLL(f"{stem}.so")
 
-    def launch(self, name, threads, arguments, block=BLOCK):
+    def launch(self, name, threads, arguments, block=THREADS):
         run = self._library[f"run_{name}"]
         run.restype = ctypes.c_char_p
         blocks = -(-threads // block)

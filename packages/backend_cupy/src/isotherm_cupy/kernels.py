@@ -22,11 +22,11 @@ from isotherm.backend import (
 from isotherm_cupy.array_printer import MOST_INDEX, PrintedArrays, print_arrays
 from isotherm_cupy.cuda_energy import CudaEnergy
 from isotherm_cupy.limits import LIMITS
-from isotherm_cupy.modules import BLOCK
+from isotherm_cupy.modules import THREADS
 from isotherm_cupy.printer import print_program
 from isotherm_cupy.source import assemble
-from isotherm_cupy.steps import BLOCK as BLOCKS
 from isotherm_cupy.steps import (
+    BLOCK,
     CHAIN,
     DOUBLE_CHAIN,
     ELEMENT,
@@ -57,9 +57,7 @@ _SHARED = 48 * 2**10  # bytes of a block's shared memory, unless a kernel asks f
 _ALL_REGISTERS = 256  # threads of a block that can have all registers of a thread
 _QUADRATIC = 128  # coordinates; beyond, a matrix product of all chains reads the precision less
 _ROW_IN_REGISTERS = 32  # coordinates up to which a thread keeps its row of the precision
-_BLOCK_OF_CHAINS = 128  # threads, or at least one chain
 _TILE = 4  # chains, whose numbers are read at once
-_TEAMS = 256  # threads of a block of teams, which can have all registers of a thread
 _WIDEST = 32  # chains of a block of teams, one a thread: what a warp reads at once
 _SHARING = 8  # ... at least where they read the same matrix
 # A team is kept from being so large that it would take as many times what work there is, were none
@@ -129,7 +127,7 @@ def kernel_of(plan: Plan, energy: Any) -> Kernel | None:
     form = form_of(energy, plan.event_shape)
     if isinstance(form, Quadratic) and dim <= _QUADRATIC:
         request = request_of(plan, program, "quadratic")
-        return _kernel(plan, "fused quadratic form", request, BLOCKS, energy.parameter_values())
+        return _kernel(plan, "fused quadratic form", request, BLOCK, energy.parameter_values())
     if isinstance(form, (ArrayProgram, Program)) and _is_long(form):
         return None
     values = energy.parameter_values() if form is not None else np.empty(0)
@@ -238,12 +236,12 @@ def _team_of(plan: Plan, printed: PrintedArrays, numbers: int) -> tuple[int, int
     """
     in_cache = numbers * np.dtype(plan.dtype).itemsize / LIMITS.cache_share
     wanted = max(in_cache, LIMITS.card / plan.n_samples, 1.0)
-    most = _TEAMS // _SHARING if printed.has_products else _TEAMS
+    most = _ALL_REGISTERS // _SHARING if printed.has_products else _ALL_REGISTERS
     size = 2 ** int(math.log2(min(wanted, most)))
     while size > 1 and size * _turns(printed, size) >= _WAITING * printed.work:
         size //= 2
     chains = 2 ** math.ceil(math.log2(plan.n_samples))
-    return size, max(1, min(_TEAMS // size, _WIDEST, chains))
+    return size, max(1, min(_ALL_REGISTERS // size, _WIDEST, chains))
 
 
 def _turns(printed: PrintedArrays, size: int) -> int:
@@ -259,7 +257,7 @@ def _layout_of(request: Request, plan: Plan, work: int = 0) -> Layout:
         return ELEMENT
     if _held(request, plan, work) <= _HELD[plan.dtype]:
         return _chain_layout(request, plan, work)
-    return BLOCKS if dim <= _MOST_THREADS else TEAM
+    return BLOCK if dim <= _MOST_THREADS else TEAM
 
 
 def _lanes_of(request: Request, plan: Plan, work: int) -> int:
@@ -300,7 +298,7 @@ def _kernel(
     work: int = 0,
 ) -> Kernel:
     dim, chains = plan.n_coordinates, plan.n_samples
-    block, threads = WARP if layout.is_long else BLOCK, chains * dim
+    block, threads = WARP if layout.is_long else THREADS, chains * dim
     constants: dict[str, object] = {"KEEPS": int(request.keeps)}
     if layout is not ELEMENT:
         constants["DIM"] = dim
@@ -308,7 +306,7 @@ def _kernel(
         lanes = _lanes_of(request, plan, work)
         constants |= {"LANES": lanes, "HELD": -(-dim // lanes)}
         threads = chains * lanes
-    if layout is BLOCKS:
+    if layout is BLOCK:
         is_small = dim <= _ROW_IN_REGISTERS
         # What is read of a large matrix serves several chains, where there are many.
         reads_matrix = request.energy == "quadratic" or bool(matrices_of(request.program))
@@ -338,10 +336,10 @@ def _kernel(
 
 def _tiles_of_a_block(dim: int) -> int:
     """So many that all warps are full, where that takes no more than two blocks' threads."""
-    full = 32 // math.gcd(32, dim)
-    if full * dim > 2 * _BLOCK_OF_CHAINS:
-        return max(1, _BLOCK_OF_CHAINS // dim)
-    return full * max(1, _BLOCK_OF_CHAINS // (full * dim))
+    full = WARP // math.gcd(WARP, dim)
+    if full * dim > 2 * THREADS:
+        return max(1, THREADS // dim)
+    return full * max(1, THREADS // (full * dim))
 
 
 #: What an energy's functions take: the file of the functions, if it is one, and that of its kernel.

@@ -8,13 +8,15 @@ from typing import Any, Protocol, TypeAlias
 
 from isotherm_cupy.nvrtc import machine_code
 
-BLOCK = 128  # threads of a block where nothing asks for another number
+THREADS = 128  # threads of a block where nothing asks for another number
 
 
 class Module(Protocol):
     """The kernels of one source."""
 
-    def launch(self, name: str, threads: int, arguments: Sequence[Any], block: int = BLOCK) -> None:
+    def launch(
+        self, name: str, threads: int, arguments: Sequence[Any], block: int = THREADS
+    ) -> None:
         """Run a kernel with at least so many threads, on the current stream.
 
         `arguments` are arrays and NumPy scalars of the types that the kernel declares.
@@ -34,7 +36,9 @@ class DeviceModule:
         self._module.load(machine_code(source, cupy.cuda.Device().compute_capability))
         self._kernels: dict[str, Any] = {}
 
-    def launch(self, name: str, threads: int, arguments: Sequence[Any], block: int = BLOCK) -> None:
+    def launch(
+        self, name: str, threads: int, arguments: Sequence[Any], block: int = THREADS
+    ) -> None:
         if name not in self._kernels:
             self._kernels[name] = self._module.get_function(name)
         self._kernels[name]((-(-threads // block),), (block,), tuple(arguments))
