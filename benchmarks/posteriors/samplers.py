@@ -280,14 +280,16 @@ def _printed(target: Target) -> Any:
     import numba
 
     from isotherm.backend import ArrayProgram
-    from isotherm_numba import array_printer, printer
+    from isotherm_numba import array_printer, printer, vectors
 
     program, numbers = target.energy.program(target.energy.dim), target.energy.parameter_values()
-    ops = {one.op for one in program.instructions}
+    ops, lanes = {one.op for one in program.instructions}, 1
     if isinstance(program, ArrayProgram):
         if ops & {"matmul", "matmul_t"}:  # of which a register's worth of chains is the least
             return None
-        source, numbers = array_printer.print_arrays(program, 1, numbers)
+        if "cholesky" in ops:  # which is made in whole registers
+            lanes = vectors.Vector(numba.types.float64).lanes
+        source, numbers = array_printer.print_arrays(program, lanes, numbers)
     elif len(program.instructions) > _LONGEST:
         return None
     else:
@@ -302,10 +304,12 @@ def _printed(target: Target) -> Any:
 
     @numba.njit(error_model="numpy")
     def energy(x, out):
-        scratch, made = np.empty(n), np.full(n, np.nan)
-        out[:] = np.nan
-        terms(x, made, scratch, numbers, n, 1, 1)
-        gradient(x, out, scratch, numbers, n, 1, 1)
+        states, scratch = np.zeros(n * lanes), np.empty(n * lanes)
+        states[::lanes] = x
+        made, slopes = np.full(n * lanes, np.nan), np.full(n * lanes, np.nan)
+        terms(states, made, scratch, numbers, n, lanes, 1)
+        gradient(states, slopes, scratch, numbers, n, lanes, 1)
+        out[:] = slopes[::lanes]
         return made[0]
 
     return energy
