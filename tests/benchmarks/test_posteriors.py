@@ -145,3 +145,16 @@ def test_a_clone_of_posteriordb_is_read(tmp_path):
 def test_a_folder_that_is_no_clone_is_refused(tmp_path):
     with pytest.raises(SystemExit, match=r"no clone of posteriordb.*git clone"):
         posteriordb.targets(tmp_path)
+
+
+def test_nutpies_program_of_one_chain_is_the_energy():
+    pytest.importorskip("numba")
+    from benchmarks.posteriors import formulas, samplers
+    from benchmarks.posteriors.targets import Target
+
+    data = {"x": np.linspace(-10.0, 10.0, 11), "k": np.arange(11) % 5}
+    energy, x = formulas.FAMILIES["gp_pois_regr"](data), np.linspace(-0.5, 0.5, 13)
+    slopes = np.empty(13)
+    value = samplers._printed(Target("", "gp_pois_regr", data, energy, 13))(x, slopes)
+    np.testing.assert_array_equal(value, energy(x[None])[0])
+    np.testing.assert_array_equal(slopes, energy.gradient(x[None])[0])
