@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,9 +21,7 @@ class HasEnergy:
 
     name: ClassVar[str]
     energy_function: Any
-
-    def plan(self, x: Array | None = None, **options: Any) -> Any:
-        raise NotImplementedError
+    plan: Callable[..., Any]
 
 
 def as_energy(energy: Any) -> Any:

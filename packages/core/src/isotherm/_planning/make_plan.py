@@ -127,9 +127,9 @@ def make_plan(
     energy : callable or sampler
         U: x of shape (n_samples, *event_shape) → shape (n_samples,) or (n_samples, 1), or terms,
         which are summed: of the shape of x, or (n_samples, 1, ...). It is called with an array of
-        its own, which it may keep. Or a sampler object, whose arguments are then those it has.
-        With a method ``gradient`` (x → the shape of x) unless a backend
-        differentiates by itself. The target is exp(-U/noise_scale²).
+        its own, which it may keep. With a method ``gradient`` (x → the shape of x) unless a backend
+        differentiates by itself. The target is exp(-U/noise_scale²). Or a sampler object, whose
+        arguments are then those it has.
     x : array, optional
         Where the chains start: shape (n_samples, *event_shape); or (dim,), the shape that `dim`
         says, or one row (1, *event_shape), from which all chains start. Without it they start from

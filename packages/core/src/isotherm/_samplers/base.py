@@ -117,6 +117,19 @@ class Sampler(HasEnergy):
         """The arguments that not every sampler has, as they are now."""
         return {name: getattr(self, name) for name in self._names}
 
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        """All that it was made of besides the energy and the seed, as they are now."""
+        return {
+            "step_size": self.step_size,
+            "noise_scale": self._noise_scale,
+            "temperature": self.temperature,
+            **self._own,
+            "dtype": self.dtype,
+            "device": self.device,
+            "backend": self.backend,
+        }
+
     def to(self, device: object) -> Self:
         """Sample on this device from now on; returns the sampler."""
         self.device = device
@@ -124,16 +137,7 @@ class Sampler(HasEnergy):
 
     def plan(self, x: Array | None = None, *, seed: object = None, **options: Any) -> Plan:
         """The plan of a run; `options` are those of `isotherm.make_plan` that are no sampler's."""
-        own = {
-            "sampler": self.name,
-            "step_size": self.step_size,
-            "noise_scale": self._noise_scale,
-            "temperature": self.temperature,
-            "dtype": self.dtype,
-            "device": self.device,
-            "backend": self.backend,
-            **self._own,
-        }
+        own = {"sampler": self.name, **self._arguments}
         for name in own.keys() & options.keys():
             raise InputError(f"{name} is the sampler's own; make a sampler with another")
         seed = self.seed if seed is None else seed
@@ -358,14 +362,9 @@ class Sampler(HasEnergy):
         return shortened(plan, result, with_info=return_info)
 
     def __repr__(self) -> str:
-        given = {
-            "step_size": self.step_size,
-            "noise_scale": self._noise_scale,
-            "temperature": self.temperature,
-            **self._own,
-            "dtype": self.dtype,
-            "device": self.device,
-            "backend": self.backend,
-        }
-        said = [f"{name}={short_repr(value)}" for name, value in given.items() if value is not None]
+        said = [
+            f"{name}={short_repr(value)}"
+            for name, value in self._arguments.items()
+            if value is not None
+        ]
         return f"{type(self).__name__}({', '.join([name_of(self.energy_function), *said])})"
